@@ -1,0 +1,350 @@
+"""Drives one run on this machine: claims, starts, collects, records, until every task has ended.
+
+The engine keeps nothing that the store and the journal don't have: it may be killed at any moment,
+and `hutctl.local.takeover` lets the next one go on. Writes are grouped: while tasks are short, ends
+are recorded and claims are taken a few times per second and not once per task; before the engine
+sleeps for longer, everything is written.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from hut.backends.local import Finished, LocalBackend
+from hut.control import Control
+from hut.lifecycle.attempt import Evidence, cancelled_before_start, invalid_output, judge, lost
+from hut.model.problems import InvalidInput
+from hut.model.records import Outcome, RunRecord
+from hut.model.states import Reason, TaskState
+from hut.planning import Extension
+from hut.scheduling.room import Caps, claim_ahead
+from hut.store.port import AttemptKey, Claim, ClaimRequest, End, Start
+from hut.store.sqlite import SqliteStore
+from hutctl.local.launching import Launcher, resolve
+from hutctl.local.takeover import Takeover
+
+__all__ = ["Engine", "EngineOptions", "Observer", "usable_cores"]
+
+_GROUP_SECONDS = 0.05
+_AHEAD_SECONDS = 0.1  # longer than a group, so that slots stay busy while a group is written
+_LOOK_SECONDS = 0.5
+_MOST_AHEAD = 256
+_LARGEST_GENERATED = 256 * 1024 * 1024
+_PROBLEMS_SHOWN = 10
+
+
+class Observer(Protocol):
+    """Whoever shows a person how the run goes."""
+
+    def progressed(self, engine: Engine) -> None:
+        """Note that something was written, or that time has passed; called a few times a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How a run is driven.
+
+    Attributes
+    ----------
+    slots : int
+        Tasks that run at once.
+    backend_cap : int or None
+        Bound on active tasks of all runs on this machine, if one is configured.
+    """
+
+    slots: int
+    backend_cap: int | None = None
+    backend_name: str = "local"
+
+
+def usable_cores() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Engine:
+    """Drives one run. Its caller holds the run's lock and has let `takeover` look after the past.
+
+    Parameters
+    ----------
+    control, store
+        The use cases, and the store they are over.
+    run
+        The run, in the epoch this engine began.
+    backend
+        Entered by the caller; owns the processes.
+    found
+        What earlier engines of the run left behind.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        store: SqliteStore,
+        run: RunRecord,
+        backend: LocalBackend,
+        options: EngineOptions,
+        found: Takeover,
+    ) -> None:
+        self._control = control
+        self.store = store
+        self.run = run
+        self._backend = backend
+        self._launcher = Launcher(run, backend)
+        self._options = options
+        self._queue: deque[Claim] = deque()
+        self._running: dict[AttemptKey, Claim] = {}
+        self._starts: dict[AttemptKey, Start] = {}
+        self._started_at: dict[AttemptKey, float] = {}
+        self._ends: list[End] = []
+        self._written_at = self._looked_at = time.monotonic()
+        self._ended_since = 0
+        self._may_claim = True
+        self._data_version = -1
+        self._interrupts = 0
+        self._handled_interrupts = 0
+        self._hung_up = False
+        for claim, started_at in found.adopted:
+            self._running[claim.key] = claim
+            self._started_at[claim.key] = started_at
+        for claim, finished in found.ended:
+            self._running[claim.key] = claim
+            self._finish(finished)
+
+    @property
+    def running(self) -> list[tuple[Claim, float]]:
+        """Attempts that run, with the time they started."""
+        return [(self._running[key], at) for key, at in self._started_at.items()]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person asked for the end of the run (Ctrl-C or TERM)."""
+        return self._interrupts > 0
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the terminal went away; the run's tasks go on without this engine."""
+        return self._hung_up
+
+    def drive(self, observer: Observer) -> RunRecord:
+        """Run until every task has ended, and return the run as it ended then."""
+        restore = self._listen()
+        try:
+            while not self._hung_up:
+                self._obey()
+                self._start_claimed()
+                if self._write_is_due():
+                    self._write()
+                    observer.progressed(self)
+                    if self.run.ended_at is not None:
+                        break
+                    if self._queue and self._backend.running < self._options.slots:
+                        continue
+                for finished in self._backend.wait(self._patience()):
+                    self._finish(finished)
+                if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+                    self._look()
+                    observer.progressed(self)
+            if self._hung_up:
+                self._leave()
+        finally:
+            restore()
+        return self.run
+
+    def _start_claimed(self) -> None:
+        free = self._options.slots - self._backend.running
+        while self._queue and free > 0:
+            claim = self._queue.popleft()
+            self._running[claim.key] = claim
+            pid = self._backend.start(self._launcher.launch(claim))
+            if pid is not None:
+                now = time.time()
+                self._starts[claim.key] = Start(claim.key, now, str(pid))
+                self._started_at[claim.key] = now
+                free -= 1
+
+    def _finish(self, finished: Finished) -> None:
+        claim = self._running.pop(finished.key)
+        start = self._starts.pop(finished.key, None)
+        self._started_at.pop(finished.key, None)
+        if finished.evidence is None:
+            outcome = lost("its process ended while no hutctl was there to see how")
+        else:
+            outcome = judge(finished.evidence)
+        adds: Extension | None = None
+        if outcome.state is TaskState.COMPLETED and claim.spec.generates_source is not None:
+            self._write()  # what it generated is planned against all that is known by now
+            outcome, adds = self._generated(claim)
+        self._ends.append(
+            self._control.end_of_attempt(
+                claim,
+                outcome,
+                finished.at,
+                cancelling=self._stopping,
+                started_at=finished.started_at,
+                handle=None if start is None else start.handle,
+                adds=adds,
+            )
+        )
+        self._ended_since += 1
+        self._may_claim = True
+        if adds is not None:
+            self._write()
+
+    def _generated(self, claim: Claim) -> tuple[Outcome, Extension | None]:
+        """Read and plan the tasks a generator wrote; a fault makes its attempt fail."""
+        spec = claim.spec
+        assert spec.generates_source is not None  # noqa: S101 - the caller checked
+        path = resolve(self.run, spec, spec.generates_source)
+        try:
+            with open(path, "rb") as file:
+                content = file.read(_LARGEST_GENERATED + 1)
+            if len(content) > _LARGEST_GENERATED:
+                raise OSError(f"larger than {_LARGEST_GENERATED >> 20} MiB")
+            text = content.decode("utf-8")
+            return judge(Evidence(exit_code=0)), self._control.plan_generated(self.run, text, path)
+        except InvalidInput as error:
+            shown = [str(problem) for problem in error.problems[:_PROBLEMS_SHOWN]]
+            more = len(error.problems) - len(shown)
+            detail = "; ".join(shown) + (f"; and {more:,} more" if more else "")
+            return invalid_output(f"generates_source {path}: {detail}"), None
+        except UnicodeDecodeError as error:
+            return invalid_output(f"generates_source {path}: is not UTF-8 text ({error})"), None
+        except OSError as error:
+            why = error.strerror or str(error)
+            return invalid_output(f"generates_source {path}: can't be read: {why}"), None
+
+    def _write_is_due(self) -> bool:
+        idle = self._options.slots > self._backend.running
+        if idle and not self._queue and self._may_claim:
+            return True
+        pending = self._starts or self._ends
+        return bool(pending) and time.monotonic() - self._written_at >= _GROUP_SECONDS
+
+    def _write(self) -> None:
+        """Record what happened, claim what comes next, end the run if it is over: one write."""
+        now, clock = time.time(), time.monotonic()
+        taken = self._backend.running + len(self._queue)
+        with self.store.batch():
+            if self._starts:
+                self.store.record_started(self.run.id, list(self._starts.values()))
+            if self._ends:
+                self.store.record_ended(self.run.id, self._ends)
+            claims: list[Claim] = []
+            wanted = 0
+            if self._may_claim and not self._stopping:
+                wanted = max(self._options.slots + self._ahead(clock) - taken, 0)
+            if wanted:
+                claims = self._control.claim(self._request(now, wanted))
+            self.run = self.store.settle(self.run.id, now)
+        self._starts.clear()
+        self._ends.clear()
+        self._queue.extend(claims)
+        if wanted:
+            self._may_claim = len(claims) == wanted
+        self._written_at, self._ended_since = clock, 0
+
+    def _request(self, now: float, wanted: int) -> ClaimRequest:
+        return ClaimRequest(
+            self.run.id,
+            self.run.epoch,
+            now,
+            wanted,
+            self._options.backend_name,
+            Caps(backend=self._options.backend_cap),
+        )
+
+    def _ahead(self, clock: float) -> int:
+        if self._options.backend_cap is not None:
+            return 0  # a claim counts against the cap, so only what starts at once is claimed
+        return claim_ahead(
+            self._ended_since,
+            clock - self._written_at,
+            horizon=_AHEAD_SECONDS,
+            most=_MOST_AHEAD,
+        )
+
+    def _patience(self) -> float | None:
+        """Return how long to wait for an end before something else is to be done."""
+        now = time.time()
+        until = [max(_LOOK_SECONDS - (time.monotonic() - self._looked_at), 0.0)]
+        if self._starts or self._ends:
+            until.append(max(_GROUP_SECONDS - (time.monotonic() - self._written_at), 0.0))
+        if not self._queue and self._backend.running < self._options.slots:
+            retry_at = self.store.next_retry(self.run.id, now)
+            if retry_at is not None and retry_at - now < min(until):
+                until.append(retry_at - now)
+                self._may_claim = True
+        return min(until)
+
+    def _look(self) -> None:
+        """See whether time or another process has changed something."""
+        self._looked_at = time.monotonic()
+        self._backend.publish_logs()
+        limit = self.run.settings.time_limit
+        if limit is not None and time.time() - (self.run.started_at or 0.0) > limit:
+            self._control.cancel(self.run.id, time.time(), reason=Reason.TIMEOUT)
+        version = self.store.data_version()
+        if version != self._data_version or limit is not None:
+            self._data_version = version
+            self.run = self.store.get_run(self.run.id)
+            self._may_claim = True
+
+    @property
+    def _stopping(self) -> bool:
+        return self.run.cancel_requested_at is not None
+
+    def _obey(self) -> None:
+        """Act on interrupts, and on a cancellation by whoever it was."""
+        if self._interrupts and not self._stopping:
+            self.run = self._control.cancel(self.run.id, time.time())
+        if not self._stopping:
+            return
+        self._backend.stop_all(force=self._interrupts > 1)
+        now = time.time()
+        while self._queue:
+            claim = self._queue.popleft()
+            outcome = cancelled_before_start()
+            self._ends.append(
+                self._control.end_of_attempt(claim, outcome, now, cancelling=True)
+            )
+        if not self._backend.running and self.run.ended_at is None:
+            self._may_claim = True
+
+    def _leave(self) -> None:
+        """Write what is known and give back what has not started; running tasks go on."""
+        self._backend.publish_logs(empty_too=True)
+        self.store.record_started(self.run.id, list(self._starts.values()))
+        self.store.record_ended(self.run.id, self._ends)
+        self.store.release_claims(self.run.id, [claim.key for claim in self._queue])
+
+    def _listen(self) -> Callable[[], None]:
+        """Handle the signals that ask for an end; return what restores the old handlers."""
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            self._interrupts += 1
+
+        def hang_up(number: int, frame: FrameType | None) -> None:
+            self._hung_up = True
+
+        old = {
+            signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt),
+        }
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup stays what it is
+            old[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)
+
+        def restore() -> None:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+        return restore

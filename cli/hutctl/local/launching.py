@@ -1,0 +1,68 @@
+"""From a claimed task to what the local backend needs to start it."""
+
+from __future__ import annotations
+
+import os
+
+from hut.backends.local import Launch, LocalBackend
+from hut.model.records import RunRecord
+from hut.model.workflow import TaskSpec
+from hut.script import ScriptRequest, Scripts, init_lines, variables_of
+from hut.store.port import AttemptKey, Claim
+
+__all__ = ["Launcher", "resolve", "working_dir_of"]
+
+
+def working_dir_of(run: RunRecord, spec: TaskSpec) -> str:
+    """Return the folder a task runs in; ``~`` at its beginning is left to the shell."""
+    base = run.settings.base_dir
+    if spec.working_dir is None:
+        return base
+    if spec.working_dir.startswith("~"):
+        return spec.working_dir
+    return os.path.join(base, spec.working_dir)
+
+
+def resolve(run: RunRecord, spec: TaskSpec, path: str) -> str:
+    """Return the absolute path of a file a task names: relative to its folder, or as it is."""
+    folder = os.path.expanduser(working_dir_of(run, spec))
+    return os.path.join(folder, os.path.expanduser(path))
+
+
+class Launcher:
+    """Makes launches for the claims of one run.
+
+    Parameters
+    ----------
+    run
+        The run; what matters of it here never changes.
+    backend
+        Gives names in the journal.
+    """
+
+    def __init__(self, run: RunRecord, backend: LocalBackend) -> None:
+        self._run = run
+        self._backend = backend
+        self._scripts = Scripts(run, backend.shell, backend.journal.paths)
+
+    def script(self, spec: TaskSpec, key: AttemptKey) -> str:
+        """Return the script of an attempt, exactly as it is run."""
+        folder = working_dir_of(self._run, spec)
+        name = self._backend.journal_key(key)
+        return self._scripts.render(ScriptRequest(spec, key.attempt, folder, name))
+
+    def launch(self, claim: Claim) -> Launch:
+        """Return what to start for a claim."""
+        run, spec = self._run, claim.spec
+        output, error = spec.output_file, spec.error_file
+        return Launch(
+            key=claim.key,
+            task_id=spec.id,
+            script=self.script(spec, claim.key),
+            # Every user of a machine can read the arguments of every process: values stay out.
+            private=bool(variables_of(run, spec) or init_lines(run, spec)),
+            folder=working_dir_of(run, spec),
+            time_limit=spec.resources.time_limit,
+            output_file=None if output is None else resolve(run, spec, output),
+            error_file=None if error is None else resolve(run, spec, error),
+        )

@@ -1,0 +1,94 @@
+"""Takes a run over from an engine that is gone.
+
+For each attempt the store holds as submitted or running there is evidence of exactly one kind:
+
+- the script noted its end: the attempt is recorded as it ended, and is not run again;
+- it noted its start and its process lives: the attempt is adopted;
+- it noted its start and its process is gone: the attempt is ``lost`` and follows its retry rules;
+- it noted nothing: after the fence it never will, so the claim is given back unused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hut.backends.local import Finished, LocalBackend
+from hut.control import Control
+from hut.lifecycle.attempt import Evidence, lost
+from hut.model.records import RunRecord
+from hut.store.port import AttemptKey, Claim, End, Start
+from hut.store.sqlite import SqliteStore
+
+__all__ = ["Takeover", "take_over"]
+
+
+@dataclass(slots=True)
+class Takeover:
+    """What earlier engines left behind.
+
+    Attributes
+    ----------
+    adopted : list
+        Claims whose processes live, with the time they started.
+    ended : list
+        Claims whose scripts noted their end; the new engine records them as it does its own.
+    lost, given_back : int
+        Attempts that are gone without a trace, and claims that were never started.
+    """
+
+    adopted: list[tuple[Claim, float]] = field(default_factory=list)
+    ended: list[tuple[Claim, Finished]] = field(default_factory=list)
+    lost: int = 0
+    given_back: int = 0
+
+
+def take_over(
+    control: Control, store: SqliteStore, run_id: str, backend: LocalBackend, now: float
+) -> tuple[RunRecord, Takeover]:
+    """Begin a new epoch of a run and look after what earlier ones left open.
+
+    The caller holds the run's lock, so no other engine is alive.
+    """
+    found = Takeover()
+    claims = control.open_claims(run_id)
+    starts = backend.journal.fence()
+    ends = backend.journal.ends()
+    run = store.begin_epoch(run_id, now)
+    backend.journal.open()
+    cancelling = run.cancel_requested_at is not None
+    recorded: list[End] = []
+    unused: list[AttemptKey] = []
+    running: list[Start] = []
+    for claim in claims:
+        name = backend.journal_key(claim.key)
+        start, end = starts.get(name), ends.get(name)
+        if start is None:
+            unused.append(claim.key)
+            continue
+        limit = claim.spec.resources.time_limit
+        started_at = now if start.at is None else start.at
+        if backend.adopt(claim.key, start.pid, started_at, limit):
+            found.adopted.append((claim, started_at))
+            running.append(Start(claim.key, started_at, str(start.pid)))
+            continue
+        if end is not None:
+            at = now if end.at is None else end.at
+            overran = at - started_at >= limit
+            evidence = Evidence(exit_code=end.exit_code, timed_out=overran, time_limit=limit)
+            finished = Finished(claim.key, evidence, start.pid, started_at, at)
+            found.ended.append((claim, finished))
+            continue
+        found.lost += 1
+        outcome = lost("its process and the hutctl that watched it are gone")
+        recorded.append(
+            control.end_of_attempt(
+                claim, outcome, now, cancelling=cancelling, started_at=started_at
+            )
+        )
+    found.given_back = len(unused)
+    with store.batch():
+        store.release_claims(run_id, unused)
+        store.record_started(run_id, running)
+        store.record_ended(run_id, recorded)
+        run = store.settle(run_id, now)
+    return run, found

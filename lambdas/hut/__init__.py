@@ -1,0 +1,1 @@
+"""Hut: a workflow control plane."""

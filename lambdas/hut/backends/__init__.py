@@ -1,0 +1,1 @@
+"""Where tasks run: an adapter for each kind of machine."""

@@ -1,0 +1,261 @@
+"""The use cases: submit, take up, advance, end, cancel, retry, extend.
+
+`Control` ties the pure core to a store. It knows no backend and no clock of its own: callers pass
+the time, so the same code runs under a real clock, a Lambda and a simulation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hut.lifecycle.retry import Spent
+from hut.lifecycle.task import after_end
+from hut.model.environment import Environment
+from hut.model.problems import InvalidInput, Problem
+from hut.model.records import Outcome, RunRecord, RunSettings
+from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason
+from hut.model.workflow import EMPTY
+from hut.planning import Extension, Names, Plan, extend_run, plan_text
+from hut.store.port import (
+    AttemptKey,
+    Claim,
+    ClaimRequest,
+    End,
+    NewRun,
+    RunExists,
+    Store,
+    TaskFilter,
+)
+
+__all__ = ["Control", "Setting", "Submission", "run_settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What surrounds a submission: where it runs and what its tasks may name.
+
+    Attributes
+    ----------
+    environments : mapping of str to Environment
+    backends : tuple of str
+        Names of backends that can run tasks here; the first is the default.
+    elsewhere : mapping of str to str
+        Backends that are configured but can't run tasks here: name and type.
+    base_dir : str
+        Folder relative paths start from.
+    """
+
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    backends: tuple[str, ...] = ("local",)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    base_dir: str = ""
+
+    def names(self) -> Names:
+        """Return the names tasks may use."""
+        return Names(self.environments.keys(), (*self.backends, *self.elsewhere))
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a person submits, beside the file's content.
+
+    Attributes
+    ----------
+    env_vars : mapping
+        Override the workflow's own ``env_vars``.
+    """
+
+    text: str
+    filename: str
+    workflow: str
+    owner: str = ""
+    max_concurrent: int | None = None
+    env_vars: Mapping[str, str] = EMPTY
+    tags: Mapping[str, str] = EMPTY
+    backend: str | None = None
+    idempotency_key: str | None = None
+
+    def digest(self) -> str:
+        """Return what tells two submissions under one idempotency key apart."""
+        parts = (
+            self.text,
+            self.workflow,
+            repr(self.max_concurrent),
+            repr(sorted(self.env_vars.items())),
+            repr(sorted(self.tags.items())),
+            repr(self.backend),
+        )
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSettings:
+    """Return what holds for all tasks of the run; options of the command line win over the file.
+
+    Raises
+    ------
+    InvalidInput
+        If a task asks for a backend that can't run it here.
+    """
+    workflow = plan.workflow
+    backend = submission.backend or workflow.backend or setting.backends[0]
+    problems: list[Problem] = []
+    uses = [(None, backend), *((task.id, task.backend) for task in plan.tasks)]
+    for task, name in uses:
+        if name is not None and name not in setting.backends:
+            kind = setting.elsewhere.get(name)
+            if kind is None:
+                message = f"unknown backend {name!r}; known: {', '.join(setting.backends)}"
+            else:
+                message = f"backend {name!r} is of type {kind}, which needs a control plane on AWS"
+            problems.append(Problem(message, task=task, field="backend"))
+    if problems:
+        raise InvalidInput(problems, source=submission.filename)
+    # All environments, not only those in use: generated tasks may name any of them.
+    environments: dict[str, Mapping[str, object]] = {
+        name: {"variables": dict(entry.variables), "extra_init": entry.extra_init}
+        for name, entry in setting.environments.items()
+    }
+    return RunSettings(
+        base_dir=setting.base_dir,
+        env_vars={**workflow.env_vars, **submission.env_vars},
+        environment=workflow.environment,
+        environments=environments,
+        backend=backend,
+        max_concurrent=submission.max_concurrent or workflow.max_concurrent,
+        max_cost=workflow.max_cost,
+        time_limit=workflow.time_limit,
+        tags=submission.tags,
+        description=workflow.description,
+        notify=workflow.notify,
+    )
+
+
+class Control:
+    """The use cases over one store.
+
+    Parameters
+    ----------
+    store
+        Any adapter of the store port.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def plan(self, submission: Submission, setting: Setting) -> tuple[Plan, RunSettings]:
+        """Return what `submit` would store. Nothing is stored.
+
+        Raises
+        ------
+        InvalidInput
+            With every problem of the input.
+        """
+        _check_variables(submission)
+        plan = plan_text(submission.text, filename=submission.filename, names=setting.names())
+        return plan, run_settings(plan, submission, setting)
+
+    def submit(
+        self, submission: Submission, setting: Setting, *, now: float, new_id: str
+    ) -> tuple[RunRecord, Plan]:
+        """Plan a workflow and store it as a run.
+
+        Raises
+        ------
+        InvalidInput
+            With every problem of the input; nothing is stored.
+        IdempotencyConflict
+            If the key was used with another body.
+        """
+        plan, settings = self.plan(submission, setting)
+        key = submission.idempotency_key
+        new = NewRun(
+            id=new_id,
+            workflow=submission.workflow or plan.workflow.name or "workflow",
+            owner=submission.owner,
+            created_at=now,
+            settings=settings,
+            tasks=plan.tasks,
+            graph=plan.graph,
+            idempotency_key=key,
+            body_digest=submission.digest() if key is not None else None,
+        )
+        for attempt in range(3):
+            try:
+                return self.store.create_run(new), plan
+            except RunExists:  # the same random id twice: one in 10^15, but a lost run if ignored
+                new = replace(new, id=f"{new_id}{attempt}")
+        raise RunExists(f"the run id {new_id!r} is taken")
+
+    def claim(self, request: ClaimRequest) -> list[Claim]:
+        """Take ready tasks for an engine or a dispatcher."""
+        return self.store.claim(request)
+
+    def end_of_attempt(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        now: float,
+        *,
+        cancelling: bool = False,
+        started_at: float | None = None,
+        handle: str | None = None,
+        adds: Extension | None = None,
+    ) -> End:
+        """Return what to record for an attempt that has ended, with what follows from it."""
+        following = after_end(
+            outcome, claim.spec.retry, claim.spent, now, cancelling=cancelling
+        )
+        return End(
+            claim.key, outcome, following, now, started_at=started_at, handle=handle, adds=adds
+        )
+
+    def plan_generated(self, run: RunRecord, text: str, filename: str) -> Extension:
+        """Plan the tasks that a task of `run` generated.
+
+        Raises
+        ------
+        InvalidInput
+            With every problem; then none of them joins the run.
+        """
+        return extend_run(
+            text,
+            filename=filename,
+            existing=self.store.task_ids(run.id),
+            names=Names(run.settings.environments.keys(), (run.settings.backend,)),
+        )
+
+    def cancel(self, run_id: str, now: float, *, reason: Reason = Reason.CANCELLED) -> RunRecord:
+        """Stop a run; its active attempts are for their backend to end."""
+        self.store.cancel_run(run_id, reason, now)
+        return self.store.settle(run_id, now)
+
+    def retry(self, run_id: str, now: float, *, everything: bool = False) -> int:
+        """Make what did not complete (or everything) pending again, as new attempts."""
+        return self.store.reset_tasks(run_id, now, everything=everything)
+
+    def open_claims(self, run_id: str) -> list[Claim]:
+        """Return the attempts that are submitted or running, as the claims they came from."""
+        return [
+            Claim(
+                AttemptKey(task.position, task.attempt, task.epoch),
+                task.spec,
+                Spent(task.retries_used, task.losses),
+            )
+            for task in self.store.list_tasks(run_id, TaskFilter(states=ACTIVE))
+        ]
+
+
+def _check_variables(submission: Submission) -> None:
+    """Refuse variables of the command line that could not be exported."""
+    problems = []
+    for name in submission.env_vars:
+        if not name.isidentifier() or not name.isascii():
+            message = "is not the name of a variable; use letters, digits and '_'"
+            problems.append(Problem(message, field=f"--env {name}"))
+        if name in AUTOMATIC_VARIABLES:
+            message = "is set by Hut itself and can't be overridden"
+            problems.append(Problem(message, field=f"--env {name}"))
+    if problems:
+        raise InvalidInput(problems)

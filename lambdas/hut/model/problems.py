@@ -1,0 +1,81 @@
+"""What is wrong with an input: the one way every layer reports bad input.
+
+A `Problem` names the place (task, field, line) and says what would be right; `InvalidInput`
+carries all of them at once, so nobody mends a file one error at a time. Rendering for terminals
+and HTTP is not done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["InvalidInput", "Problem", "did_you_mean", "nearest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of an input.
+
+    Parameters
+    ----------
+    message
+        What is wrong and what would be right, without the place.
+    task
+        Id of the task at fault (or ``#3`` for the third task when it has no usable id).
+    field
+        Path of the field, dotted: ``memory``, ``env_vars.PATH``, ``backends[1].name``.
+    line
+        1-based line in the file, where it is known.
+    """
+
+    message: str
+    task: str | None = None
+    field: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = []
+        if self.line is not None:
+            place.append(f"line {self.line}")
+        if self.task is not None:
+            place.append(f"task {self.task!r}")
+        if self.field is not None:
+            place.append(f"field {self.field!r}")
+        return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+class InvalidInput(ValueError):  # noqa: N818 - reads as what it is: raise InvalidInput(problems)
+    """An input was refused; nothing of it was stored.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+        Every problem found, in the order of the input. Never empty.
+    source : str or None
+        The file or body the problems are in.
+    """
+
+    def __init__(self, problems: Iterable[Problem], *, source: str | None = None) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.source = source
+        head = f"{source}: " if source else ""
+        super().__init__(head + "; ".join(str(p) for p in self.problems[:20]))
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the entry of `known` that `name` was most likely meant to be, or None."""
+    import difflib  # costs milliseconds to import; needed only when something is wrong
+
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def did_you_mean(name: str, known: Sequence[str], *, list_up_to: int = 12) -> str:
+    """Return a closing clause that points to the nearest known name, or lists the known ones."""
+    near = nearest(name, known)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    if known and len(known) <= list_up_to:
+        return f"known: {', '.join(sorted(known))}"
+    return ""

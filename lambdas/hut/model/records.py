@@ -1,0 +1,172 @@
+"""What the store keeps: runs, tasks and attempts as plain immutable records.
+
+Times are seconds since the epoch (UTC). A task record shows its latest attempt; `Attempt` records
+are written once, when an attempt has ended, and never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hut.model.states import Reason, RunState, TaskState
+from hut.model.workflow import EMPTY, TaskSpec
+
+__all__ = ["Attempt", "Change", "Outcome", "RunRecord", "RunSettings", "TaskRecord"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What holds for all tasks of a run, fixed when it is submitted.
+
+    Attributes
+    ----------
+    base_dir : str
+        Folder that relative ``working_dir`` values start from; the tasks' default folder.
+    environments : mapping
+        For each environment the tasks use: variables and init lines, as they were at submit.
+    time_limit : float or None
+        Seconds the run may take.
+    """
+
+    base_dir: str = ""
+    env_vars: Mapping[str, str] = EMPTY
+    environment: str | None = None
+    environments: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    backend: str = "local"
+    max_concurrent: int | None = None
+    max_cost: float | None = None
+    time_limit: float | None = None
+    tags: Mapping[str, str] = EMPTY
+    description: str | None = None
+    notify: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as stored.
+
+    Attributes
+    ----------
+    epoch : int
+        How often an engine has taken the run up. A claim carries it, so that what a dead engine
+        left behind can be told from what the living one started.
+    counts : mapping of TaskState to int
+        Number of tasks by state; they add up to `total`.
+    """
+
+    id: str
+    workflow: str
+    state: RunState
+    reason: Reason | None
+    message: str
+    owner: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    total: int
+    counts: Mapping[TaskState, int]
+    settings: RunSettings
+    cancel_requested_at: float | None = None
+    epoch: int = 0
+
+    @property
+    def active(self) -> int:
+        """Number of tasks that are submitted or running."""
+        return self.counts[TaskState.SUBMITTED] + self.counts[TaskState.RUNNING]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A task as stored, with what is known of its latest attempt.
+
+    Attributes
+    ----------
+    position : int
+        0-based place in the run's document order.
+    attempt : int
+        Number of the latest attempt; 0 before the first.
+    waiting_for : int
+        Number of dependency nodes (tasks, barriers) that have not completed.
+    not_before : float
+        A retry may not start earlier.
+    retries_used, losses : int
+        Attempts repeated because the task failed, and because its machine did.
+    epoch : int
+        The run's epoch in which the latest attempt was claimed.
+    handle : str or None
+        What the backend calls the latest attempt: a process id, a job id.
+    generated_by : int or None
+        Position of the task that generated this one.
+    cause : int or None
+        For ``dep_failed``: position of the task whose failure is the root cause.
+    """
+
+    position: int
+    spec: TaskSpec
+    state: TaskState
+    reason: Reason | None
+    message: str
+    exit_code: int | None
+    attempt: int
+    waiting_for: int
+    not_before: float
+    retries_used: int
+    losses: int
+    created_at: float
+    submitted_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    epoch: int
+    backend: str
+    handle: str | None
+    generated_by: int | None
+    cause: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes
+    ----------
+    state : TaskState
+        COMPLETED or FAILED.
+    reason : Reason
+        ``exit`` for a command that ended by itself, whatever its exit code.
+    exit_code : int or None
+        As a shell reports it: 128 + N for death by signal N; None where it is not known.
+    message : str
+        A sentence for people; empty for success.
+    """
+
+    state: TaskState
+    reason: Reason
+    exit_code: int | None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that has ended."""
+
+    number: int
+    outcome: Outcome
+    submitted_at: float | None
+    started_at: float | None
+    ended_at: float
+    backend: str
+    handle: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One transition of a task, in the order in which the store saw them."""
+
+    at: float
+    position: int
+    task_id: str
+    attempt: int
+    state: TaskState
+    reason: Reason | None
+    exit_code: int | None

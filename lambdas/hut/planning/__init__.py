@@ -1,0 +1,5 @@
+"""From a workflow file to a plan: reading, validation, dependencies, order. Pure."""
+
+from hut.planning.plan import Extension, Names, Plan, extend_run, plan_text
+
+__all__ = ["Extension", "Names", "Plan", "extend_run", "plan_text"]

@@ -1,0 +1,244 @@
+"""The fields of a workflow file: what each accepts and what it becomes.
+
+One small reader per field; each takes the value as JSON or YAML gave it and returns the value of
+the model, or raises ``ValueError`` with what would be right. Which fields a task or a workflow has
+is in the two tables at the end (contract, "Workflow file").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from hut.model.problems import nearest
+from hut.model.quantities import parse_duration, parse_gres, parse_memory
+from hut.model.states import Reason
+
+__all__ = [
+    "TASK_FIELDS",
+    "TASK_ID",
+    "WORKFLOW_FIELDS",
+    "Reader",
+    "read_command",
+    "read_deps",
+    "read_task_id",
+    "show",
+]
+
+Reader = Callable[[Any], Any]
+
+TASK_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_LARGEST_TEXT: Final = 1024 * 1024
+_RETRYABLE: Final = tuple(
+    reason.value
+    for reason in Reason
+    if reason not in (Reason.CANCELLED, Reason.DEPENDENCY, Reason.TASK_FAILED)
+)
+
+
+def show(value: object) -> str:
+    """Return `value` as an error message quotes it: as JSON would, shortened."""
+    words: dict[object, str] = {None: "null", True: "true", False: "false"}
+    if value is None or isinstance(value, bool):
+        return words[value]
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = f'"{value}"' if isinstance(value, str) else repr(value)
+    text = text.replace("\n", "\\n")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_task_id(value: Any) -> str:
+    """Return a task id: letters, digits, ``. _ -``, at most 200 characters."""
+    if isinstance(value, str) and TASK_ID.fullmatch(value):
+        return value
+    raise ValueError(
+        f"{show(value)} is not a task id; use letters, digits, '.', '_' and '-', "
+        "at most 200 characters"
+    )
+
+
+def read_command(value: Any) -> str:
+    """Return a shell command that is not blank."""
+    text = _text(value)
+    if not text.strip():
+        raise ValueError("the command is empty; write the shell command to run")
+    return text
+
+
+def read_deps(value: Any) -> tuple[str, ...]:
+    """Return the entries of a dependency list as written, patterns not expanded."""
+    if isinstance(value, str):
+        raise ValueError(f'write a list: ["{value[:60]}"]')
+    if not isinstance(value, list):
+        raise ValueError(f"{show(value)} is not a list of task ids and patterns")
+    for entry in value:
+        if not isinstance(entry, str) or not entry:
+            raise ValueError(f"{show(entry)} is neither a task id nor a pattern")
+    return tuple(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{show(value)} is not a string")  # noqa: TRY004 - one error type
+    if "\0" in value:
+        raise ValueError("a NUL character can't be passed to a shell; remove it")
+    if len(value) > _LARGEST_TEXT:
+        raise ValueError(f"{len(value):,} characters are too many; put them into a file (1 MiB)")
+    return value
+
+
+def _filled(value: Any) -> str:
+    text = _text(value)
+    if not text.strip():
+        raise ValueError("is empty; leave the field out or write a value")
+    return text
+
+
+def _path(value: Any) -> str:
+    text = _filled(value)
+    if "\n" in text:
+        raise ValueError("a path can't contain a line break")
+    return text
+
+
+def _whole(least: int, most: int, unit: str = "") -> Reader:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(
+                f"{show(value)} is not a whole number from {least:,} to {most:,}{unit}"
+            )
+        return value
+
+    return read
+
+
+def _number(least: float, most: float) -> Reader:
+    def read(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{show(value)} is not a number")
+        if not least <= value <= most:
+            raise ValueError(f"{show(value)} is not a number from {least:g} to {most:g}")
+        return float(value)
+
+    return read
+
+
+def _scalar_text(value: Any, key: str) -> str:
+    """Numbers and booleans become the text JSON has for them; a variable is text in the end."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, str):
+        return _text(value)
+    raise ValueError(f"the value of {key!r} is {show(value)}; write a string or a number")
+
+
+def _scalar_map(value: Any, example: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{show(value)} is not an object; write {example}")
+    return {str(key): _scalar_text(entry, str(key)) for key, entry in value.items()}
+
+
+def _env_vars(value: Any) -> dict[str, str]:
+    variables = _scalar_map(value, 'it as {"NAME": "value"}')
+    for name in variables:
+        if not _VARIABLE.fullmatch(name):
+            raise ValueError(
+                f"{show(name)} is not the name of a variable; use letters, digits and '_', "
+                "not starting with a digit"
+            )
+    return variables
+
+
+def _properties(value: Any) -> dict[str, str]:
+    return _scalar_map(value, 'it as {"property": "value"}')
+
+
+def _tags(value: Any) -> dict[str, str]:
+    if isinstance(value, list):
+        entries = [_filled(entry).partition(":") for entry in value]
+        return {key: text for key, _, text in entries}
+    return _scalar_map(value, 'it as {"tag": "value"} or ["tag", "tag:value"]')
+
+
+def _group(value: Any) -> str:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _filled(value)
+
+
+def _retry_on(value: Any) -> frozenset[int | str]:
+    if not isinstance(value, list):
+        raise ValueError(f'{show(value)} is not a list; write it as [75, "timeout"]')
+    for entry in value:
+        if isinstance(entry, int) and not isinstance(entry, bool):
+            if not 0 <= entry <= 255:
+                raise ValueError(f"{entry} is not an exit code; they go from 0 to 255")
+        elif not isinstance(entry, str):
+            raise ValueError(f"{show(entry)} is neither an exit code nor a reason")
+        elif entry not in _RETRYABLE:
+            near = nearest(entry, _RETRYABLE)
+            hint = f"did you mean {near!r}?" if near else f"known: {', '.join(_RETRYABLE)}"
+            raise ValueError(f"{show(entry)} is not a reason that can be retried; {hint}")
+    return frozenset(value)
+
+
+def _time_limit(value: Any) -> float:
+    return parse_duration(value, bare="minutes")
+
+
+def _retry_delay(value: Any) -> float:
+    return parse_duration(value, bare="seconds")
+
+
+def _notify(value: Any) -> object:
+    if isinstance(value, (str, list, dict)):
+        return value
+    raise ValueError(f"{show(value)} is neither a string nor a list nor an object")
+
+
+TASK_FIELDS: Final[Mapping[str, Reader]] = {
+    "id": read_task_id,
+    "command": read_command,
+    "name": _filled,
+    "deps": read_deps,
+    "working_dir": _path,
+    "partition": _filled,
+    "cpus": _whole(1, 100_000),
+    "memory": parse_memory,
+    "gres": parse_gres,
+    "time_limit": _time_limit,
+    "image": _filled,
+    "environment": _filled,
+    "env_vars": _env_vars,
+    "output_file": _path,
+    "error_file": _path,
+    "generates_source": _path,
+    "retries": _whole(0, 1000),
+    "retry_delay": _retry_delay,
+    "retry_backoff": _number(1, 1000),
+    "retry_on": _retry_on,
+    "priority": _whole(-(2**31), 2**31 - 1),
+    "properties": _properties,
+    "group": _group,
+    "tags": _tags,
+    "backend": _filled,
+}
+"""Task fields and their readers; ``dependencies`` is an alias of ``deps``."""
+
+WORKFLOW_FIELDS: Final[Mapping[str, Reader]] = {
+    "name": _filled,
+    "description": _text,
+    "max_concurrent": _whole(1, 1_000_000),
+    "env_vars": _env_vars,
+    "environment": _filled,
+    "backend": _filled,
+    "max_cost": _number(0, 1e12),
+    "time_limit": _time_limit,
+    "notify": _notify,
+}
+"""Fields beside ``tasks`` and ``defaults`` in the object form of a workflow file."""

@@ -1,0 +1,196 @@
+"""A workflow file becomes a plan: read, validated, expanded, ordered. Pure, and linear in its size.
+
+`plan_text` is the way in for workflow files, `extend_run` for tasks that join an existing run. Both
+report every problem at once and, if there is one, return nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hut.model.documents import MalformedDocument, format_of, read_document
+from hut.model.problems import InvalidInput, Problem, did_you_mean
+from hut.model.workflow import TaskSpec, WorkflowSpec
+from hut.planning.graph import Graph, build_graph, find_cycles, levels_of
+from hut.planning.tasks import TaskReader, read_workflow
+
+__all__ = ["Extension", "Names", "Plan", "extend_run", "plan_text"]
+
+MOST_TASKS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What tasks may refer to by name; None where any name is taken as it is.
+
+    Attributes
+    ----------
+    environments : collection of str or None
+    backends : collection of str or None
+    """
+
+    environments: Collection[str] | None = None
+    backends: Collection[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A valid workflow, ready to be stored as a run.
+
+    Attributes
+    ----------
+    workflow : WorkflowSpec
+    graph : Graph
+        Positions are those of ``workflow.tasks``.
+    levels : sequence of int
+        For each task the length of the longest chain before it.
+    warnings : tuple of Problem
+        What works, but probably not as meant.
+    """
+
+    workflow: WorkflowSpec
+    graph: Graph
+    levels: Sequence[int]
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        """The tasks in document order."""
+        return self.workflow.tasks
+
+    def dependencies(self, position: int) -> list[str]:
+        """Return the ids of the tasks that the task at `position` depends on, expanded."""
+        return [self.tasks[other].id for other in self.graph.dependencies(position)]
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """Valid tasks that join an existing run; positions in `graph` count from the run's first task."""
+
+    tasks: tuple[TaskSpec, ...]
+    graph: Graph
+    warnings: tuple[Problem, ...] = ()
+
+
+def plan_text(text: str, *, filename: str, names: Names | None = None) -> Plan:
+    """Plan a workflow file.
+
+    Parameters
+    ----------
+    text
+        Content of the file, JSON or YAML.
+    filename
+        For messages, and its ending tells YAML (``.yaml``, ``.yml``) from JSON.
+    names
+        Environments and backends the tasks may name.
+
+    Raises
+    ------
+    InvalidInput
+        With every problem of the file.
+    """
+    with _no_collection():
+        return _plan(text, filename, names or Names())
+
+
+def _plan(text: str, filename: str, names: Names) -> Plan:
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    data = _read(text, filename, problems)
+    workflow = read_workflow(data, problems, warnings, TaskReader(problems, warnings))
+    if not workflow.tasks and not problems:
+        problems.append(Problem("the workflow has no tasks; write at least one", field="tasks"))
+    if len(workflow.tasks) > MOST_TASKS:
+        problems.append(Problem(f"more than {MOST_TASKS:,} tasks; split the workflow"))
+    _check_names(workflow, names, problems)
+    graph, levels = _order(workflow.tasks, problems)
+    if problems:
+        raise InvalidInput(problems, source=filename)
+    return Plan(workflow, graph, levels, tuple(warnings))
+
+
+def extend_run(
+    text: str,
+    *,
+    filename: str,
+    existing: Mapping[str, Any] | Sequence[str],
+    names: Names | None = None,
+) -> Extension:
+    """Plan tasks that join a run: those a task generated, or a person added.
+
+    Parameters
+    ----------
+    text
+        An array of tasks or an object with ``tasks`` (and ``defaults``); may be empty of tasks.
+    filename
+        For messages and the format.
+    existing
+        Ids of the run's tasks in order. New tasks may depend on them, by pattern too.
+    names
+        Environments and backends the tasks may name.
+
+    Raises
+    ------
+    InvalidInput
+        With every problem; then no task joins the run.
+    """
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    data = _read(text, filename, problems)
+    reader = TaskReader(problems, warnings, taken=frozenset(existing))
+    workflow = read_workflow(data, problems, warnings, reader)
+    _check_names(workflow, names or Names(), problems)
+    graph, _ = _order(workflow.tasks, problems, existing=tuple(existing))
+    if problems:
+        raise InvalidInput(problems, source=filename)
+    return Extension(workflow.tasks, graph, tuple(warnings))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let the collector rest: planning makes millions of objects, and no cycles among them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _read(text: str, filename: str, problems: list[Problem]) -> Any:
+    try:
+        document = read_document(text, format=format_of(filename))
+    except MalformedDocument as error:
+        raise InvalidInput([Problem(error.message, line=error.line)], source=filename) from None
+    problems.extend(document.problems)
+    return document.data
+
+
+def _order(
+    tasks: Sequence[TaskSpec], problems: list[Problem], *, existing: Sequence[str] = ()
+) -> tuple[Graph, list[int]]:
+    graph = build_graph(tasks, problems, existing=existing)
+    levels = levels_of(graph)
+    if -1 in levels:
+        find_cycles(graph, levels, tasks, problems)
+    return graph, levels
+
+
+def _check_names(workflow: WorkflowSpec, names: Names, problems: list[Problem]) -> None:
+    """Refuse environments and backends that nobody defined."""
+    for field, known in (("environment", names.environments), ("backend", names.backends)):
+        if known is None:
+            continue
+        whole: str | None = getattr(workflow, field)
+        uses = [(None, whole), *((task.id, getattr(task, field)) for task in workflow.tasks)]
+        for task, name in uses:
+            if name is not None and name not in known:
+                hint = did_you_mean(name, tuple(known)) or f"hut.yaml defines no {field}s"
+                problems.append(
+                    Problem(f"unknown {field} {name!r}; {hint}", task=task, field=field)
+                )

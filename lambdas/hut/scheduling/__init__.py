@@ -1,0 +1,1 @@
+"""What may run now, and how much of it. Pure; the order itself is the store's index."""

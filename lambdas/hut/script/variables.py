@@ -1,0 +1,52 @@
+"""The environment variables of a task, in the contract's order: later wins, automatic ones last.
+
+automatic < workflow < environment < task, except that nobody overrides what Hut sets itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hut.model.records import RunRecord
+from hut.model.rfc3339 import format_time
+from hut.model.workflow import TaskSpec
+
+__all__ = ["init_lines", "run_variables", "task_variables", "variables_of"]
+
+
+def run_variables(run: RunRecord) -> dict[str, str]:
+    """Return the variables Hut sets for all tasks of a run, with the seed's names for the same."""
+    created = format_time(run.created_at)
+    return {
+        "HUT_RUN_ID": run.id,
+        "HUT_WORKFLOW": run.workflow,
+        "HUT_CREATED_AT": created,
+        "SCRIPTHUT_WORKFLOW": run.workflow,
+        "SCRIPTHUT_RUN_ID": run.id,
+        "SCRIPTHUT_CREATED_AT": created,
+    }
+
+
+def task_variables(task_id: str, attempt: int) -> dict[str, str]:
+    """Return the variables Hut sets for one attempt."""
+    return {"HUT_TASK_ID": task_id, "HUT_ATTEMPT": str(attempt)}
+
+
+def variables_of(run: RunRecord, spec: TaskSpec) -> dict[str, str]:
+    """Return the variables people gave a task: workflow, then environment, then the task."""
+    settings = run.settings
+    if not (settings.env_vars or spec.env_vars or spec.environment or settings.environment):
+        return {}
+    variables = _environment(run, spec).get("variables", {})
+    assert isinstance(variables, Mapping)  # noqa: S101 - written by control.run_settings
+    return {**settings.env_vars, **variables, **spec.env_vars}
+
+
+def init_lines(run: RunRecord, spec: TaskSpec) -> str:
+    """Return the init lines of the task's environment, as its author wrote them."""
+    return str(_environment(run, spec).get("extra_init", ""))
+
+
+def _environment(run: RunRecord, spec: TaskSpec) -> Mapping[str, object]:
+    name = spec.environment or run.settings.environment
+    return run.settings.environments.get(name, {}) if name else {}

@@ -1,0 +1,1 @@
+"""Where the state of runs lives: the port, and an adapter for each kind of store."""

@@ -1,0 +1,74 @@
+"""Task specifications and run settings as JSON text, for stores. Only what differs from the default.
+
+The field names are the model's; unknown names are an error, so a store written by a newer version
+is noticed rather than half read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from hut.model.quantities import Gres
+from hut.model.records import RunSettings
+from hut.model.workflow import DEFAULT_RESOURCES, DEFAULT_RETRY, Resources, RetryPolicy, TaskSpec
+
+__all__ = ["decode_settings", "decode_spec", "encode_settings", "encode_spec"]
+
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_SPECIAL = ("id", "command", "name", "deps", "resources", "retry")
+_OPTIONAL = tuple(
+    (position, name, TaskSpec._field_defaults[name])
+    for position, name in enumerate(TaskSpec._fields)
+    if name not in _SPECIAL
+)
+
+
+def encode_spec(spec: TaskSpec) -> str:
+    """Return everything of a task but its id."""
+    data: dict[str, Any] = {"command": spec.command}
+    if spec.name != spec.id:
+        data["name"] = spec.name
+    if spec.deps:
+        data["deps"] = spec.deps
+    for position, name, default in _OPTIONAL:
+        value = spec[position]
+        if value is not default and value != default:
+            data[name] = dict(value) if hasattr(value, "keys") else value
+    if spec.resources is not DEFAULT_RESOURCES:
+        data["resources"] = asdict(spec.resources)
+    if spec.retry is not DEFAULT_RETRY:
+        data["retry"] = {**asdict(spec.retry), "on": sorted(spec.retry.on, key=str)}
+    return _dumps(data)
+
+
+def decode_spec(task_id: str, text: str) -> TaskSpec:
+    """Return the task that `encode_spec` wrote."""
+    data = json.loads(text)
+    data.setdefault("name", task_id)
+    if "deps" in data:
+        data["deps"] = tuple(data["deps"])
+    if "resources" in data:
+        resources = data["resources"]
+        resources["gres"] = tuple(Gres(**entry) for entry in resources["gres"])
+        data["resources"] = Resources(**resources)
+    if "retry" in data:
+        retry = data["retry"]
+        data["retry"] = RetryPolicy(**{**retry, "on": frozenset(retry["on"])})
+    return TaskSpec(task_id, **data)
+
+
+def encode_settings(settings: RunSettings) -> str:
+    """Return run settings as JSON."""
+    data: dict[str, Any] = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if value:
+            data[field.name] = dict(value) if hasattr(value, "keys") else value
+    return _dumps(data)
+
+
+def decode_settings(text: str) -> RunSettings:
+    """Return the settings that `encode_settings` wrote."""
+    return RunSettings(**json.loads(text))

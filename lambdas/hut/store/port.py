@@ -1,0 +1,254 @@
+"""The store port: what the control plane asks of whatever keeps its state.
+
+The operations are those of the domain, not of a database. Every change is conditional on what the
+store holds at that moment, so each operation may be called twice, late, or by two callers at once:
+
+===================  ===========================================================================
+operation            what protects it
+===================  ===========================================================================
+create_run           the run id must be new; an idempotency key is taken together with it
+claim                task is pending, waits for nothing, its time has come; caps counted with it
+release_claims       task is submitted under the same attempt and epoch
+record_started       task is submitted under the same attempt and epoch
+record_ended         task is active under the same attempt and epoch; first writer wins
+append (in an end)   stored together with the end of its generator, or not at all
+cancel_run           run has not ended; pending tasks only, active ones end through record_ended
+settle               run has not ended and every task has
+reset_tasks          run has ended; tasks that ended without success (or all)
+===================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from hut.lifecycle.retry import Spent
+from hut.lifecycle.task import Next
+from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
+from hut.model.states import Reason, RunState, TaskState
+from hut.model.workflow import TaskSpec
+from hut.planning.graph import Graph
+from hut.planning.plan import Extension
+from hut.scheduling.room import Caps
+
+__all__ = [
+    "AttemptKey",
+    "Claim",
+    "ClaimRequest",
+    "End",
+    "IdempotencyConflict",
+    "NewRun",
+    "RunExists",
+    "RunFilter",
+    "Start",
+    "Store",
+    "StoreError",
+    "TaskFilter",
+    "UnknownRun",
+]
+
+
+class StoreError(Exception):
+    """The store can't do what was asked; the message says why."""
+
+
+class UnknownRun(StoreError):  # noqa: N818 - named after what it says
+    """There is no such run."""
+
+
+class RunExists(StoreError):  # noqa: N818
+    """A run with this id exists already."""
+
+
+class IdempotencyConflict(StoreError):  # noqa: N818
+    """The idempotency key was used before, with another body."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to create.
+
+    Attributes
+    ----------
+    idempotency_key, body_digest : str or None
+        The same key with the same digest gives the run that exists; with another digest it is an
+        `IdempotencyConflict`.
+    """
+
+    id: str
+    workflow: str
+    owner: str
+    created_at: float
+    settings: RunSettings
+    tasks: Sequence[TaskSpec]
+    graph: Graph
+    idempotency_key: str | None = None
+    body_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """A wish for tasks to run.
+
+    Attributes
+    ----------
+    at_most : int
+        How many tasks the caller wants.
+    backend : str
+        Tasks of this backend only.
+    caps : Caps
+        Bounds on active tasks, counted in the same transaction.
+    """
+
+    run_id: str
+    epoch: int
+    now: float
+    at_most: int
+    backend: str = "local"
+    caps: Caps = Caps()
+
+
+class AttemptKey(NamedTuple):
+    """Names one attempt; `epoch` tells a claim that was given back from the one that followed."""
+
+    position: int
+    attempt: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task that now belongs to the caller: nobody else will start this attempt."""
+
+    key: AttemptKey
+    spec: TaskSpec
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An attempt runs."""
+
+    key: AttemptKey
+    at: float
+    handle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An attempt has ended.
+
+    Attributes
+    ----------
+    next : Next
+        What the task becomes, as `hut.lifecycle.task.after_end` decided.
+    adds : Extension or None
+        Tasks that join the run in the same write.
+    """
+
+    key: AttemptKey
+    outcome: Outcome
+    next: Next
+    at: float
+    started_at: float | None = None
+    handle: str | None = None
+    adds: Extension | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks to list, page by page.
+
+    Attributes
+    ----------
+    match : str or None
+        Pattern on the id, as in ``deps``.
+    after : int
+        Position behind which the page starts; -1 is the beginning.
+    """
+
+    states: Collection[TaskState] | None = None
+    match: str | None = None
+    after: int = -1
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list, newest first.
+
+    Attributes
+    ----------
+    before : tuple of float and str, or None
+        ``(created_at, id)`` of the last run of the previous page.
+    """
+
+    states: Collection[RunState] | None = None
+    workflow: str | None = None
+    owner: str | None = None
+    before: tuple[float, str] | None = None
+    limit: int = 50
+
+
+class Store(Protocol):
+    """See the module's docstring for what protects each operation."""
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Let the calls inside be written together where that saves something."""
+
+    def create_run(self, new: NewRun) -> RunRecord:
+        """Store a run with all its tasks, or nothing of it."""
+
+    def begin_epoch(self, run_id: str, now: float) -> RunRecord:
+        """Note that an engine takes the run up; claims of earlier epochs can be told apart."""
+
+    def claim(self, request: ClaimRequest) -> list[Claim]:
+        """Take ready tasks: higher priority first, then document order."""
+
+    def release_claims(self, run_id: str, keys: Sequence[AttemptKey]) -> int:
+        """Give claims back whose attempts never started. The attempt does not count."""
+
+    def record_started(self, run_id: str, starts: Sequence[Start]) -> None:
+        """Note that attempts run."""
+
+    def record_ended(self, run_id: str, ends: Sequence[End]) -> list[bool]:
+        """Note how attempts ended; say for each end whether it was the first to be told."""
+
+    def settle(self, run_id: str, now: float) -> RunRecord:
+        """Do what follows from ended tasks and end the run if all of them have."""
+
+    def cancel_run(self, run_id: str, reason: Reason, now: float) -> RunRecord:
+        """Stop the run: pending tasks end at once, no attempt starts any more."""
+
+    def reset_tasks(self, run_id: str, now: float, *, everything: bool = False) -> int:
+        """Make tasks that did not complete (or all) pending again; return how many."""
+
+    def get_run(self, run_id: str) -> RunRecord:
+        """Return a run by its full id."""
+
+    def find_runs(self, prefix: str, limit: int = 10) -> list[RunRecord]:
+        """Return runs whose id begins with `prefix`, newest first."""
+
+    def list_runs(self, query: RunFilter) -> list[RunRecord]:
+        """Return a page of runs, newest first."""
+
+    def list_tasks(self, run_id: str, query: TaskFilter) -> list[TaskRecord]:
+        """Return a page of tasks in document order."""
+
+    def get_task(self, run_id: str, task_id: str) -> TaskRecord | None:
+        """Return a task by its id."""
+
+    def task_ids(self, run_id: str) -> list[str]:
+        """Return the ids of all tasks in document order."""
+
+    def list_attempts(self, run_id: str, position: int) -> list[Attempt]:
+        """Return the ended attempts of a task, oldest first."""
+
+    def next_retry(self, run_id: str, now: float) -> float | None:
+        """Return when the next delayed retry may start, if one waits."""
+
+    def changes(self, run_id: str, cursor: int, limit: int = 1000) -> tuple[list[Change], int]:
+        """Return transitions behind `cursor` (0: from the start) and the cursor to go on from."""

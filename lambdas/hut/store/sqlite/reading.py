@@ -1,0 +1,242 @@
+"""Queries of the SQLite store: rows become records. Nothing here writes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from typing import Any
+
+from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
+from hut.model.states import Reason, RunState, TaskState
+from hut.planning.patterns import IdIndex, is_pattern
+from hut.store.encoding import decode_settings, decode_spec
+from hut.store.port import RunFilter, TaskFilter, UnknownRun
+
+__all__ = ["Reading"]
+
+_RUN = """
+    SELECT r.run, r.id, r.workflow, r.state, r.reason, r.message, r.owner, r.created_at,
+           r.started_at, r.ended_at, r.total, r.pending, r.submitted, r.running, r.completed,
+           r.failed, r.dep_failed, r.stopped_at, r.epoch
+    FROM runs r
+"""
+_TASK = """
+    SELECT t.pos, s.id, s.body, t.state, t.reason, t.message, t.exit_code, t.attempt, t.remaining,
+           t.not_before, t.retries_used, t.losses, s.created_at, t.submitted_at, t.started_at,
+           t.ended_at, t.epoch, t.backend, t.handle, s.generated_by, t.cause
+    FROM tasks t JOIN specs s USING (run, pos)
+"""
+
+
+class Reading:
+    """The reading half of `SqliteStore`."""
+
+    _connection: sqlite3.Connection
+    _settings: dict[int, RunSettings]
+
+    def get_run(self, run_id: str) -> RunRecord:
+        """Return a run by its full id."""
+        row = self._connection.execute(f"{_RUN} WHERE r.id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise UnknownRun(f"there is no run {run_id!r}")
+        return self._run(row)
+
+    def find_runs(self, prefix: str, limit: int = 10) -> list[RunRecord]:
+        """Return runs whose id begins with `prefix`, newest first."""
+        rows = self._connection.execute(
+            f"{_RUN} WHERE substr(r.id, 1, ?) = ? ORDER BY r.created_at DESC, r.id DESC LIMIT ?",
+            (len(prefix), prefix, limit),
+        )
+        return [self._run(row) for row in rows]
+
+    def list_runs(self, query: RunFilter) -> list[RunRecord]:
+        """Return a page of runs, newest first."""
+        where, values = ["1"], list[Any]()
+        if query.states is not None:
+            where.append(f"r.state IN ({_marks(query.states)})")
+            values.extend(query.states)
+        if query.workflow is not None:
+            where.append("r.workflow = ?")
+            values.append(query.workflow)
+        if query.owner is not None:
+            where.append("r.owner = ?")
+            values.append(query.owner)
+        if query.before is not None:
+            where.append("(r.created_at, r.id) < (?, ?)")
+            values.extend(query.before)
+        rows = self._connection.execute(
+            f"{_RUN} WHERE {' AND '.join(where)} ORDER BY r.created_at DESC, r.id DESC LIMIT ?",
+            (*values, query.limit),
+        )
+        return [self._run(row) for row in rows]
+
+    def list_tasks(self, run_id: str, query: TaskFilter) -> list[TaskRecord]:
+        """Return a page of tasks in document order."""
+        where, values = ["t.run = ?", "t.pos > ?"], [self._number(run_id), query.after]
+        if query.states is not None:
+            where.append(f"t.state IN ({_marks(query.states)})")
+            values.extend(query.states)
+        limit = query.limit
+        if query.match is not None and not is_pattern(query.match):
+            where.append("s.id = ?")
+            values.append(query.match)
+        elif query.match is not None:
+            limit = None  # the pattern is matched here, so the page is cut here
+        cursor = self._connection.execute(
+            f"{_TASK} WHERE {' AND '.join(where)} ORDER BY t.pos LIMIT ?",
+            (*values, -1 if limit is None else limit),
+        )
+        rows = cursor.fetchall()
+        if query.match is not None and is_pattern(query.match):
+            matching = IdIndex([row[1] for row in rows]).match(query.match)
+            rows = [rows[i] for i in matching[: query.limit]]
+        return [_task(row) for row in rows]
+
+    def get_task(self, run_id: str, task_id: str) -> TaskRecord | None:
+        """Return a task by its id."""
+        row = self._connection.execute(
+            f"{_TASK} WHERE s.run = ? AND s.id = ?", (self._number(run_id), task_id)
+        ).fetchone()
+        return None if row is None else _task(row)
+
+    def task_ids(self, run_id: str) -> list[str]:
+        """Return the ids of all tasks in document order."""
+        rows = self._connection.execute(
+            "SELECT id FROM specs WHERE run = ? ORDER BY pos", (self._number(run_id),)
+        )
+        return [task_id for (task_id,) in rows]
+
+    def list_attempts(self, run_id: str, position: int) -> list[Attempt]:
+        """Return the ended attempts of a task, oldest first."""
+        rows = self._connection.execute(
+            """
+            SELECT a.attempt, a.state, a.reason, a.exit_code, a.message, a.submitted_at,
+                   a.started_at, a.ended_at, a.backend, a.handle
+            FROM attempts a JOIN specs s ON s.run = a.run AND s.id = a.task
+            WHERE a.run = ? AND s.pos = ? ORDER BY a.attempt
+            """,
+            (self._number(run_id), position),
+        )
+        return [
+            Attempt(
+                number,
+                Outcome(TaskState(state), Reason(reason), exit_code, message or ""),
+                submitted_at,
+                started_at,
+                ended_at,
+                backend,
+                handle,
+            )
+            for (
+                number,
+                state,
+                reason,
+                exit_code,
+                message,
+                submitted_at,
+                started_at,
+                ended_at,
+                backend,
+                handle,
+            ) in rows
+        ]
+
+    def next_retry(self, run_id: str, now: float) -> float | None:
+        """Return when the next delayed retry may start, if one waits."""
+        (at,) = self._connection.execute(
+            "SELECT min(not_before) FROM tasks "
+            "WHERE run = ? AND state = 'pending' AND remaining = 0 AND not_before > ?",
+            (self._number(run_id), now),
+        ).fetchone()
+        return None if at is None else float(at)
+
+    def changes(self, run_id: str, cursor: int, limit: int = 1000) -> tuple[list[Change], int]:
+        """Return transitions behind `cursor` (0: from the start) and the cursor to go on from."""
+        rows = self._connection.execute(
+            """
+            SELECT c.n, c.at, c.pos, s.id, c.attempt, c.state, c.reason, c.exit_code
+            FROM runs r JOIN changes c ON c.run = r.run
+            JOIN specs s ON s.run = c.run AND s.pos = c.pos
+            WHERE r.id = ? AND c.n > max(?, r.first_change) ORDER BY c.n LIMIT ?
+            """,
+            (run_id, cursor, limit),
+        ).fetchall()
+        found = [
+            Change(at, pos, task_id, attempt, TaskState(state), _reason(reason), exit_code)
+            for _, at, pos, task_id, attempt, state, reason, exit_code in rows
+        ]
+        return found, rows[-1][0] if rows else cursor
+
+    def data_version(self) -> int:
+        """Return a number that differs once another process has written (cheap, no disk access)."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _run(self, row: Any) -> RunRecord:
+        (number, run_id, workflow, state, reason, message, owner, created, started, ended, total) = row[:11]
+        counts = dict(zip(TaskState, row[11:17], strict=True))
+        stopped_at, epoch = row[17:]
+        settings = self._settings.get(number)
+        if settings is None:  # they never change, and may hold large environments
+            (body,) = self._connection.execute(
+                "SELECT body FROM settings WHERE run = ?", (number,)
+            ).fetchone()
+            settings = self._settings[number] = decode_settings(body)
+        return RunRecord(
+            id=run_id,
+            workflow=workflow,
+            state=RunState(state),
+            reason=_reason(reason),
+            message=message,
+            owner=owner,
+            created_at=created,
+            started_at=started,
+            ended_at=ended,
+            total=total,
+            counts=counts,
+            settings=settings,
+            cancel_requested_at=stopped_at,
+            epoch=epoch,
+        )
+
+    def _number(self, run_id: str) -> int:
+        row = self._connection.execute("SELECT run FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise UnknownRun(f"there is no run {run_id!r}")
+        return int(row[0])
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _reason(text: str | None) -> Reason | None:
+    return None if text is None else Reason(text)
+
+
+def _task(row: Any) -> TaskRecord:
+    (pos, task_id, spec, state, reason, message, exit_code, attempt, remaining) = row[:9]
+    (not_before, retries_used, losses, created, submitted, started, ended) = row[9:16]
+    epoch, backend, handle, generated_by, cause = row[16:]
+    return TaskRecord(
+        position=pos,
+        spec=decode_spec(task_id, spec),
+        state=TaskState(state),
+        reason=_reason(reason),
+        message=message or "",
+        exit_code=exit_code,
+        attempt=attempt,
+        waiting_for=remaining,
+        not_before=not_before,
+        retries_used=retries_used,
+        losses=losses,
+        created_at=created,
+        submitted_at=submitted,
+        started_at=started,
+        ended_at=ended,
+        epoch=epoch,
+        backend=backend,
+        handle=handle,
+        generated_by=generated_by,
+        cause=cause,
+    )

@@ -1,0 +1,184 @@
+"""Tables of the SQLite store, and how an older file becomes a current one.
+
+``PRAGMA user_version`` holds the version of the file. Each migration runs in the transaction that
+raises the version, so a crash leaves the old version or the new one, and two processes that open an
+old file at once migrate it once. A file from a newer Hut is refused and left alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from hut.store.port import StoreError
+
+__all__ = ["MIGRATIONS", "migrate"]
+
+_VERSION_1 = (
+    # The row of a run is written in every batch: keep it short. Counts stand in columns of their
+    # own, so that a transition adds to them instead of rewriting a document.
+    """
+    CREATE TABLE runs (
+        run INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        workflow TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT,
+        message TEXT NOT NULL DEFAULT '',
+        owner TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        started_at REAL,
+        ended_at REAL,
+        total INTEGER NOT NULL,
+        pending INTEGER NOT NULL,
+        submitted INTEGER NOT NULL DEFAULT 0,
+        running INTEGER NOT NULL DEFAULT 0,
+        completed INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        dep_failed INTEGER NOT NULL DEFAULT 0,
+        barriers INTEGER NOT NULL DEFAULT 0,
+        has_edges INTEGER NOT NULL DEFAULT 0,
+        first_change INTEGER NOT NULL DEFAULT 0,
+        epoch INTEGER NOT NULL DEFAULT 0,
+        stop_reason TEXT,
+        stopped_at REAL
+    )
+    """,
+    "CREATE INDEX runs_by_time ON runs (created_at, id)",
+    # Settings are read once per command, but the row above is rewritten all the time.
+    "CREATE TABLE settings (run INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+    """
+    CREATE TABLE idempotency (
+        key TEXT PRIMARY KEY, run INTEGER NOT NULL, body_digest TEXT NOT NULL
+    ) WITHOUT ROWID
+    """,
+    # What never changes of a task is apart from what does: a transition rewrites ~100 bytes,
+    # whatever the length of the command.
+    """
+    CREATE TABLE specs (
+        run INTEGER NOT NULL,
+        pos INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        body TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        generated_by INTEGER,
+        PRIMARY KEY (run, pos)
+    ) WITHOUT ROWID
+    """,
+    "CREATE UNIQUE INDEX specs_by_id ON specs (run, id)",
+    """
+    CREATE TABLE tasks (
+        run INTEGER NOT NULL,
+        pos INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        remaining INTEGER NOT NULL,
+        priority INTEGER NOT NULL,
+        backend TEXT NOT NULL,
+        not_before REAL NOT NULL DEFAULT 0,
+        attempt INTEGER NOT NULL DEFAULT 0,
+        epoch INTEGER NOT NULL DEFAULT 0,
+        retries_used INTEGER NOT NULL DEFAULT 0,
+        losses INTEGER NOT NULL DEFAULT 0,
+        reason TEXT,
+        message TEXT,
+        exit_code INTEGER,
+        submitted_at REAL,
+        started_at REAL,
+        ended_at REAL,
+        handle TEXT,
+        cause INTEGER,
+        PRIMARY KEY (run, pos)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE INDEX tasks_ready ON tasks (run, priority DESC, pos)
+        WHERE state = 'pending' AND remaining = 0
+    """,
+    "CREATE INDEX tasks_active ON tasks (run, pos) WHERE state IN ('submitted', 'running')",
+    # source completes -> target waits for one less. Tasks are their position, barrier b is -1 - b.
+    """
+    CREATE TABLE edges (
+        run INTEGER NOT NULL, source INTEGER NOT NULL, target INTEGER NOT NULL,
+        PRIMARY KEY (run, source, target)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE barriers (
+        run INTEGER NOT NULL,
+        node INTEGER NOT NULL,
+        remaining INTEGER NOT NULL,
+        failed INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (run, node)
+    ) WITHOUT ROWID
+    """,
+    # Written once, when an attempt has ended; no statement updates or deletes a row.
+    """
+    CREATE TABLE attempts (
+        run INTEGER NOT NULL,
+        task TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        exit_code INTEGER,
+        message TEXT,
+        submitted_at REAL,
+        started_at REAL,
+        ended_at REAL NOT NULL,
+        backend TEXT NOT NULL,
+        handle TEXT,
+        PRIMARY KEY (run, task, attempt)
+    ) WITHOUT ROWID
+    """,
+    # The log of all transitions, in order; the cursor of `changes` is its rowid.
+    """
+    CREATE TABLE changes (
+        n INTEGER PRIMARY KEY,
+        run INTEGER NOT NULL,
+        at REAL NOT NULL,
+        pos INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT,
+        exit_code INTEGER
+    )
+    """,
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1,)
+"""Statements that lead from version i to version i + 1."""
+
+
+def migrate(
+    connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS
+) -> None:
+    """Bring the file to the newest version.
+
+    Raises
+    ------
+    StoreError
+        If the file is from a newer version.
+    """
+    newest = len(migrations)
+    if _version(connection) == newest:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(connection)  # again: another process may have migrated meanwhile
+        if version > newest:
+            raise StoreError(
+                f"the store has schema version {version}, but this Hut knows {newest} at most; "
+                "use the newer Hut, or another HUT_HOME"
+            )
+        for statements in migrations[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {newest}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)

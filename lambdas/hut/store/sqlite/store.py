@@ -1,0 +1,573 @@
+"""The writing half of the SQLite store.
+
+Every public operation is one ``BEGIN IMMEDIATE`` transaction, or part of the one that `batch` has
+open: writers exclude each other, and what a condition read still holds when its write happens. The
+file is in WAL mode with ``synchronous=NORMAL``: a killed process loses nothing it committed, a power
+cut may lose the last moments but never leaves half a transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from hut.lifecycle.retry import Spent
+from hut.lifecycle.run import end_of_run, is_over
+from hut.model.records import RunRecord
+from hut.model.states import Reason, TaskState
+from hut.model.workflow import TaskSpec
+from hut.planning.graph import Graph
+from hut.scheduling.room import room
+from hut.store.encoding import decode_spec, encode_settings, encode_spec
+from hut.store.port import (
+    AttemptKey,
+    Claim,
+    ClaimRequest,
+    End,
+    IdempotencyConflict,
+    NewRun,
+    RunExists,
+    Start,
+    StoreError,
+    UnknownRun,
+)
+from hut.store.sqlite.dependencies import add_graph, propagate_failure, recount, release
+from hut.store.sqlite.reading import Reading
+from hut.store.sqlite.schema import migrate
+
+__all__ = ["SqliteStore"]
+
+_LOCK_SECONDS = 60.0
+_STATES = tuple(TaskState)
+_ADD_COUNTS = "UPDATE runs SET " + ", ".join(f"{s} = {s} + ?" for s in _STATES) + " WHERE run = ?"
+_CHUNK = 500  # below SQLite's oldest limit of 999 bound values
+
+
+class _Active(NamedTuple):
+    """What the store holds of an active attempt."""
+
+    state: str
+    submitted_at: float | None
+    started_at: float | None
+    backend: str
+    handle: str | None
+    task_id: str
+
+
+_GONE = _Active("", None, None, "", None, "")
+
+
+class SqliteStore(Reading):
+    """Runs in one SQLite file.
+
+    Parameters
+    ----------
+    path
+        The file; created if it does not exist.
+
+    Raises
+    ------
+    StoreError
+        If the file can't be opened or is from a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=_LOCK_SECONDS, isolation_level=None, cached_statements=256
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            migrate(self._connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"can't open the store {path}: {error}") from error
+        self._depth = 0
+        self._edges_of: dict[int, bool] = {}
+        self._settings = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Write the calls inside in one transaction; an error inside undoes all of them."""
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield
+        except BaseException:
+            self._depth = 0
+            self._edges_of.clear()
+            self._connection.execute("ROLLBACK")
+            raise
+        self._depth = 0
+        self._connection.execute("COMMIT")
+
+    def create_run(self, new: NewRun) -> RunRecord:
+        """Store a run with all its tasks, or nothing of it."""
+        with self.batch():
+            if new.idempotency_key is not None:
+                known = self._connection.execute(
+                    "SELECT r.id, i.body_digest FROM idempotency i JOIN runs r USING (run) "
+                    "WHERE i.key = ?",
+                    (new.idempotency_key,),
+                ).fetchone()
+                if known is not None:
+                    if known[1] != (new.body_digest or ""):
+                        raise IdempotencyConflict(
+                            f"the idempotency key {new.idempotency_key!r} was used for run "
+                            f"{known[0]} with another workflow; use a new key"
+                        )
+                    return self.get_run(known[0])
+            try:
+                cursor = self._connection.execute(
+                    "INSERT INTO runs (id, workflow, state, owner, created_at, total, pending, "
+                    "first_change) SELECT ?, ?, 'pending', ?, ?, 0, 0, "
+                    "(SELECT ifnull(max(n), 0) FROM changes)",
+                    (new.id, new.workflow, new.owner, new.created_at),
+                )
+            except sqlite3.IntegrityError:
+                raise RunExists(f"there is a run {new.id!r} already") from None
+            run = cursor.lastrowid
+            if run is None:  # pragma: no cover - SQLite always knows the row it inserted
+                raise StoreError("the run could not be stored")
+            self._connection.execute(
+                "INSERT INTO settings VALUES (?, ?)", (run, encode_settings(new.settings))
+            )
+            self._add_tasks(
+                run, new.tasks, new.graph, new.created_at, backend=new.settings.backend
+            )
+            if new.idempotency_key is not None:
+                self._connection.execute(
+                    "INSERT INTO idempotency VALUES (?, ?, ?)",
+                    (new.idempotency_key, run, new.body_digest or ""),
+                )
+            return self.get_run(new.id)
+
+    def begin_epoch(self, run_id: str, now: float) -> RunRecord:
+        """Note that an engine takes the run up; claims of earlier epochs can be told apart."""
+        with self.batch():
+            self._connection.execute(
+                "UPDATE runs SET epoch = epoch + 1, started_at = ifnull(started_at, ?), "
+                "state = CASE state WHEN 'pending' THEN 'running' ELSE state END WHERE id = ?",
+                (now, run_id),
+            )
+            return self.get_run(run_id)
+
+    def claim(self, request: ClaimRequest) -> list[Claim]:
+        """Take ready tasks: higher priority first, then document order."""
+        with self.batch():
+            row = self._connection.execute(
+                "SELECT run, submitted + running, stop_reason FROM runs WHERE id = ?",
+                (request.run_id,),
+            ).fetchone()
+            if row is None:
+                raise UnknownRun(f"there is no run {request.run_id!r}")
+            run, active, stopped = row
+            if stopped is not None:
+                return []
+            on_backend = 0
+            if request.caps.backend is not None:
+                (on_backend,) = self._connection.execute(
+                    "SELECT count(*) FROM tasks "
+                    "WHERE state IN ('submitted', 'running') AND backend = ?",
+                    (request.backend,),
+                ).fetchone()
+            wanted = room(
+                request.at_most,
+                request.caps,
+                active_in_run=active,
+                active_on_backend=on_backend,
+            )
+            if not wanted:
+                return []
+            rows = self._connection.execute(
+                "SELECT t.pos, s.id, s.body, t.attempt, t.retries_used, t.losses "
+                "FROM tasks t JOIN specs s USING (run, pos) "
+                "WHERE t.run = ? AND t.state = 'pending' AND t.remaining = 0 "
+                "AND t.not_before <= ? AND t.backend = ? "
+                "ORDER BY t.priority DESC, t.pos LIMIT ?",
+                (run, request.now, request.backend, wanted),
+            ).fetchall()
+            self._connection.executemany(
+                "UPDATE tasks SET state = 'submitted', attempt = ?, epoch = ?, submitted_at = ?, "
+                "started_at = NULL, ended_at = NULL, reason = NULL, message = NULL, "
+                "exit_code = NULL, handle = NULL, cause = NULL WHERE run = ? AND pos = ?",
+                [
+                    (attempt + 1, request.epoch, request.now, run, pos)
+                    for pos, _, _, attempt, _, _ in rows
+                ],
+            )
+            self._log(run, request.now, [(r[0], r[3] + 1, "submitted", None, None) for r in rows])
+            self._count(run, {TaskState.PENDING: -len(rows), TaskState.SUBMITTED: len(rows)})
+            return [
+                Claim(
+                    AttemptKey(pos, attempt + 1, request.epoch),
+                    decode_spec(task_id, body),
+                    Spent(retries, losses),
+                )
+                for pos, task_id, body, attempt, retries, losses in rows
+            ]
+
+    def release_claims(self, run_id: str, keys: Sequence[AttemptKey]) -> int:
+        """Give claims back whose attempts never started. The attempt does not count."""
+        with self.batch():
+            run, released = self._number(run_id), 0
+            for key in keys:
+                released += self._connection.execute(
+                    "UPDATE tasks SET state = 'pending', attempt = attempt - 1, epoch = 0, "
+                    "submitted_at = NULL WHERE run = ? AND pos = ? AND attempt = ? "
+                    "AND epoch = ? AND state = 'submitted'",
+                    (run, key.position, key.attempt, key.epoch),
+                ).rowcount
+            self._count(run, {TaskState.SUBMITTED: -released, TaskState.PENDING: released})
+            return released
+
+    def record_started(self, run_id: str, starts: Sequence[Start]) -> None:
+        """Note that attempts run."""
+        with self.batch():
+            run = self._number(run_id)
+            active = self._active(run, [start.key for start in starts])
+            known = [s for s in starts if active.get(s.key, _GONE).state == TaskState.SUBMITTED]
+            self._connection.executemany(
+                "UPDATE tasks SET state = 'running', started_at = ?, handle = ? "
+                "WHERE run = ? AND pos = ?",
+                [(start.at, start.handle, run, start.key.position) for start in known],
+            )
+            self._log_at(
+                run,
+                [(s.at, s.key.position, s.key.attempt, "running", None, None) for s in known],
+            )
+            self._count(run, {TaskState.SUBMITTED: -len(known), TaskState.RUNNING: len(known)})
+
+    def record_ended(self, run_id: str, ends: Sequence[End]) -> list[bool]:
+        """Note how attempts ended; say for each end whether it was the first to be told."""
+        with self.batch():
+            run = self._number(run_id)
+            active = self._active(run, [end.key for end in ends])
+            applied: list[bool] = []
+            first: list[tuple[End, _Active]] = []
+            counts: Counter[TaskState] = Counter()
+            for end in ends:
+                # Popped, so that the second of two ends of one attempt finds nothing.
+                before = active.pop(end.key, None)
+                applied.append(before is not None)
+                if before is not None:
+                    first.append((end, before))
+                    counts[TaskState(before.state)] -= 1
+                    counts[end.next.state] += 1
+            self._connection.executemany(
+                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_attempt_row(run, end, before) for end, before in first],
+            )
+            self._connection.executemany(
+                "UPDATE tasks SET state = ?, reason = ?, message = ?, exit_code = ?, "
+                "started_at = ?, ended_at = ?, handle = ?, not_before = ?, retries_used = ?, "
+                "losses = ? WHERE run = ? AND pos = ?",
+                [_task_row(run, end, before) for end, before in first],
+            )
+            self._log_at(run, [_end_change(end) for end, _ in first])
+            self._count(run, counts)
+            self._follow_up(run, [end for end, _ in first])
+            return applied
+
+    def _follow_up(self, run: int, ends: Sequence[End]) -> None:
+        """Do what follows from ends: tasks that join, dependents that are released or fail."""
+        completed = [end for end in ends if end.next.state is TaskState.COMPLETED]
+        for end in completed:
+            if end.adds is not None and end.adds.tasks:
+                self._extend(run, end)
+        if not self._has_edges(run):
+            return
+        if completed:
+            release(self._connection, run, [end.key.position for end in completed])
+        failed = [end for end in ends if end.next.state is TaskState.FAILED]
+        if failed:
+            now = max(end.at for end in failed)
+            self._fail_dependents(run, [end.key.position for end in failed], now)
+
+    def _active(self, run: int, keys: Sequence[AttemptKey]) -> dict[AttemptKey, _Active]:
+        """Return those of `keys` that are active: the condition of every write to an attempt.
+
+        It holds until the end of the transaction, since writers exclude each other.
+        """
+        found: dict[AttemptKey, _Active] = {}
+        for start in range(0, len(keys), _CHUNK):
+            positions = [key.position for key in keys[start : start + _CHUNK]]
+            marks = ", ".join("?" * len(positions))
+            for pos, attempt, epoch, *rest in self._connection.execute(
+                "SELECT t.pos, t.attempt, t.epoch, t.state, t.submitted_at, t.started_at, "  # noqa: S608
+                "t.backend, t.handle, s.id FROM tasks t JOIN specs s USING (run, pos) "
+                f"WHERE t.run = ? AND t.pos IN ({marks}) AND t.state IN ('submitted', 'running')",
+                (run, *positions),
+            ):
+                found[AttemptKey(pos, attempt, epoch)] = _Active(*rest)
+        return found
+
+    def settle(self, run_id: str, now: float) -> RunRecord:
+        """End the run if all its tasks have ended; dependents were released with each end."""
+        record = self.get_run(run_id)
+        if record.ended_at is not None or not is_over(record.counts):
+            return record
+        with self.batch():
+            (stopped,) = self._connection.execute(
+                "SELECT stop_reason FROM runs WHERE id = ?", (run_id,)
+            ).fetchone()
+            record = self.get_run(run_id)
+            end = end_of_run(record.counts, stopped=None if stopped is None else Reason(stopped))
+            if end is None or record.ended_at is not None:
+                return record
+            self._connection.execute(
+                "UPDATE runs SET state = ?, reason = ?, message = ?, ended_at = ? WHERE id = ?",
+                (end.state, end.reason, end.message, now, run_id),
+            )
+            return self.get_run(run_id)
+
+    def cancel_run(self, run_id: str, reason: Reason, now: float) -> RunRecord:
+        """Stop the run: pending tasks end at once, no attempt starts any more."""
+        with self.batch():
+            if self.get_run(run_id).ended_at is not None:
+                return self.get_run(run_id)
+            run = self._number(run_id)
+            self._connection.execute(
+                "UPDATE runs SET stop_reason = ifnull(stop_reason, ?), "
+                "stopped_at = ifnull(stopped_at, ?) WHERE run = ?",
+                (reason, now, run),
+            )
+            pending = self._connection.execute(
+                "SELECT pos, attempt FROM tasks WHERE run = ? AND state = 'pending'", (run,)
+            ).fetchall()
+            self._connection.execute(
+                "UPDATE tasks SET state = 'failed', reason = 'cancelled', ended_at = ?, "
+                "message = ? WHERE run = ? AND state = 'pending'",
+                (now, "cancelled before it started", run),
+            )
+            self._log(run, now, [(pos, n, "failed", "cancelled", None) for pos, n in pending])
+            self._count(run, {TaskState.PENDING: -len(pending), TaskState.FAILED: len(pending)})
+            return self.get_run(run_id)
+
+    def reset_tasks(self, run_id: str, now: float, *, everything: bool = False) -> int:
+        """Make tasks that did not complete (or all) pending again; return how many.
+
+        With `everything`, tasks that other tasks generated are withdrawn: their generators run
+        again and generate them anew. Their ended attempts stay, and numbering goes on behind them.
+        """
+        with self.batch():
+            run, record = self._number(run_id), self.get_run(run_id)
+            if record.ended_at is None:
+                raise StoreError(f"run {run_id} has not ended; cancel it, or wait for its end")
+            states = "'failed', 'dep_failed'" + (", 'completed'" if everything else "")
+            if everything:
+                self._withdraw_generated(run)
+            rows = self._connection.execute(
+                f"SELECT pos, attempt FROM tasks WHERE run = ? AND state IN ({states})",  # noqa: S608
+                (run,),
+            ).fetchall()
+            if not rows:
+                return 0
+            self._connection.executemany(
+                "UPDATE tasks SET state = 'pending', reason = NULL, message = NULL, "
+                "exit_code = NULL, cause = NULL, submitted_at = NULL, started_at = NULL, "
+                "ended_at = NULL, handle = NULL, not_before = 0, retries_used = 0, losses = 0, "
+                "remaining = 0 WHERE run = ? AND pos = ?",
+                [(run, pos) for pos, _ in rows],
+            )
+            recount(self._connection, run)
+            self._log(run, now, [(pos, attempt, "pending", None, None) for pos, attempt in rows])
+            sums = ", ".join(
+                f"{state} = (SELECT count(*) FROM tasks WHERE run = ?1 AND state = '{state}')"
+                for state in _STATES
+            )
+            self._connection.execute(
+                "UPDATE runs SET state = 'pending', reason = NULL, message = '', ended_at = NULL, "
+                "stop_reason = NULL, stopped_at = NULL, started_at = NULL, "
+                f"total = (SELECT count(*) FROM tasks WHERE run = ?1), {sums} WHERE run = ?1",
+                (run,),
+            )
+            return len(rows)
+
+    def _fail_dependents(self, run: int, failed: Sequence[int], now: float) -> None:
+        reached = propagate_failure(self._connection, run, failed, now)
+        self._log(run, now, [(pos, 0, "dep_failed", "dependency", None) for pos in reached])
+        self._count(run, {TaskState.PENDING: -len(reached), TaskState.DEP_FAILED: len(reached)})
+
+    def _extend(self, run: int, end: End) -> None:
+        assert end.adds is not None  # noqa: S101 - the caller checked
+        (backend,) = self._connection.execute(
+            "SELECT backend FROM tasks WHERE run = ? AND pos = ?", (run, end.key.position)
+        ).fetchone()
+        self._add_tasks(
+            run,
+            end.adds.tasks,
+            end.adds.graph,
+            end.at,
+            backend=backend,
+            generated_by=end.key.position,
+        )
+
+    def _add_tasks(
+        self,
+        run: int,
+        tasks: Sequence[TaskSpec],
+        graph: Graph,
+        now: float,
+        *,
+        backend: str,
+        generated_by: int | None = None,
+    ) -> None:
+        total, barriers = self._connection.execute(
+            "SELECT total, barriers FROM runs WHERE run = ?", (run,)
+        ).fetchone()
+        if total != graph.first:
+            raise StoreError("tasks joined the run since these were planned; plan them again")
+        states = {"completed": set[int](), "failed": set[int]()}
+        if generated_by is not None:
+            for pos, state in self._connection.execute(
+                "SELECT pos, state FROM tasks WHERE run = ? "
+                "AND state IN ('completed', 'failed', 'dep_failed')",
+                (run,),
+            ):
+                states["completed" if state == "completed" else "failed"].add(pos)
+        remaining = add_graph(self._connection, run, graph, barriers, states["completed"])
+        # A task that was withdrawn by a retry of everything goes on with its numbering.
+        earlier = {} if generated_by is None else self._last_attempts(run)
+        self._connection.executemany(
+            "INSERT INTO specs VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (run, pos, task.id, encode_spec(task), now, generated_by)
+                for pos, task in enumerate(tasks, graph.first)
+            ],
+        )
+        self._connection.executemany(
+            "INSERT INTO tasks (run, pos, state, remaining, priority, backend, attempt) "
+            "VALUES (?, ?, 'pending', ?, ?, ?, ?)",
+            [
+                (run, pos, waits, task.priority, task.backend or backend, earlier.get(task.id, 0))
+                for pos, (task, waits) in enumerate(
+                    zip(tasks, remaining, strict=True), graph.first
+                )
+            ],
+        )
+        self._connection.execute(
+            "UPDATE runs SET total = total + ?, pending = pending + ?, barriers = barriers + ?, "
+            "has_edges = max(has_edges, ?) WHERE run = ?",
+            (len(tasks), len(tasks), len(graph.barriers), any(graph.waits), run),
+        )
+        self._edges_of.pop(run, None)
+        if generated_by is not None and states["failed"] and any(graph.waits):
+            self._fail_dependents(run, sorted(states["failed"]), now)
+
+    def _last_attempts(self, run: int) -> dict[str, int]:
+        rows = self._connection.execute(
+            "SELECT task, max(attempt) FROM attempts WHERE run = ? AND task NOT IN "
+            "(SELECT id FROM specs WHERE run = ?) GROUP BY task",
+            (run, run),
+        )
+        return dict(rows.fetchall())
+
+    def _withdraw_generated(self, run: int) -> None:
+        """Remove generated tasks: they stand behind all others, so the rest keep their positions."""
+        (first,) = self._connection.execute(
+            "SELECT min(pos) FROM specs WHERE run = ? AND generated_by IS NOT NULL", (run,)
+        ).fetchone()
+        if first is None:
+            return
+        for statement in (
+            "DELETE FROM edges WHERE run = ?1 AND (source >= ?2 OR target >= ?2)",
+            "DELETE FROM tasks WHERE run = ? AND pos >= ?",
+            "DELETE FROM specs WHERE run = ? AND pos >= ?",
+        ):
+            self._connection.execute(statement, (run, first))
+
+    def _has_edges(self, run: int) -> bool:
+        known = self._edges_of.get(run)
+        if known is None:
+            (value,) = self._connection.execute(
+                "SELECT has_edges FROM runs WHERE run = ?", (run,)
+            ).fetchone()
+            known = self._edges_of[run] = bool(value)
+        return known
+
+    def _count(self, run: int, changes: dict[TaskState, int] | Counter[TaskState]) -> None:
+        if any(changes.values()):
+            deltas = [changes.get(state, 0) for state in _STATES]
+            self._connection.execute(_ADD_COUNTS, (*deltas, run))
+
+    def _log(
+        self,
+        run: int,
+        at: float,
+        rows: Sequence[tuple[int, int, str, str | None, int | None]],
+    ) -> None:
+        self._log_at(run, [(at, *row) for row in rows])
+
+    def _log_at(
+        self,
+        run: int,
+        rows: Sequence[tuple[float, int, int, str, str | None, int | None]],
+    ) -> None:
+        self._connection.executemany(
+            "INSERT INTO changes (run, at, pos, attempt, state, reason, exit_code) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(run, *row) for row in rows],
+        )
+
+
+def _attempt_row(run: int, end: End, before: _Active) -> tuple[object, ...]:
+    outcome = end.outcome
+    return (
+        run,
+        before.task_id,
+        end.key.attempt,
+        outcome.state,
+        outcome.reason,
+        outcome.exit_code,
+        outcome.message or None,
+        before.submitted_at,
+        before.started_at if end.started_at is None else end.started_at,
+        end.at,
+        before.backend,
+        before.handle if end.handle is None else end.handle,
+    )
+
+
+def _task_row(run: int, end: End, before: _Active) -> tuple[object, ...]:
+    outcome, following = end.outcome, end.next
+    return (
+        following.state,
+        outcome.reason,
+        outcome.message or None,
+        outcome.exit_code,
+        before.started_at if end.started_at is None else end.started_at,
+        None if following.state is TaskState.PENDING else end.at,
+        before.handle if end.handle is None else end.handle,
+        following.not_before,
+        following.retries_used,
+        following.losses,
+        run,
+        end.key.position,
+    )
+
+
+def _end_change(end: End) -> tuple[float, int, int, str, str | None, int | None]:
+    key, outcome = end.key, end.outcome
+    return (
+        end.at,
+        key.position,
+        key.attempt,
+        end.next.state,
+        outcome.reason,
+        outcome.exit_code,
+    )
