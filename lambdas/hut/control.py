@@ -204,9 +204,7 @@ class Control:
         adds: Extension | None = None,
     ) -> End:
         """Return what to record for an attempt that has ended, with what follows from it."""
-        following = after_end(
-            outcome, claim.spec.retry, claim.spent, now, cancelling=cancelling
-        )
+        following = after_end(outcome, claim.spec.retry, claim.spent, now, cancelling=cancelling)
         return End(
             claim.key, outcome, following, now, started_at=started_at, handle=handle, adds=adds
         )

@@ -314,9 +314,7 @@ class Engine:
         while self._queue:
             claim = self._queue.popleft()
             outcome = cancelled_before_start()
-            self._ends.append(
-                self._control.end_of_attempt(claim, outcome, now, cancelling=True)
-            )
+            self._ends.append(self._control.end_of_attempt(claim, outcome, now, cancelling=True))
         if not self._backend.running and self.run.ended_at is None:
             self._may_claim = True
 
@@ -330,10 +328,10 @@ class Engine:
     def _listen(self) -> Callable[[], None]:
         """Handle the signals that ask for an end; return what restores the old handlers."""
 
-        def interrupt(number: int, frame: FrameType | None) -> None:
+        def interrupt(_number: int, _frame: FrameType | None) -> None:
             self._interrupts += 1
 
-        def hang_up(number: int, frame: FrameType | None) -> None:
+        def hang_up(_number: int, _frame: FrameType | None) -> None:
             self._hung_up = True
 
         old = {

@@ -30,9 +30,7 @@ def is_over(counts: Mapping[TaskState, int]) -> bool:
     )
 
 
-def end_of_run(
-    counts: Mapping[TaskState, int], *, stopped: Reason | None = None
-) -> RunEnd | None:
+def end_of_run(counts: Mapping[TaskState, int], *, stopped: Reason | None = None) -> RunEnd | None:
     """Return how the run ended, or None while tasks are open.
 
     Parameters

@@ -1,7 +1,7 @@
-"""The state machine of a task.
+r"""The state machine of a task.
 
     pending -> submitted -> running -> completed
-       ^           |           |  \\-> failed
+       ^           |           |  \-> failed
        |           |           |
        +-----------+-----------+      (a retry: the attempt ends, the task waits again)
     pending -> dep_failed             (a dependency failed)
@@ -24,9 +24,7 @@ from hut.model.workflow import RetryPolicy
 __all__ = ["Next", "after_end", "may"]
 
 _MAY: dict[TaskState, frozenset[TaskState]] = {
-    TaskState.PENDING: frozenset(
-        {TaskState.SUBMITTED, TaskState.DEP_FAILED, TaskState.FAILED}
-    ),
+    TaskState.PENDING: frozenset({TaskState.SUBMITTED, TaskState.DEP_FAILED, TaskState.FAILED}),
     TaskState.SUBMITTED: frozenset(
         {TaskState.RUNNING, TaskState.COMPLETED, TaskState.FAILED, TaskState.PENDING}
     ),

@@ -60,7 +60,7 @@ class WrittenFloat(float):
 
     _written: str
 
-    def __new__(cls, written: str) -> Self:
+    def __new__(cls, written: str) -> Self:  # noqa: D102
         number = super().__new__(cls, written)
         number._written = written
         return number
@@ -198,7 +198,7 @@ def _at(text: str, place: int) -> tuple[int, int]:
 # JSON -------------------------------------------------------------------------------------------
 
 
-class _BadNumber(ValueError):
+class _BadNumber(ValueError):  # noqa: N818 - see MalformedDocument
     """A number that JSON does not know; its arguments are the message and the number's text."""
 
 

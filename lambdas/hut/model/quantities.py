@@ -25,7 +25,9 @@ _GRES_PART = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*", re.ASCII)
 _LONGEST_SECONDS = 366 * 86400
 _LARGEST_MIB = 1024 * 1024 * 1024
 
-_DURATION_FORMS = "write it as 1:30:00 (H:M:S), 90:00 (M:S), 1-12 (D-H), 2-06:00:00, 90s, 15m, 2h, 1d"
+_DURATION_FORMS = (
+    "write it as 1:30:00 (H:M:S), 90:00 (M:S), 1-12 (D-H), 2-06:00:00, 90s, 15m, 2h, 1d"
+)
 _MEMORY_FORMS = "write it as 4G, 4GB, 4Gi, 512M, 1.5G, 2T or a number of MiB"
 _GRES_FORMS = "write it as gpu, gpu:2, gpu:a100:4 or a list such as gpu:2,fpga:1"
 

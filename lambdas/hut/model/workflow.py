@@ -23,6 +23,7 @@ __all__ = [
     "WorkflowSpec",
 ]
 
+
 class _NoEntries(Mapping[str, str]):
     """An empty mapping that nobody can fill: one object stands for all of them."""
 

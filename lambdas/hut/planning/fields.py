@@ -84,7 +84,7 @@ def read_deps(value: Any) -> tuple[str, ...]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{show(value)} is not a string")  # noqa: TRY004 - one error type
+        raise ValueError(f"{show(value)} is not a string")
     if "\0" in value:
         raise ValueError("a NUL character can't be passed to a shell; remove it")
     if len(value) > _LARGEST_TEXT:

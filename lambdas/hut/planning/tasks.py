@@ -24,7 +24,12 @@ from hut.planning.fields import TASK_FIELDS, WORKFLOW_FIELDS, read_command, read
 __all__ = ["TaskReader", "read_workflow"]
 
 _RESOURCES = {"cpus": "cpus", "memory": "memory", "gres": "gres", "time_limit": "time_limit"}
-_RETRY = {"retries": "retries", "retry_delay": "delay", "retry_backoff": "backoff", "retry_on": "on"}
+_RETRY = {
+    "retries": "retries",
+    "retry_delay": "delay",
+    "retry_backoff": "backoff",
+    "retry_on": "on",
+}
 _MAPPINGS = ("env_vars", "properties", "tags")
 _DEPS_ALIAS = "dependencies"
 _KNOWN_TASK_FIELDS = (*TASK_FIELDS, _DEPS_ALIAS)
@@ -75,7 +80,9 @@ class TaskReader:
                     self._defaults[field] = self._read(field, entry, None, where)
             else:
                 self._problems.append(_unknown_field(str(name), None, _KNOWN_TASK_FIELDS, where))
-        self._defaults = {name: entry for name, entry in self._defaults.items() if entry is not None}
+        self._defaults = {
+            name: entry for name, entry in self._defaults.items() if entry is not None
+        }
 
     def read_tasks(self, entries: Sequence[Any]) -> tuple[TaskSpec, ...]:
         """Return the tasks of `entries` that have a usable id."""
@@ -225,9 +232,7 @@ def warn_of_automatic(
             warnings.append(Problem(message, task=task, field=f"{field}.{name}"))
 
 
-def _unknown_field(
-    name: str, task: str | None, known: Sequence[str], where: str | None
-) -> Problem:
+def _unknown_field(name: str, task: str | None, known: Sequence[str], where: str | None) -> Problem:
     hint = did_you_mean(name, known, list_up_to=0)
     message = f"unknown field; {hint}" if hint else f"unknown field; known: {', '.join(known)}"
     return Problem(message, task=task, field=where or name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Caps", "claim_ahead", "room"]
+__all__ = ["NO_CAPS", "Caps", "claim_ahead", "room"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,9 @@ class Caps:
 
     run: int | None = None
     backend: int | None = None
+
+
+NO_CAPS = Caps()
 
 
 def room(asked: int, caps: Caps, *, active_in_run: int, active_on_backend: int) -> int:

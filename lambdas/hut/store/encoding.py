@@ -7,6 +7,7 @@ is noticed rather than half read.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -35,7 +36,7 @@ def encode_spec(spec: TaskSpec) -> str:
     for position, name, default in _OPTIONAL:
         value = spec[position]
         if value is not default and value != default:
-            data[name] = dict(value) if hasattr(value, "keys") else value
+            data[name] = dict(value) if isinstance(value, Mapping) else value
     if spec.resources is not DEFAULT_RESOURCES:
         data["resources"] = asdict(spec.resources)
     if spec.retry is not DEFAULT_RETRY:
@@ -65,7 +66,7 @@ def encode_settings(settings: RunSettings) -> str:
     for field in fields(settings):
         value = getattr(settings, field.name)
         if value:
-            data[field.name] = dict(value) if hasattr(value, "keys") else value
+            data[field.name] = dict(value) if isinstance(value, Mapping) else value
     return _dumps(data)
 
 

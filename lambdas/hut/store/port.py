@@ -32,7 +32,7 @@ from hut.model.states import Reason, RunState, TaskState
 from hut.model.workflow import TaskSpec
 from hut.planning.graph import Graph
 from hut.planning.plan import Extension
-from hut.scheduling.room import Caps
+from hut.scheduling.room import NO_CAPS, Caps
 
 __all__ = [
     "AttemptKey",
@@ -108,7 +108,7 @@ class ClaimRequest:
     now: float
     at_most: int
     backend: str = "local"
-    caps: Caps = Caps()
+    caps: Caps = NO_CAPS
 
 
 class AttemptKey(NamedTuple):

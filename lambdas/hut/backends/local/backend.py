@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from hut.backends.local.journal import JournalFiles
 from hut.backends.local.logs import LogFiles, Slot
@@ -135,9 +135,7 @@ class LocalBackend:
         What their environment starts from; by default this process's.
     """
 
-    def __init__(
-        self, options: LocalOptions, environment: Mapping[str, str] = os.environ
-    ) -> None:
+    def __init__(self, options: LocalOptions, environment: Mapping[str, str] = os.environ) -> None:
         self.options = options
         self._processes: dict[int, _Process] = {}
         self._pids: dict[AttemptKey, int] = {}
@@ -150,7 +148,7 @@ class LocalBackend:
         self.logs = LogFiles(options.folder / "logs", options.epoch)
         self.journal = JournalFiles(options.folder / "journal")
 
-    def __enter__(self) -> LocalBackend:
+    def __enter__(self) -> Self:
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         self._waker.setblocking(False)

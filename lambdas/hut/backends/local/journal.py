@@ -8,6 +8,7 @@ without having run anything. So after the fence, the notes name every attempt th
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +60,8 @@ class JournalFiles:
         """Shut out scripts that have not started yet; return all that have, of this run's life."""
         live = self._folder / "live"
         number = sum(1 for _ in self._folder.glob("fenced-*"))
-        try:
+        with suppress(FileNotFoundError):
             live.rename(self._folder / f"fenced-{number}")
-        except FileNotFoundError:
-            pass
         found: dict[str, NotedStart] = {}
         for folder in sorted(self._folder.glob("fenced-*")):
             for words in _entries(folder / "starts", "S"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,9 +107,9 @@ class LogFiles:
     def close(self) -> None:
         """Close all files and remove those that nobody wrote to."""
         for slot in self._slots:
-            for index, kind in enumerate(KINDS):
-                if slot.descriptors[index] >= 0:
-                    os.close(slot.descriptors[index])
+            for index, descriptor in enumerate(slot.descriptors):
+                if descriptor >= 0:
+                    os.close(descriptor)
                     slot.descriptors[index] = -1
         for slot in self._free:
             for kind in KINDS:
@@ -137,7 +138,5 @@ class LogFiles:
 
 
 def _remove(path: str) -> None:
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass

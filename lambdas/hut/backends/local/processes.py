@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,8 @@ _DEFAULT_SIGNALS = tuple(
     for name in ("SIGPIPE", "SIGXFSZ", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGALRM")
     if hasattr(signal, name)
 )
-_HAS_WAITID = hasattr(os, "waitid") and sys.platform != "darwin"
+_SYSTEM = os.uname().sysname
+_HAS_WAITID = hasattr(os, "waitid") and _SYSTEM != "Darwin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Ended:
 
 
 def spawn(
-    arguments: Sequence[str],
+    arguments: list[str],
     environment: Mapping[bytes, bytes],
     stdout: int,
     stderr: int,
@@ -152,16 +152,16 @@ def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
-        return sys.platform != "linux" or Path(f"/proc/{pid}").exists()
+        return _SYSTEM != "Linux" or Path(f"/proc/{pid}").exists()
     return state not in ("Z", "X")
 
 
 def mentions(pid: int, text: str) -> bool:
-    """Say whether the command line of a process contains `text`: is it still the one we started?"""
+    """Say whether the command line of a process contains `text`: it is still the one we started."""
     try:
         return text.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        if sys.platform == "linux":
+        if _SYSTEM == "Linux":
             return False
     answer = subprocess.run(
         ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 - wherever the system has it

@@ -164,6 +164,6 @@ def _edges_from(
     while chunk := list(islice(rest, _CHUNK)):
         marks = ", ".join("?" * len(chunk))
         yield from connection.execute(
-            f"SELECT source, target FROM edges WHERE run = ? AND source IN ({marks})",  # noqa: S608
+            f"SELECT source, target FROM edges WHERE run = ? AND source IN ({marks})",
             (run, *chunk),
         ).fetchall()

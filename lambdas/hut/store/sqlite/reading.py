@@ -51,7 +51,8 @@ class Reading:
 
     def list_runs(self, query: RunFilter) -> list[RunRecord]:
         """Return a page of runs, newest first."""
-        where, values = ["1"], list[Any]()
+        where = ["1"]
+        values: list[Any] = []
         if query.states is not None:
             where.append(f"r.state IN ({_marks(query.states)})")
             values.extend(query.states)
@@ -72,7 +73,8 @@ class Reading:
 
     def list_tasks(self, run_id: str, query: TaskFilter) -> list[TaskRecord]:
         """Return a page of tasks in document order."""
-        where, values = ["t.run = ?", "t.pos > ?"], [self._number(run_id), query.after]
+        where = ["t.run = ?", "t.pos > ?"]
+        values: list[Any] = [self._number(run_id), query.after]
         if query.states is not None:
             where.append(f"t.state IN ({_marks(query.states)})")
             values.extend(query.states)
@@ -173,7 +175,19 @@ class Reading:
         return int(version)
 
     def _run(self, row: Any) -> RunRecord:
-        (number, run_id, workflow, state, reason, message, owner, created, started, ended, total) = row[:11]
+        (
+            number,
+            run_id,
+            workflow,
+            state,
+            reason,
+            message,
+            owner,
+            created,
+            started,
+            ended,
+            total,
+        ) = row[:11]
         counts = dict(zip(TaskState, row[11:17], strict=True))
         stopped_at, epoch = row[17:]
         settings = self._settings.get(number)

@@ -146,9 +146,7 @@ class SqliteStore(Reading):
             self._connection.execute(
                 "INSERT INTO settings VALUES (?, ?)", (run, encode_settings(new.settings))
             )
-            self._add_tasks(
-                run, new.tasks, new.graph, new.created_at, backend=new.settings.backend
-            )
+            self._add_tasks(run, new.tasks, new.graph, new.created_at, backend=new.settings.backend)
             if new.idempotency_key is not None:
                 self._connection.execute(
                     "INSERT INTO idempotency VALUES (?, ?, ?)",
@@ -308,7 +306,7 @@ class SqliteStore(Reading):
             positions = [key.position for key in keys[start : start + _CHUNK]]
             marks = ", ".join("?" * len(positions))
             for pos, attempt, epoch, *rest in self._connection.execute(
-                "SELECT t.pos, t.attempt, t.epoch, t.state, t.submitted_at, t.started_at, "  # noqa: S608
+                "SELECT t.pos, t.attempt, t.epoch, t.state, t.submitted_at, t.started_at, "
                 "t.backend, t.handle, s.id FROM tasks t JOIN specs s USING (run, pos) "
                 f"WHERE t.run = ? AND t.pos IN ({marks}) AND t.state IN ('submitted', 'running')",
                 (run, *positions),
@@ -372,7 +370,7 @@ class SqliteStore(Reading):
             if everything:
                 self._withdraw_generated(run)
             rows = self._connection.execute(
-                f"SELECT pos, attempt FROM tasks WHERE run = ? AND state IN ({states})",  # noqa: S608
+                f"SELECT pos, attempt FROM tasks WHERE run = ? AND state IN ({states})",
                 (run,),
             ).fetchall()
             if not rows:
@@ -455,9 +453,7 @@ class SqliteStore(Reading):
             "VALUES (?, ?, 'pending', ?, ?, ?, ?)",
             [
                 (run, pos, waits, task.priority, task.backend or backend, earlier.get(task.id, 0))
-                for pos, (task, waits) in enumerate(
-                    zip(tasks, remaining, strict=True), graph.first
-                )
+                for pos, (task, waits) in enumerate(zip(tasks, remaining, strict=True), graph.first)
             ],
         )
         self._connection.execute(
