@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from hut.explanation import Explanation, Facts, explain
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.task import after_end
 from hut.model.environment import Environment
 from hut.model.problems import InvalidInput, Problem
-from hut.model.records import Outcome, RunRecord, RunSettings
-from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason
+from hut.model.records import Outcome, RunRecord, RunSettings, TaskRecord
+from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason, TaskState
 from hut.model.workflow import EMPTY
 from hut.planning import Extension, Names, Plan, extend_run, plan_text
 from hut.store.port import (
@@ -30,6 +31,8 @@ from hut.store.port import (
 )
 
 __all__ = ["Control", "Setting", "Submission", "run_settings"]
+
+_DEPENDENCIES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +235,24 @@ class Control:
     def retry(self, run_id: str, now: float, *, everything: bool = False) -> int:
         """Make what did not complete (or everything) pending again, as new attempts."""
         return self.store.reset_tasks(run_id, now, everything=everything)
+
+    def explain(
+        self, run: RunRecord, task: TaskRecord, now: float, *, slots: int | None, driven: bool
+    ) -> Explanation:
+        """Say why a task is where it is; see `hut.explanation.Facts` for `slots` and `driven`."""
+        attempts = self.store.list_attempts(run.id, [task.position]).get(task.position, [])
+        waits: list[tuple[str, TaskState]] = []
+        count = 0
+        cause: TaskRecord | None = None
+        if task.state is TaskState.PENDING and task.waiting_for:
+            found, count = self.store.open_dependencies(run.id, task.position, _DEPENDENCIES_SHOWN)
+            waits = [(dependency.task_id, dependency.state) for dependency in found]
+        if task.cause is not None:
+            after = TaskFilter(after=task.cause - 1, limit=1)
+            cause = next(iter(self.store.list_tasks(run.id, after)), None)
+        return explain(
+            Facts(run, task, now, attempts, waits, count, cause, slots=slots, driven=driven)
+        )
 
     def open_claims(self, run_id: str) -> list[Claim]:
         """Return the attempts that are submitted or running, as the claims they came from."""

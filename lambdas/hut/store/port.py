@@ -38,6 +38,7 @@ __all__ = [
     "AttemptKey",
     "Claim",
     "ClaimRequest",
+    "Dependency",
     "End",
     "IdempotencyConflict",
     "NewRun",
@@ -193,6 +194,13 @@ class RunFilter:
     limit: int = 50
 
 
+class Dependency(NamedTuple):
+    """A task that another one waits for."""
+
+    task_id: str
+    state: TaskState
+
+
 class Store(Protocol):
     """See the module's docstring for what protects each operation."""
 
@@ -244,8 +252,13 @@ class Store(Protocol):
     def task_ids(self, run_id: str) -> list[str]:
         """Return the ids of all tasks in document order."""
 
-    def list_attempts(self, run_id: str, position: int) -> list[Attempt]:
-        """Return the ended attempts of a task, oldest first."""
+    def list_attempts(self, run_id: str, positions: Sequence[int]) -> dict[int, list[Attempt]]:
+        """Return the ended attempts of tasks, oldest first; tasks without any are left out."""
+
+    def open_dependencies(
+        self, run_id: str, position: int, limit: int
+    ) -> tuple[list[Dependency], int]:
+        """Return dependencies of a task that have not completed, the first few, and their number."""
 
     def next_retry(self, run_id: str, now: float) -> float | None:
         """Return when the next delayed retry may start, if one waits."""

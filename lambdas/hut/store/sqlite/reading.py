@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
 from hut.model.states import Reason, RunState, TaskState
 from hut.planning.patterns import IdIndex, is_pattern
 from hut.store.encoding import decode_settings, decode_spec
-from hut.store.port import RunFilter, TaskFilter, UnknownRun
+from hut.store.port import Dependency, RunFilter, TaskFilter, UnknownRun
 
 __all__ = ["Reading"]
+
+_CHUNK = 500  # below SQLite's oldest limit of 999 bound values
 
 _RUN = """
     SELECT r.run, r.id, r.workflow, r.state, r.reason, r.message, r.owner, r.created_at,
@@ -108,40 +110,44 @@ class Reading:
         )
         return [task_id for (task_id,) in rows]
 
-    def list_attempts(self, run_id: str, position: int) -> list[Attempt]:
-        """Return the ended attempts of a task, oldest first."""
+    def list_attempts(self, run_id: str, positions: Sequence[int]) -> dict[int, list[Attempt]]:
+        """Return the ended attempts of tasks, oldest first; tasks without any are left out."""
+        run = self._number(run_id)
+        found: dict[int, list[Attempt]] = {}
+        for start in range(0, len(positions), _CHUNK):
+            chunk = positions[start : start + _CHUNK]
+            for position, number, state, reason, code, message, *rest in self._connection.execute(
+                f"""
+                SELECT s.pos, a.attempt, a.state, a.reason, a.exit_code, a.message,
+                       a.submitted_at, a.started_at, a.ended_at, a.backend, a.handle
+                FROM specs s JOIN attempts a ON a.run = s.run AND a.task = s.id
+                WHERE s.run = ? AND s.pos IN ({_marks(chunk)}) ORDER BY s.pos, a.attempt
+                """,
+                (run, *chunk),
+            ):
+                outcome = Outcome(TaskState(state), Reason(reason), code, message or "")
+                found.setdefault(position, []).append(Attempt(number, outcome, *rest))
+        return found
+
+    def open_dependencies(
+        self, run_id: str, position: int, limit: int
+    ) -> tuple[list[Dependency], int]:
+        """Return dependencies of a task that have not completed, the first few, and their number."""
+        run = self._number(run_id)
+        # Edges are stored by their source; looking for a target reads all of the run's. Only
+        # people ask this.
+        which = """
+            FROM tasks t JOIN specs s USING (run, pos) WHERE t.run = ?1 AND t.state != 'completed'
+            AND t.pos IN (
+                SELECT source FROM edges WHERE run = ?1 AND source >= 0 AND (
+                    target = ?2 OR target IN
+                    (SELECT source FROM edges WHERE run = ?1 AND source < 0 AND target = ?2)))
+        """
         rows = self._connection.execute(
-            """
-            SELECT a.attempt, a.state, a.reason, a.exit_code, a.message, a.submitted_at,
-                   a.started_at, a.ended_at, a.backend, a.handle
-            FROM attempts a JOIN specs s ON s.run = a.run AND s.id = a.task
-            WHERE a.run = ? AND s.pos = ? ORDER BY a.attempt
-            """,
-            (self._number(run_id), position),
-        )
-        return [
-            Attempt(
-                number,
-                Outcome(TaskState(state), Reason(reason), exit_code, message or ""),
-                submitted_at,
-                started_at,
-                ended_at,
-                backend,
-                handle,
-            )
-            for (
-                number,
-                state,
-                reason,
-                exit_code,
-                message,
-                submitted_at,
-                started_at,
-                ended_at,
-                backend,
-                handle,
-            ) in rows
-        ]
+            f"SELECT s.id, t.state {which} ORDER BY t.pos LIMIT ?3", (run, position, limit)
+        ).fetchall()
+        (total,) = self._connection.execute(f"SELECT count(*) {which}", (run, position)).fetchone()
+        return [Dependency(task_id, TaskState(state)) for task_id, state in rows], total
 
     def next_retry(self, run_id: str, now: float) -> float | None:
         """Return when the next delayed retry may start, if one waits."""

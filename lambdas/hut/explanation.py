@@ -1,0 +1,187 @@
+"""Why a task is where it is, in sentences for people. Pure: facts in, words out.
+
+A pending task waits for something that can be named: dependencies, a cap, a delay, an engine. A
+failed one has a reason, and one that was never run has a root cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hut.model.quantities import format_seconds
+from hut.model.records import Attempt, RunRecord, TaskRecord
+from hut.model.states import INFRASTRUCTURE_REASONS, Reason, TaskState
+
+__all__ = ["Explanation", "Facts", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an explanation is made from.
+
+    Attributes
+    ----------
+    attempts : sequence of Attempt
+        Ended attempts of the task.
+    waits_for : sequence of (str, TaskState)
+        The first few dependencies that have not completed; `waits_count` of them in all.
+    cause : TaskRecord or None
+        For ``dep_failed``: the task whose failure is the root cause.
+    slots : int or None
+        How many tasks the machine runs at once; None where nothing bounds it.
+    driven : bool
+        Whether something works on the run.
+    """
+
+    run: RunRecord
+    task: TaskRecord
+    now: float
+    attempts: Sequence[Attempt] = ()
+    waits_for: Sequence[tuple[str, TaskState]] = ()
+    waits_count: int = 0
+    cause: TaskRecord | None = None
+    slots: int | None = None
+    driven: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An answer to "why".
+
+    Attributes
+    ----------
+    sentence : str
+        The answer.
+    details : tuple of str
+        What else helps, a sentence each.
+    waiting_for : tuple of str
+        Ids of tasks that have to end first, the first few.
+    cause : str or None
+        Id of the task that is the root cause.
+    """
+
+    sentence: str
+    details: tuple[str, ...] = ()
+    waiting_for: tuple[str, ...] = ()
+    cause: str | None = None
+
+
+def explain(facts: Facts) -> Explanation:
+    """Say why the task is in its state."""
+    state = facts.task.state
+    if state is TaskState.PENDING:
+        return _pending(facts)
+    if state is TaskState.DEP_FAILED:
+        return _dep_failed(facts)
+    if state is TaskState.FAILED:
+        return _failed(facts)
+    task = facts.task
+    name = task.spec.id
+    if state is TaskState.COMPLETED:
+        again = f" on attempt {task.attempt}" if task.attempt > 1 else ""
+        return Explanation(f"{name} completed{again}{_took(task)}.", _earlier(facts))
+    if state is TaskState.SUBMITTED:
+        sentence = f"{name} is claimed and about to start."
+        return Explanation(sentence, _not_driven(facts) + _earlier(facts))
+    since = "" if task.started_at is None else f" for {_span(facts.now - task.started_at)}"
+    limit = format_seconds(task.spec.resources.time_limit)
+    sentence = f"{name} is running{since} (attempt {task.attempt}, time limit {limit})."
+    return Explanation(sentence, _not_driven(facts) + _earlier(facts))
+
+
+def _pending(facts: Facts) -> Explanation:
+    task, name = facts.task, facts.task.spec.id
+    details = _not_driven(facts) + _earlier(facts)
+    if facts.waits_count:
+        shown = ", ".join(f"{task_id} ({state})" for task_id, state in facts.waits_for)
+        more = facts.waits_count - len(facts.waits_for)
+        tail = f" and {more:,} more" if more > 0 else ""
+        noun = "task" if facts.waits_count == 1 else "tasks"
+        sentence = f"{name} waits for {facts.waits_count:,} {noun}: {shown}{tail}."
+        ids = tuple(task_id for task_id, _ in facts.waits_for)
+        return Explanation(sentence, details, waiting_for=ids)
+    if task.not_before > facts.now:
+        wait = _span(task.not_before - facts.now)
+        used, most = task.retries_used, task.spec.retry.retries
+        sentence = f"{name} waits {wait} before retry {used} of {most}."
+        return Explanation(sentence, details)
+    active = facts.run.active
+    cap = facts.run.settings.max_concurrent
+    if cap is not None and active >= cap:
+        sentence = f"{name} is ready, but the run's max_concurrent of {cap} is reached: {active} tasks run."
+    elif facts.slots is not None and active >= facts.slots:
+        sentence = (
+            f"{name} is ready and waits for a free slot: {active} of {facts.slots} are taken."
+        )
+    else:
+        sentence = f"{name} is ready to start."
+    return Explanation(sentence, details)
+
+
+def _dep_failed(facts: Facts) -> Explanation:
+    name, cause = facts.task.spec.id, facts.cause
+    if cause is None:
+        return Explanation(f"{name} was not run, because a task it depends on failed.")
+    sentence = f"{name} was not run, because {cause.spec.id} failed: {_verdict(cause)}."
+    details = (f"Mend {cause.spec.id}, then: hutctl retry {facts.run.id}",)
+    return Explanation(sentence, details, cause=cause.spec.id)
+
+
+def _failed(facts: Facts) -> Explanation:
+    task, name = facts.task, facts.task.spec.id
+    if task.reason is Reason.CANCELLED and task.attempt == 0:
+        return Explanation(f"{name} was cancelled before it started.")
+    details: list[str] = list(_earlier(facts))
+    policy = task.spec.retry
+    if task.reason in INFRASTRUCTURE_REASONS:
+        details.append("It was lost too often; each loss was followed by a new attempt.")
+    elif task.reason is Reason.CANCELLED:
+        pass
+    elif task.retries_used >= policy.retries > 0:
+        details.append(f"All {policy.retries} retries are used.")
+    elif policy.retries and policy.on:
+        wanted = ", ".join(str(entry) for entry in sorted(policy.on, key=str))
+        details.append(f"It is not retried: retry_on names only {wanted}.")
+    if task.spec.env_vars or task.spec.environment or task.reason is Reason.LAUNCH_FAILED:
+        details.append(f"What ran: hutctl script {facts.run.id} {name}")
+    number = f" (attempt {task.attempt})" if task.attempt > 1 else ""
+    return Explanation(f"{name} failed{_took(task)}: {_verdict(task)}{number}.", tuple(details))
+
+
+def _verdict(task: TaskRecord) -> str:
+    return task.message or str(task.reason or "no reason is known")
+
+
+def _earlier(facts: Facts) -> tuple[str, ...]:
+    """Tell of attempts before the one the task record shows."""
+    shown = facts.task.attempt if facts.task.state is not TaskState.PENDING else None
+    return tuple(
+        f"Attempt {attempt.number}: {attempt.outcome.message or attempt.outcome.state}."
+        for attempt in facts.attempts
+        if attempt.number != shown
+    )[-10:]
+
+
+def _not_driven(facts: Facts) -> tuple[str, ...]:
+    if facts.driven:
+        return ()
+    return (f"Nothing works on this run; take it up with: hutctl resume {facts.run.id}",)
+
+
+def _took(task: TaskRecord) -> str:
+    if task.started_at is None or task.ended_at is None:
+        return ""
+    return f" after {_span(task.ended_at - task.started_at)}"
+
+
+def _span(seconds: float) -> str:
+    """Return a duration for people: ``0.4s``, ``12s``, ``3m 20s``, ``2h 5m``."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60}s"
+    return f"{whole // 3600}h {whole % 3600 // 60}m"

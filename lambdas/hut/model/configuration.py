@@ -1,0 +1,292 @@
+"""The sections of ``hut.yaml``: environments, backends, settings, and what the seed has beside them.
+
+Only what a field may hold is said here. Which of it a machine or a control plane uses is decided
+where it is used; a backend that can't run tasks here is still validated in full.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from hut.model.environment import Environment
+from hut.model.quantities import parse_duration
+from hut.model.states import AUTOMATIC_VARIABLES
+
+__all__ = [
+    "BACKEND_TYPES",
+    "SOURCE_TYPES",
+    "Backend",
+    "Configuration",
+    "EnvironmentEntry",
+    "LocalBackendEntry",
+    "Pricing",
+    "Section",
+    "Settings",
+    "Source",
+]
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def _scalar_text(value: Any) -> Any:
+    """Let numbers and booleans stand for their text, as in a workflow file's ``env_vars``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+def _shell_safe(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL character can't be passed to a shell; remove it")
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; leave the field out or write a value")
+    return text
+
+
+def _variable_name(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError("is not the name of a variable; use letters, digits and '_'")
+    if name in AUTOMATIC_VARIABLES:
+        raise ValueError("is set by Hut itself and can't be overridden; remove it")
+    return name
+
+
+def _seconds(value: Any) -> float:
+    return parse_duration(value, bare="seconds")
+
+
+Text = Annotated[str, AfterValidator(_filled)]
+ScalarText = Annotated[str, BeforeValidator(_scalar_text), AfterValidator(_shell_safe)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Section(BaseModel):
+    """What all parts of the file have in common: no unknown fields, no guessing of types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class EnvironmentEntry(Section):
+    """An entry of ``environments``."""
+
+    name: Text
+    variables: dict[VariableName, ScalarText] = {}
+    extra_init: Annotated[str, AfterValidator(_shell_safe)] = ""
+
+    def environment(self) -> Environment:
+        """Return what tasks refer to."""
+        return Environment(self.name, dict(self.variables), self.extra_init)
+
+
+class Ssh(Section):
+    """How a cluster's login node is reached."""
+
+    host: Text
+    user: Text
+    port: Port = 22
+    key_path: Text | None = None
+    cert_path: Text | None = None
+    known_hosts: Text | None = None
+
+
+class Aws(Section):
+    """Where in AWS; credentials never stand in the file."""
+
+    region: Text
+    profile: Text | None = None
+
+
+class AwsQueue(Aws):
+    """Where in AWS, and the default job queue."""
+
+    job_queue: Text
+
+
+class Backend(Section):
+    """What every backend has."""
+
+    name: Text
+    type: str
+    max_concurrent: Count | None = None
+
+
+class LocalBackendEntry(Backend):
+    """Processes of this machine.
+
+    ``max_concurrent`` bounds the tasks of all runs together; ``kill_grace`` is the time between
+    TERM and KILL.
+    """
+
+    type: Literal["local"]
+    kill_grace: Seconds = 5.0
+
+
+class SlurmBackend(Backend):
+    """A Slurm cluster."""
+
+    type: Literal["slurm"]
+    ssh: Ssh
+    account: Text | None = None
+    login_shell: bool = False
+    max_concurrent: Count = 100
+    clone_dir: Text = "~/scripthut-repos"
+
+
+class PbsBackend(Backend):
+    """A PBS or Torque cluster."""
+
+    type: Literal["pbs"]
+    ssh: Ssh
+    account: Text | None = None
+    queue: Text | None = None
+    login_shell: bool = False
+    max_concurrent: Count = 100
+    clone_dir: Text = "~/scripthut-repos"
+
+
+class BatchBackend(Backend):
+    """AWS Batch."""
+
+    type: Literal["batch"]
+    aws: AwsQueue
+    job_definition: Text | None = None
+    job_definition_mode: Literal["locked", "revisions"] = "locked"
+    default_image: Text | None = None
+    job_role_arn: Text | None = None
+    execution_role_arn: Text | None = None
+    retry_attempts: Annotated[int, Field(ge=1, le=10)] = 1
+    log_group: Text = "/aws/batch/job"
+
+    @model_validator(mode="after")
+    def _has_definition(self) -> BatchBackend:
+        if self.job_definition is None and self.default_image is None:
+            raise ValueError("needs job_definition or default_image")
+        return self
+
+
+class Ec2Backend(Backend):
+    """One EC2 instance per task."""
+
+    type: Literal["ec2"]
+    aws: Aws
+    ami: Text
+    subnet_id: Text
+    security_group_ids: list[Text] = []
+    instance_types: dict[Text, Text] = {"default": "c5.xlarge"}
+    default_image: Text | None = None
+    instance_profile_arn: Text | None = None
+    ssh_user: Text = "ec2-user"
+    max_instances: Count = 20
+    idle_terminate_seconds: Annotated[int, Field(ge=0)] = 1800
+    startup_timeout_seconds: Annotated[int, Field(ge=1)] = 600
+    tag_prefix: Text = "scripthut"
+    extra_tags: dict[Text, ScalarText] = {}
+
+
+class EcsBackend(Backend):
+    """Amazon ECS; the seed names the type and nothing more."""
+
+    type: Literal["ecs"]
+    aws: Aws
+    cluster: Text | None = None
+
+
+BACKEND_TYPES: Mapping[str, type[Backend]] = {
+    "local": LocalBackendEntry,
+    "slurm": SlurmBackend,
+    "pbs": PbsBackend,
+    "batch": BatchBackend,
+    "ec2": Ec2Backend,
+    "ecs": EcsBackend,
+}
+"""The backend types and the fields of each."""
+
+
+class Source(Section):
+    """Where workflow files are found."""
+
+    name: Text
+    type: str
+    backend: Text | None = None
+    workflows_glob: Text = ".hut/workflows/*.json"
+
+
+class GitSource(Source):
+    """A git repository."""
+
+    type: Literal["git"]
+    url: Text
+    branch: Text = "main"
+    deploy_key: Text | None = None
+    clone_dir: Text = "~/scripthut-repos"
+    postclone: Text | None = None
+
+
+class PathSource(Source):
+    """A folder on a backend."""
+
+    type: Literal["path"]
+    path: Text
+
+
+SOURCE_TYPES: Mapping[str, type[Source]] = {"git": GitSource, "path": PathSource}
+
+
+class Settings(Section):
+    """What the seed calls settings."""
+
+    UNUSED_LOCALLY: ClassVar[Mapping[str, str]] = {
+        "data_dir": "the state of this machine is in $HUT_HOME",
+        "poll_interval": "Hut does not poll",
+        "server_host": "there is no server on this machine",
+        "server_port": "there is no server on this machine",
+        "sources_cache_dir": "sources need a control plane",
+    }
+    """Settings that are valid but change nothing on one machine, and why."""
+
+    data_dir: Text = "~/.cache/scripthut"
+    poll_interval: Annotated[int, Field(ge=1)] = 60
+    server_host: Text = "127.0.0.1"
+    server_port: Port = 8000
+    sources_cache_dir: Text | None = None
+
+
+class Pricing(Section):
+    """How the cost of tasks on other machines is estimated."""
+
+    partitions: dict[Text, Text]
+    region: Text = "us-east-1"
+    price_type: Literal["ondemand", "spot_avg", "spot_min", "spot_max"] = "ondemand"
+
+
+class Configuration(Section):
+    """A whole ``hut.yaml``."""
+
+    environments: list[EnvironmentEntry] = []
+    backends: list[Backend] = []
+    sources: list[Source] = []
+    settings: Settings = Settings()
+    pricing: Pricing | None = None
+
+    def environments_by_name(self) -> dict[str, Environment]:
+        """Return the environments tasks may name."""
+        return {entry.name: entry.environment() for entry in self.environments}
+
+    def local_backend(self) -> LocalBackendEntry:
+        """Return this machine's backend: the one that is configured, or the built-in one."""
+        for backend in self.backends:
+            if isinstance(backend, LocalBackendEntry):
+                return backend
+        return LocalBackendEntry(name="local", type="local")
