@@ -75,8 +75,9 @@ INSTALL_VENV = echo "Installing Debian's python3-venv" && { \
 
 .venv/.people: requirements/people.lock pyproject.toml | .venv/.uv
 	@echo "Installing hutctl and what it needs into .venv"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/people.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/people.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m compileall -q cli lambdas
 	@touch $@
 
 .venv/.dev: requirements/dev.lock .venv/.people

@@ -30,7 +30,7 @@ from hut.store.port import (
     TaskFilter,
 )
 
-__all__ = ["Control", "Setting", "Submission", "run_settings"]
+__all__ = ["Control", "Setting", "Submission", "run_settings", "workflow_name"]
 
 _DEPENDENCIES_SHOWN = 5
 
@@ -91,6 +91,12 @@ class Submission:
             repr(self.backend),
         )
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def workflow_name(submission: Submission, plan: Plan) -> str:
+    """Return the name of a run: as submitted, as in the file, or the file's own without its ending."""
+    stem = submission.filename.rpartition("/")[2].partition(".")[0]
+    return submission.workflow or plan.workflow.name or stem.strip("-") or "workflow"
 
 
 def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSettings:
@@ -175,7 +181,7 @@ class Control:
         key = submission.idempotency_key
         new = NewRun(
             id=new_id,
-            workflow=submission.workflow or plan.workflow.name or "workflow",
+            workflow=workflow_name(submission, plan),
             owner=submission.owner,
             created_at=now,
             settings=settings,

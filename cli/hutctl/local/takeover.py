@@ -55,6 +55,8 @@ def take_over(
     ends = backend.journal.ends()
     run = store.begin_epoch(run_id, now)
     backend.journal.open()
+    # A slot's files hold what the last attempt in it printed; earlier ones have files of their own.
+    owners = {start.slot: name for name, start in starts.items()}
     cancelling = run.cancel_requested_at is not None
     recorded: list[End] = []
     unused: list[AttemptKey] = []
@@ -65,12 +67,15 @@ def take_over(
         if start is None:
             unused.append(claim.key)
             continue
+        if owners.get(start.slot) == name:
+            backend.logs.name_left_behind(start.slot, claim.key, claim.spec.id)
         limit = claim.spec.resources.time_limit
         started_at = now if start.at is None else start.at
         if backend.adopt(claim.key, start.pid, started_at, limit):
             found.adopted.append((claim, started_at))
             running.append(Start(claim.key, started_at, str(start.pid)))
             continue
+        end = end or backend.journal.ends().get(name)  # it may have ended since we looked
         if end is not None:
             at = now if end.at is None else end.at
             overran = at - started_at >= limit
@@ -85,6 +90,7 @@ def take_over(
                 claim, outcome, now, cancelling=cancelling, started_at=started_at
             )
         )
+    backend.logs.remove_left_behind()
     found.given_back = len(unused)
     with store.batch():
         store.release_claims(run_id, unused)

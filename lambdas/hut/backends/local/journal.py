@@ -59,11 +59,12 @@ class JournalFiles:
     def fence(self) -> dict[str, NotedStart]:
         """Shut out scripts that have not started yet; return all that have, of this run's life."""
         live = self._folder / "live"
-        number = sum(1 for _ in self._folder.glob("fenced-*"))
+        fences = sum(1 for _ in self._folder.glob("fenced-*"))
         with suppress(FileNotFoundError):
-            live.rename(self._folder / f"fenced-{number}")
+            live.rename(self._folder / f"fenced-{fences}")
         found: dict[str, NotedStart] = {}
-        for folder in sorted(self._folder.glob("fenced-*")):
+        for number in range(fences + 1):
+            folder = self._folder / f"fenced-{number}"
             for words in _entries(folder / "starts", "S"):
                 found[words[1]] = NotedStart(int(words[2]), _time(words[3]), words[4])
         return found

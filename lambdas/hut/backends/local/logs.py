@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hut.store.port import AttemptKey
+
 __all__ = ["LogFiles", "Slot", "log_path"]
 
 KINDS = ("out", "err")
@@ -117,11 +119,11 @@ class LogFiles:
         self._slots.clear()
         self._free.clear()
 
-    def name_left_behind(self, slot_name: str, position: int, task_id: str, attempt: int) -> None:
+    def name_left_behind(self, slot_name: str, key: AttemptKey, task_id: str) -> None:
         """Name the files of an attempt whose engine died before it could."""
         for kind in KINDS:
             path = self._path(slot_name, kind)
-            target = f"{self._folder}/{position}-{task_id}.{attempt}.{kind}"
+            target = f"{self._folder}/{key.position}-{task_id}.{key.attempt}.{kind}"
             if os.path.exists(path) and not os.path.exists(target):
                 os.rename(path, target)
 

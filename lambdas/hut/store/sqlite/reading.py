@@ -175,6 +175,20 @@ class Reading:
         ]
         return found, rows[-1][0] if rows else cursor
 
+    def list_running(self, run_id: str, limit: int) -> list[tuple[str, int, float]]:
+        """Return id, attempt and start of the tasks that have run longest."""
+        rows = self._connection.execute(
+            "SELECT s.id, t.attempt, t.started_at FROM tasks t JOIN specs s USING (run, pos) "
+            "WHERE t.run = ? AND t.state = 'running' ORDER BY t.started_at LIMIT ?",
+            (self._number(run_id), limit),
+        )
+        return rows.fetchall()
+
+    def check(self) -> str | None:
+        """Return what is wrong with the file, or None if SQLite finds it sound."""
+        (answer,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        return None if answer == "ok" else str(answer)
+
     def data_version(self) -> int:
         """Return a number that differs once another process has written (cheap, no disk access)."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()

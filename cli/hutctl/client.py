@@ -1,0 +1,185 @@
+"""What the commands ask of a target: one interface, whether runs run here or in AWS.
+
+Everything that comes back is a document of the contract (see `hut.views`), so a command prints the
+same for every target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = [
+    "Attended",
+    "Client",
+    "Display",
+    "Document",
+    "LogPart",
+    "Progress",
+    "Running",
+    "Submitted",
+    "Unreachable",
+    "WorkflowFile",
+]
+
+Document = dict[str, Any]
+
+
+class Unreachable(Exception):  # noqa: N818 - says what it is
+    """The target can't be reached, or nothing there does the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFile:
+    """What a person submits.
+
+    Attributes
+    ----------
+    text, filename : str
+        Content, and the name it came under (``-`` for stdin).
+    folder : str
+        Absolute; relative paths of tasks start here.
+    name : str or None
+        Name of the run, instead of the file's.
+    """
+
+    text: str
+    filename: str
+    folder: str
+    name: str | None = None
+    max_concurrent: int | None = None
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    backend: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A run that was stored (or was there already), with what is odd about its file."""
+
+    run: Document
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A task that runs now, and since when (seconds since the epoch)."""
+
+    task_id: str
+    attempt: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a run stands.
+
+    Attributes
+    ----------
+    changes : sequence of Document
+        What happened since the last time.
+    running : sequence of Running
+        The first few of what runs.
+    """
+
+    run: Document
+    changes: Sequence[Document]
+    running: Sequence[Running]
+
+
+class Display(Protocol):
+    """Shows a person how a run goes."""
+
+    def show(self, progress: Progress) -> None:
+        """Take note of progress; called a few times a second."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """How following a run ended.
+
+    Attributes
+    ----------
+    interrupted : bool
+        A person pressed Ctrl-C (and a local run was cancelled for it).
+    """
+
+    run: Document
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """A piece of a log.
+
+    Attributes
+    ----------
+    attempt : int
+        Whose log it is; 0 if nothing ran yet.
+    ended : bool
+        Nothing more will come.
+    """
+
+    attempt: int
+    content: bytes
+    ended: bool
+
+
+class Client(Protocol):
+    """A target. Runs and tasks are named by their full ids, but for `find_run`."""
+
+    def plan(self, file: WorkflowFile, *, scripts: bool) -> Document:
+        """Return what would run."""
+
+    def submit(self, file: WorkflowFile) -> Submitted:
+        """Store a run."""
+
+    def attend(self, run_id: str, display: Display) -> Attended:
+        """See a run through to its end, working on it where that is this side's business."""
+
+    def watch(self, run_id: str, display: Display) -> Attended:
+        """Follow a run without working on it."""
+
+    def detach(self, run_id: str) -> None:
+        """Let the run go on without this process."""
+
+    def find_run(self, reference: str) -> Document:
+        """Return the run that an id, the beginning of one, or ``last`` means."""
+
+    def list_runs(
+        self, *, limit: int, states: Collection[str] | None, workflow: str | None
+    ) -> list[Document]:
+        """Return runs, newest first."""
+
+    def list_tasks(
+        self, run_id: str, *, states: Collection[str] | None = None, match: str | None = None
+    ) -> Iterator[Document]:
+        """Yield tasks in document order."""
+
+    def get_task(self, run_id: str, task_id: str) -> Document:
+        """Return a task."""
+
+    def script(self, run_id: str, task_id: str) -> str:
+        """Return the script of a task's latest attempt, or of its first if it has none."""
+
+    def why(self, run_id: str, task_id: str) -> Document:
+        """Say why a task is where it is."""
+
+    def read_log(
+        self, run_id: str, task_id: str, kind: str, *, attempt: int | None, offset: int
+    ) -> LogPart:
+        """Return what a task printed (``out``) or complained (``err``), from a byte on."""
+
+    def cancel(self, run_id: str) -> Document:
+        """Stop a run; return it when it has ended."""
+
+    def retry(self, run_id: str, *, everything: bool) -> int:
+        """Make tasks pending again; return how many."""
+
+    def diagnose(self) -> list[tuple[str, bool, str]]:
+        """Return checks of the target: what, whether it is well, and what was found."""

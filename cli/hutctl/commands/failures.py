@@ -1,0 +1,82 @@
+"""``failures``: the command lines of failed attempts, ready to be run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from hutctl.client import Client, Document
+from hutctl.session import Session, shared_options
+
+__all__ = ["failures"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  hutctl failures last                     one line per failed attempt
+  hutctl failures last --final             each task that is failed now, once
+  hutctl failures last --final > again.txt
+\b
+A command of several lines is written as one, with $'...' quoting.
+"""
+)
+@click.argument("run", metavar="RUN")
+@click.option("--final", is_flag=True, help="Only tasks that are failed now, each once.")
+@click.option("--with-tags", is_flag=True, help="Append '# HUT: id:... attempt:... tag:value'.")
+@shared_options
+@click.pass_obj
+def failures(session: Session, run: str, *, final: bool, with_tags: bool) -> None:
+    """Print the command lines of failed attempts, one per line."""
+    client = session.client()
+    found = _failures(client, client.find_run(run)["id"], final=final)
+    if session.as_json:
+        session.emit_list(found)
+        return
+    for failure in found:
+        line = _one_line(failure["command"])
+        if with_tags:
+            line += f"  # HUT: {_tags(failure)}"
+        click.echo(line)
+
+
+def _failures(client: Client, run_id: str, *, final: bool) -> Iterator[Document]:
+    """Yield failed attempts in the order in which they ended; cancelled ones did not fail."""
+    found: list[tuple[str, Document]] = []
+    for task in client.list_tasks(run_id, states=["failed"] if final else None):
+        failed = [
+            attempt
+            for attempt in task["attempts"]
+            if attempt["state"] == "failed" and attempt["reason"] != "cancelled"
+        ]
+        found.extend(
+            (attempt["ended_at"], {**_about(task), **attempt})
+            for attempt in (failed[-1:] if final else failed)
+        )
+    found.sort(key=lambda entry: entry[0])
+    for _, document in found:
+        yield document
+
+
+def _about(task: Document) -> Document:
+    return {"task": task["id"], "command": task["command"], "tags": task.get("tags", {})}
+
+
+def _one_line(command: str) -> str:
+    text = command.strip()
+    if "\n" not in text:
+        return text
+    quoted = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"bash -c $'{quoted}'"
+
+
+def _tags(failure: Document) -> str:
+    tags = {
+        "id": failure["task"],
+        "attempt": failure["attempt"],
+        "reason": failure["reason"],
+        **({} if failure["exit_code"] is None else {"exit": failure["exit_code"]}),
+        **failure["tags"],
+    }
+    return " ".join(f"{key}:{value}" if value != "" else key for key, value in tags.items())

@@ -1,0 +1,172 @@
+"""``runs``, ``show`` and ``tasks``: what there is and how it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from hutctl.client import Document
+from hutctl.session import Session, shared_options
+
+__all__ = ["runs", "show", "tasks"]
+
+_RUN_STATES = ("pending", "running", "completed", "failed", "cancelled")
+_TASK_STATES = ("pending", "submitted", "running", "completed", "failed", "dep_failed")
+
+
+def _states_of(
+    known: tuple[str, ...],
+) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], list[str] | None]:
+    """Return what reads ``--state a,b --state c``."""
+
+    def read(
+        _ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+    ) -> list[str] | None:
+        states = [state for value in values for state in value.split(",") if state]
+        for state in states:
+            if state not in known:
+                from hut.model.problems import did_you_mean
+
+                hint = did_you_mean(state, known)
+                raise click.BadParameter(f"there is no state {state!r}; {hint}")
+        return states or None
+
+    return read
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  hutctl runs
+  hutctl runs --state failed,running --limit 50
+  hutctl runs --json | jq -r '.[].id'
+"""
+)
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    callback=_states_of(_RUN_STATES),
+    help=f"Only these: {', '.join(_RUN_STATES)}.",
+)
+@click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="At most N (20).")
+@shared_options
+@click.pass_obj
+def runs(session: Session, *, states: list[str] | None, workflow: str | None, limit: int) -> None:
+    """List runs, newest first."""
+    from hutctl.display.text import age, columns, counts_text, elapsed, paint
+
+    found = session.client().list_runs(limit=limit, states=states, workflow=workflow)
+    if session.as_json:
+        session.emit_list(found)
+        return
+    if not found:
+        session.say("no runs; begin with: hutctl run workflow.json")
+        return
+    rows = [
+        [
+            run["id"],
+            run["workflow"],
+            paint(run["state"]),
+            age(run["created_at"]),
+            elapsed(run),
+            counts_text(run["counts"]),
+        ]
+        for run in found
+    ]
+    for line in columns(("RUN", "WORKFLOW", "STATE", "CREATED", "TOOK", "TASKS"), rows):
+        click.echo(line)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  hutctl show last
+  hutctl show last --json | jq .counts
+"""
+)
+@click.argument("run", metavar="RUN")
+@shared_options
+@click.pass_obj
+def show(session: Session, run: str) -> None:
+    """Show one run: state, counts, and what failed."""
+    client = session.client()
+    document = client.find_run(run)
+    if session.as_json:
+        session.emit(document)
+        return
+    from hutctl.display.summary import summary
+
+    for name, value in _facts(document):
+        click.echo(f"{click.style(f'{name:<12}', dim=True)}{value}")
+    for line in summary(client, document):
+        click.echo(line)
+
+
+def _facts(run: Document) -> Iterator[tuple[str, str]]:
+    if run["description"]:
+        yield "description", run["description"]
+    yield "owner", run["owner"]
+    yield "created", run["created_at"]
+    for name in ("started_at", "ended_at"):
+        if run[name]:
+            yield name.removesuffix("_at"), run[name]
+    bound = f", at most {run['max_concurrent']} tasks at once" if run["max_concurrent"] else ""
+    yield "backend", run["backend"] + bound
+    if run["tags"]:
+        yield "tags", ", ".join(f"{key}={value}" for key, value in run["tags"].items())
+    if run["cancel_requested_at"]:
+        yield "cancelled", run["cancel_requested_at"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  hutctl tasks last
+  hutctl tasks last --state failed,dep_failed
+  hutctl tasks last --match 'map.*' --json
+"""
+)
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    callback=_states_of(_TASK_STATES),
+    help=f"Only these: {', '.join(_TASK_STATES)}.",
+)
+@click.option("--match", metavar="PATTERN", help="Only ids that match, as in deps: 'map.*'.")
+@shared_options
+@click.pass_obj
+def tasks(session: Session, run: str, *, states: list[str] | None, match: str | None) -> None:
+    """List the tasks of a run, in the order of its file."""
+    client = session.client()
+    document = client.find_run(run)
+    found = client.list_tasks(document["id"], states=states, match=match)
+    if session.as_json:
+        session.emit_list(found)
+        return
+    from hutctl.display.text import columns, elapsed, paint
+
+    rows = [
+        [task["id"], paint(task["state"]), str(task["attempt"] or ""), elapsed(task), _note(task)]
+        for task in found
+    ]
+    if not rows:
+        session.say("no tasks match" if states or match else "the run has no tasks")
+        return
+    for line in columns(("TASK", "STATE", "ATTEMPT", "TOOK", "NOTE"), rows):
+        click.echo(line)
+
+
+def _note(task: dict[str, Any]) -> str:
+    if task["state"] == "pending" and task["deps"]:
+        return f"waits for {' '.join(task['deps'][:4])}{' ...' * (len(task['deps']) > 4)}"
+    if task["state"] == "dep_failed":
+        return "a dependency failed"
+    return str(task["message"] or "")

@@ -1,0 +1,180 @@
+"""``run``, ``resume`` and ``retry``: everything that works on a run until it ends."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from hutctl.client import Attended, Client, Display
+from hutctl.session import Session, shared_options
+
+__all__ = ["attend_and_report", "exit_code", "new_display", "resume", "retry", "run"]
+
+_INTERRUPTED = 130
+_EXIT = {"completed": 0, "failed": 1, "cancelled": 3}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  hutctl run workflow.json
+  hutctl run workflow.json --max-concurrent 4 --env DEPTH=12
+  hutctl run workflow.json --detach       print the run's id and return
+  hutctl run workflow.json --dry-run      only show what would run
+  generate.py | hutctl run -              read the workflow from stdin
+\b
+Ctrl-C cancels the run: its tasks get TERM, then KILL; a second Ctrl-C kills at once.
+Exit codes: 0 every task completed, 1 failed, 2 the input is wrong, 3 cancelled, 130 interrupted.
+"""
+)
+@click.argument("file", metavar="FILE|-")
+@click.option("--detach", is_flag=True, help="Work on it in the background; print its id.")
+@click.option(
+    "--max-concurrent",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Run at most N tasks at once; by default as many as there are cores.",
+)
+@click.option(
+    "--env", multiple=True, metavar="K=V", help="Variable for all tasks; over the file's env_vars."
+)
+@click.option("--name", metavar="NAME", help="Name of the run, instead of the workflow's.")
+@click.option("--tag", multiple=True, metavar="K=V", help="Note something on the run.")
+@click.option("--backend", metavar="B", help="Where tasks run that don't say it.")
+@click.option(
+    "--idempotency-key", metavar="KEY", help="The same key and file give the same run, not two."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would run, like 'plan'; submit nothing.")
+@shared_options
+@click.pass_obj
+def run(
+    session: Session,
+    /,
+    *,
+    file: str,
+    detach: bool,
+    dry_run: bool,
+    env: tuple[str, ...],
+    tag: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Submit a workflow and follow it to its end."""
+    from hutctl.reading import pairs, read_workflow_file
+
+    variables, tags = pairs(env, "--env"), pairs(tag, "--tag")
+    workflow = replace(read_workflow_file(file), env_vars=variables, tags=tags, **options)
+    if dry_run:
+        from hutctl.commands.planning import show_plan
+
+        return show_plan(session, workflow, scripts=False)
+    client = session.client()
+    submitted = client.submit(workflow)
+    for warning in submitted.warnings:
+        session.say(f"warning: {warning}")
+    run_id = submitted.run["id"]
+    total = submitted.run["total"]
+    session.say(f"run {run_id}: {submitted.run['workflow']}, {total:,} task{'s' * (total != 1)}")
+    if detach:
+        client.detach(run_id)
+        if session.as_json:
+            session.emit(client.find_run(run_id))
+        else:
+            click.echo(run_id)
+            session.say(f"follow it with: hutctl watch {run_id}", dim=True)
+        return 0
+    return attend_and_report(session, client, run_id)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  hutctl resume last
+  hutctl resume k3w
+\b
+What completed is not run again. What still runs is found again; what is gone without a trace of
+its end is tried anew, with reason 'lost'. If another hutctl works on the run, it is followed.
+"""
+)
+@click.argument("run", metavar="RUN")
+@shared_options
+@click.pass_obj
+def resume(session: Session, run: str) -> int:
+    """Take up a run whose hutctl died."""
+    client = session.client()
+    return attend_and_report(session, client, client.find_run(run)["id"])
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  hutctl retry last            only what failed or was not run because of it
+  hutctl retry last --all      everything, also what completed
+\b
+The run goes on under its id; each repeated task gets a new attempt, earlier ones stay on record.
+"""
+)
+@click.argument("run", metavar="RUN")
+@click.option("--all", "everything", is_flag=True, help="Also what completed.")
+@click.option("--detach", is_flag=True, help="Work on it in the background; print its id.")
+@shared_options
+@click.pass_obj
+def retry(session: Session, run: str, *, everything: bool, detach: bool) -> int:
+    """Run again what failed, as new attempts of the same run."""
+    client = session.client()
+    document = client.find_run(run)
+    run_id = document["id"]
+    count = client.retry(run_id, everything=everything)
+    if not count:
+        session.say(f"run {run_id} has nothing to repeat: every task completed")
+        if session.as_json:
+            session.emit(document)
+        return 0
+    session.say(f"run {run_id}: {count:,} task{'s' * (count != 1)} to repeat")
+    if detach:
+        client.detach(run_id)
+        click.echo(run_id)
+        return 0
+    return attend_and_report(session, client, run_id)
+
+
+def new_display() -> Display:
+    """Return what shows progress: drawn on a terminal, a line per change elsewhere."""
+    if sys.stderr.isatty():
+        from hutctl.display.live import LiveDisplay
+
+        return LiveDisplay()
+    from hutctl.display.lines import LineDisplay
+
+    return LineDisplay()
+
+
+def attend_and_report(session: Session, client: Client, run_id: str) -> int:
+    """See a run through to its end, print how it went, and return the exit code."""
+    display = new_display()
+    try:
+        attended = client.attend(run_id, display)
+    finally:
+        display.close()
+    return conclude(session, client, attended)
+
+
+def conclude(session: Session, client: Client, attended: Attended) -> int:
+    """Print how a run ended and return the exit code."""
+    if session.as_json:
+        session.emit(attended.run)
+    else:
+        from hutctl.display.summary import summary
+
+        for line in summary(client, attended.run):
+            click.echo(line)
+    return exit_code(attended)
+
+
+def exit_code(attended: Attended) -> int:
+    """Return the exit code a run's end means."""
+    if attended.interrupted:
+        return _INTERRUPTED
+    return _EXIT.get(attended.run["state"], 1)

@@ -1,0 +1,79 @@
+"""What stands at the end of a run: how it went, what failed, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from hutctl.client import Client, Document
+from hutctl.display.text import counts_text, elapsed, paint
+
+__all__ = ["log_tail", "summary"]
+
+_FAILED_SHOWN = 10
+_LOG_LINES = 5
+_LOG_BYTES = 16 * 1024
+
+
+def summary(client: Client, run: Document) -> Iterator[str]:
+    """Yield the lines that tell how a run stands or ended."""
+    took = elapsed(run)
+    head = f"{click.style(run['workflow'], bold=True)} {run['id']} {paint(run['state'])}"
+    if took:
+        head += f" {'after' if run['ended_at'] else 'for'} {took}"
+    yield f"{head}: {counts_text(run['counts'])}"
+    if run["reason"] == "timeout":
+        yield f"  {run['message']}"
+    if run["counts"]["failed"] and run["state"] != "cancelled":
+        yield from _failures(client, run)
+        yield ""
+        yield f"Why, in full: hutctl why {run['id']} TASK    again: hutctl retry {run['id']}"
+    elif run["state"] == "cancelled":
+        yield f"Go on with what was not done: hutctl retry {run['id']}"
+
+
+def _failures(client: Client, run: Document) -> Iterator[str]:
+    for shown, task in enumerate(client.list_tasks(run["id"], states=["failed"])):
+        if shown == _FAILED_SHOWN:
+            more = run["counts"]["failed"] - shown
+            yield ""
+            yield f"... and {more:,} more: hutctl tasks {run['id']} --state failed"
+            return
+        yield ""
+        yield f"{paint('failed', task['id'])}: {verdict(task)}"
+        kind, lines = log_tail(client, run["id"], task, _LOG_LINES)
+        for line in lines:
+            yield f"    {line}"
+        if lines:
+            flag = " --error" if kind == "err" else ""
+            yield click.style(f"    more: hutctl logs {run['id']} {task['id']}{flag}", dim=True)
+
+
+def verdict(task: Document) -> str:
+    """Return why a task failed: reason, exit code, attempt."""
+    text = str(task["message"] or task["reason"] or "")
+    if task["attempt"] > 1:
+        text += f" (attempt {task['attempt']})"
+    return text
+
+
+def log_tail(
+    client: Client, run_id: str, task: dict[str, Any], count: int
+) -> tuple[str, list[str]]:
+    """Return the last lines a task wrote: to stderr or, if nothing is there, to stdout."""
+    if not task["attempt"]:
+        return "err", []
+    for kind in ("err", "out"):
+        part = client.read_log(run_id, task["id"], kind, attempt=None, offset=-_LOG_BYTES)
+        lines = part.content.decode(errors="replace").rstrip().splitlines()
+        if lines:
+            return kind, [_printable(line) for line in lines[-count:]]
+    return "err", []
+
+
+def _printable(line: str) -> str:
+    """Keep control characters of a log from the terminal; of an overwritten line, show its end."""
+    last = line.rstrip("\r").rpartition("\r")[2]
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in last)

@@ -1,0 +1,313 @@
+"""The target ``local``: the store of this machine, and this process as the engine."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+
+from hut.backends.local import LocalBackend, LocalOptions
+from hut.control import Control, Setting, Submission, workflow_name
+from hut.model.problems import InvalidInput, did_you_mean
+from hut.model.records import RunRecord, TaskRecord
+from hut.model.states import TERMINAL_RUN, RunState, TaskState
+from hut.store.port import AttemptKey, RunFilter, StoreError, TaskFilter, UnknownRun
+from hut.store.sqlite import SqliteStore
+from hut.views import Document, explanation_document, plan_document, run_document, task_document
+from hutctl.client import Attended, Display, LogPart, Submitted, Unreachable, WorkflowFile
+from hutctl.configuration import find_configuration, load_configuration
+from hutctl.local.driving import Machine, drive, follow
+from hutctl.local.home import find_home
+from hutctl.local.launching import Launcher
+from hutctl.local.lock import holder_of
+from hutctl.local.logs import read_attempt_log
+from hutctl.local.previews import preview_script
+from hutctl.local.takeover import Takeover
+
+__all__ = ["LocalClient"]
+
+_ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that looks like something else
+_ID_LENGTH = 10
+_PAGE = 1000
+_DETACH_SECONDS = 10.0
+
+
+class LocalClient:
+    """See `hutctl.client.Client` for what each method does.
+
+    Parameters
+    ----------
+    config
+        Path of the configuration file, if it was named.
+    say
+        Tells a person something.
+    """
+
+    def __init__(
+        self, config: str | None, say: Callable[[str], None], *, verbose: bool = False
+    ) -> None:
+        self._config = config
+        self._say = say
+        self._home = find_home()
+        self._home.create()
+        try:
+            self._store = SqliteStore(self._home.database)
+        except StoreError as error:
+            raise Unreachable(str(error)) from error
+        self._control = Control(self._store)
+        self._verbose = verbose
+        if verbose:
+            say(f"store: {self._home.database}")
+
+    # Before a run -------------------------------------------------------------------------------
+
+    def plan(self, file: WorkflowFile, *, scripts: bool) -> Document:
+        """Return what would run."""
+        setting, _ = self._setting(file.folder)
+        submission = _submission(file)
+        plan, settings = self._control.plan(submission, setting)
+        name = workflow_name(submission, plan)
+        return plan_document(
+            plan, settings, name=name, script=preview_script(name, settings) if scripts else None
+        )
+
+    def submit(self, file: WorkflowFile) -> Submitted:
+        """Store a run."""
+        setting, _ = self._setting(file.folder)
+        new_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+        run, plan = self._control.submit(_submission(file), setting, now=time.time(), new_id=new_id)
+        return Submitted(run_document(run), [str(warning) for warning in plan.warnings])
+
+    def _setting(self, folder: str) -> tuple[Setting, Machine]:
+        """Return what the configuration for a folder says.
+
+        Raises
+        ------
+        InvalidInput
+            If the configuration is at fault.
+        """
+        path = find_configuration(self._config, folder)
+        if path is None:
+            return Setting(base_dir=folder), Machine()
+        if self._verbose:
+            self._say(f"configuration: {path}")
+        configuration = load_configuration(path)
+        local = configuration.local_backend()
+        others = {entry.name: entry.type for entry in configuration.backends if entry != local}
+        setting = Setting(
+            environments=configuration.environments_by_name(),
+            backends=(local.name,),
+            elsewhere=others,
+            base_dir=folder,
+        )
+        return setting, Machine(local.name, local.max_concurrent, local.kill_grace)
+
+    def _machine(self, run: RunRecord) -> Machine:
+        """Return how to run the tasks of a run; a configuration that broke since is no obstacle."""
+        try:
+            return self._setting(run.settings.base_dir)[1]
+        except InvalidInput as error:
+            self._say(f"the configuration is at fault and is left out: {error}")
+            return Machine(run.settings.backend)
+
+    # While it runs ------------------------------------------------------------------------------
+
+    def attend(self, run_id: str, display: Display) -> Attended:
+        """Work on a run until it ends; where another process does, follow it and stand by."""
+        folder = self._home.run_folder(run_id)
+        while True:
+            run = self._store.get_run(run_id)
+            if run.ended_at is not None:
+                return Attended(run_document(run))
+            attended = drive(
+                self._control,
+                self._store,
+                folder,
+                run_id,
+                self._machine(run),
+                display,
+                found=self._tell_found,
+            )
+            if attended is None:
+                self._say(f"another hutctl works on run {run_id}; following it")
+                attended = follow(self._store, folder, run_id, display)
+            if attended is not None:
+                return attended
+
+    def watch(self, run_id: str, display: Display) -> Attended:
+        """Follow a run that another process works on."""
+        attended = follow(self._store, self._home.run_folder(run_id), run_id, display)
+        if attended is None:
+            raise Unreachable(
+                f"no hutctl works on run {run_id}; take it up with: hutctl resume {run_id}"
+            )
+        return attended
+
+    def _tell_found(self, found: Takeover) -> None:
+        parts = [
+            (len(found.adopted), "still running"),
+            (len(found.ended), "ended meanwhile"),
+            (found.lost, "lost"),
+            (found.given_back, "never started"),
+        ]
+        told = ", ".join(f"{count:,} {what}" for count, what in parts if count)
+        if told:
+            self._say(f"taken over from an earlier hutctl: {told}")
+
+    def detach(self, run_id: str) -> None:
+        """Let a process of its own work on the run."""
+        folder = self._home.run_folder(run_id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        command = [sys.executable, "-m", "hutctl", "resume", run_id, "--target", "local"]
+        if self._config is not None:
+            command += ["--config", os.path.abspath(self._config)]
+        with (folder / "hutctl.log").open("ab") as log:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "HUT_HOME": str(self._home.path)},
+            )
+        until = time.monotonic() + _DETACH_SECONDS
+        while time.monotonic() < until:
+            if holder_of(folder) or self._store.get_run(run_id).state in TERMINAL_RUN:
+                return
+            if child.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise Unreachable(f"the hutctl in the background did not start; see {folder}/hutctl.log")
+
+    def cancel(self, run_id: str) -> Document:
+        """Stop a run; if nobody works on it any more, end here what it left running."""
+        run = self._control.cancel(run_id, time.time())
+        if run.ended_at is None:
+            return self.attend(run_id, _Nowhere()).run
+        return run_document(run)
+
+    def retry(self, run_id: str, *, everything: bool) -> int:
+        """Make tasks pending again."""
+        return self._control.retry(run_id, time.time(), everything=everything)
+
+    # Looking ------------------------------------------------------------------------------------
+
+    def find_run(self, reference: str) -> Document:
+        """Return the run that an id, the beginning of one, or ``last`` means."""
+        if reference == "last":
+            found = self._store.list_runs(RunFilter(limit=1))
+            if not found:
+                raise UnknownRun("there are no runs yet; begin with: hutctl run workflow.json")
+            return run_document(found[0])
+        found = self._store.find_runs(reference, limit=6)
+        exact = [run for run in found if run.id == reference]
+        if not exact and len(found) > 1:
+            ids = ", ".join(run.id for run in found[:5])
+            raise UnknownRun(f"{reference!r} begins the ids of several runs: {ids}; write more")
+        if not found:
+            raise UnknownRun(f"there is no run {reference!r}; see: hutctl runs")
+        return run_document((exact or found)[0])
+
+    def list_runs(
+        self, *, limit: int, states: Collection[str] | None, workflow: str | None
+    ) -> list[Document]:
+        """Return runs, newest first."""
+        wanted = None if states is None else [RunState(state) for state in states]
+        query = RunFilter(states=wanted, workflow=workflow, limit=limit)
+        return [run_document(run) for run in self._store.list_runs(query)]
+
+    def list_tasks(
+        self, run_id: str, *, states: Collection[str] | None = None, match: str | None = None
+    ) -> Iterator[Document]:
+        """Yield tasks in document order, page by page."""
+        wanted = None if states is None else [TaskState(state) for state in states]
+        after = -1
+        while True:
+            page = self._store.list_tasks(run_id, TaskFilter(wanted, match, after, _PAGE))
+            attempts = self._store.list_attempts(run_id, [task.position for task in page])
+            for task in page:
+                yield task_document(task, attempts.get(task.position, ()))
+            if len(page) < _PAGE:
+                return
+            after = page[-1].position
+
+    def get_task(self, run_id: str, task_id: str) -> Document:
+        """Return a task."""
+        task = self._task(run_id, task_id)
+        attempts = self._store.list_attempts(run_id, [task.position])
+        return task_document(task, attempts.get(task.position, ()))
+
+    def script(self, run_id: str, task_id: str) -> str:
+        """Return the script of a task's latest attempt, or of its first if it has none."""
+        run, task = self._store.get_run(run_id), self._task(run_id, task_id)
+        options = LocalOptions(self._home.run_folder(run_id))
+        launcher = Launcher(run, LocalBackend(options))
+        key = AttemptKey(task.position, max(task.attempt, 1), max(task.epoch, 1))
+        return launcher.script(task.spec, key)
+
+    def why(self, run_id: str, task_id: str) -> Document:
+        """Say why a task is where it is."""
+        run, task = self._store.get_run(run_id), self._task(run_id, task_id)
+        machine = self._machine(run)
+        driven = run.state in TERMINAL_RUN or holder_of(self._home.run_folder(run_id)) is not None
+        slots = machine.slots(run.settings.max_concurrent)
+        answer = self._control.explain(run, task, time.time(), slots=slots, driven=driven)
+        return explanation_document(task, answer)
+
+    def read_log(
+        self, run_id: str, task_id: str, kind: str, *, attempt: int | None, offset: int
+    ) -> LogPart:
+        """Return what a task printed (``out``) or complained (``err``), from a byte on."""
+        run, task = self._store.get_run(run_id), self._task(run_id, task_id)
+        attempts = self._store.list_attempts(run_id, [task.position]).get(task.position, [])
+        folder = self._home.run_folder(run_id) / "logs"
+        return read_attempt_log(
+            folder, run, task, kind, attempts=attempts, attempt=attempt, offset=offset
+        )
+
+    def diagnose(self) -> list[tuple[str, bool, str]]:
+        """Return checks of this machine."""
+        from hutctl.local.diagnosis import diagnose
+
+        return diagnose(self._home, self._store)
+
+    def _task(self, run_id: str, task_id: str) -> TaskRecord:
+        task = self._store.get_task(run_id, task_id)
+        if task is None:
+            hint = did_you_mean(task_id, self._store.task_ids(run_id)[:20_000], list_up_to=5)
+            raise StoreError(
+                f"run {run_id} has no task {task_id!r}; {hint or f'see: hutctl tasks {run_id}'}"
+            )
+        return task
+
+
+class _Nowhere:
+    """A display for nobody."""
+
+    def show(self, progress: object) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _submission(file: WorkflowFile) -> Submission:
+    try:
+        owner = getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, as in some containers
+        owner = str(os.getuid())
+    return Submission(
+        text=file.text,
+        filename=file.filename,
+        workflow=file.name or "",
+        owner=owner,
+        max_concurrent=file.max_concurrent,
+        env_vars=file.env_vars,
+        tags=file.tags,
+        backend=file.backend,
+        idempotency_key=file.idempotency_key,
+    )

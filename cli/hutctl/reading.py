@@ -1,0 +1,60 @@
+"""Reads what a person submits: a workflow file, or stdin for ``-``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from hutctl.client import WorkflowFile
+
+__all__ = ["pairs", "read_workflow_file"]
+
+
+def read_workflow_file(path: str) -> WorkflowFile:
+    """Return the content of a workflow file.
+
+    Raises
+    ------
+    InvalidInput
+        If it is not text.
+    click.UsageError
+        If it can't be read.
+    """
+    from hut.model.documents import MalformedDocument, decode_text
+    from hut.model.problems import InvalidInput, Problem
+
+    if path == "-":
+        content, folder, filename = sys.stdin.buffer.read(), os.getcwd(), "stdin"
+    else:
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise click.UsageError(f"{path}: {error.strerror}") from None
+        folder, filename = str(Path(path).absolute().parent), path
+    try:
+        text = decode_text(content)
+    except MalformedDocument as error:
+        raise InvalidInput([Problem(error.message, line=error.line)], source=path) from None
+    if path == "-" and not text.lstrip("\ufeff \t\r\n").startswith(("[", "{")):
+        filename += ".yaml"  # stdin has no ending that tells
+    return WorkflowFile(text, filename, folder)
+
+
+def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
+    """Return the ``KEY=VALUE`` of a repeated option.
+
+    Raises
+    ------
+    click.UsageError
+        If one has no ``=``.
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"{option} {value!r}: write it as {option} KEY=VALUE")
+        found[key] = text
+    return found

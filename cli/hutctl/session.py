@@ -1,0 +1,161 @@
+"""One call of the command line: its shared options, what it prints, how its errors are told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from hut.model.problems import InvalidInput
+    from hutctl.client import Client
+
+__all__ = ["EXIT_FAULT", "EXIT_INPUT", "EXIT_UNREACHABLE", "Session", "report", "shared_options"]
+
+EXIT_INPUT = 2
+EXIT_UNREACHABLE = 4
+EXIT_FAULT = 70
+_PROBLEMS_SHOWN = 50
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Session:
+    """What the shared options say, and the way to stdout and stderr.
+
+    Attributes
+    ----------
+    as_json : bool
+        Print JSON documents instead of text.
+    target : str or None
+        Where runs run; None if nothing was said.
+    config : str or None
+        Path of the configuration file, if it was named.
+    """
+
+    as_json: bool = False
+    target: str | None = None
+    config: str | None = None
+    verbose: bool = False
+    _client: Client | None = field(default=None, repr=False)
+
+    def client(self) -> Client:
+        """Return the client of the target.
+
+        Raises
+        ------
+        click.UsageError
+            If there is no such target.
+        """
+        if self._client is None:
+            if self.target not in (None, "local"):
+                message = f"there is no target {self.target!r}; known: local"
+                raise click.UsageError(message)
+            if self.target is None:
+                self.say("no target configured: using local, this machine", dim=True)
+            from hutctl.local.client import LocalClient
+
+            self._client = LocalClient(self.config, self.say, verbose=self.verbose)
+        return self._client
+
+    def say(self, message: str, *, dim: bool = False) -> None:
+        """Tell a person something that is not a result."""
+        click.echo(click.style(message, dim=True) if dim else message, err=True)
+
+    def emit(self, document: object) -> None:
+        """Print a JSON document as the result."""
+        indent = 2 if sys.stdout.isatty() else None
+        click.echo(json.dumps(document, ensure_ascii=False, indent=indent))
+
+    def emit_list(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Print a JSON array, entry by entry, however long it is."""
+        separator = "["
+        for document in documents:
+            click.echo(separator, nl=False)
+            click.echo(json.dumps(document, ensure_ascii=False), nl=False)
+            separator = ",\n "
+        click.echo("[]" if separator == "[" else "]")
+
+
+def shared_options(command: _Command) -> _Command:
+    """Add the options that stand before or after a command's name."""
+
+    def take(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+        def callback(ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
+            if value not in (None, False):
+                setattr(ctx.ensure_object(Session), name, value)
+
+        return callback
+
+    for decorator in (
+        click.option(
+            "-v", "--verbose", is_flag=True, expose_value=False, callback=take("verbose"),
+            help="Say more when something goes wrong.",
+        ),
+        click.option(
+            "--config", metavar="FILE", expose_value=False, callback=take("config"),
+            type=click.Path(exists=True, dir_okay=False),
+            help="Configuration; by default hut.yaml beside or above the workflow.",
+        ),
+        click.option(
+            "--target", metavar="NAME", expose_value=False, callback=take("target"),
+            help="Where runs run: local (this machine).",
+        ),
+        click.option(
+            "--json", is_flag=True, expose_value=False, callback=take("as_json"),
+            help="Print JSON.",
+        ),
+    ):  # fmt: skip
+        command = decorator(command)
+    return command
+
+
+def report(error: Exception, session: Session) -> int:
+    """Tell of an error on stderr and return the exit code it means."""
+    from hut.model.problems import InvalidInput
+    from hut.store.port import StoreError
+    from hutctl.client import Unreachable
+
+    if isinstance(error, InvalidInput):
+        _report_input(error, session)
+        return EXIT_INPUT
+    if isinstance(error, Unreachable):
+        _error(str(error))
+        return EXIT_UNREACHABLE
+    if isinstance(error, StoreError):
+        _error(str(error))
+        return EXIT_INPUT
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        _error(f"{where}{error.strerror or error}")
+        if session.verbose:
+            raise error
+        return EXIT_UNREACHABLE
+    import traceback
+
+    traceback.print_exception(error)
+    _error("this is a fault of hutctl; nothing of your run is lost. Please report the lines above")
+    return EXIT_FAULT
+
+
+def _report_input(error: InvalidInput, session: Session) -> None:
+    if session.as_json:
+        from hut.views import problem_document
+
+        session.emit({"errors": [problem_document(problem) for problem in error.problems]})
+    count = len(error.problems)
+    source = f"{error.source}: " if error.source else ""
+    _error(f"{source}{count:,} problem{'s' if count > 1 else ''}; nothing was submitted")
+    for problem in error.problems[:_PROBLEMS_SHOWN]:
+        click.echo(f"  {problem}", err=True)
+    if count > _PROBLEMS_SHOWN:
+        click.echo(f"  ... and {count - _PROBLEMS_SHOWN:,} more", err=True)
+
+
+def _error(message: str) -> None:
+    click.echo(f"{click.style('hutctl:', fg='red', bold=True)} {message}", err=True)
