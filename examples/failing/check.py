@@ -19,9 +19,17 @@ DAYS = [f"2024-06-{day:02}" for day in range(1, 31)]
 def read_rain(path: Path) -> dict[str, float]:
     """Return millimetres of rain by day; end the program with a message if the file is no good."""
     if not path.exists():
-        sys.exit(f"{path}: no such file; has the station sent its measurements?")
+        sys.exit(
+            f"{path}: no such file. What a station sends arrives in inbox/; "
+            f"if {path.name} is there, copy it to data/ and retry."
+        )
+    rain: dict[str, float] = {}
     with path.open(newline="", encoding="utf-8") as file:
-        rain = {row["day"]: float(row["rain_mm"]) for row in csv.DictReader(file)}
+        for row in csv.DictReader(file):
+            try:
+                rain[row["day"]] = float(row["rain_mm"])
+            except (KeyError, TypeError, ValueError):
+                sys.exit(f"{path}: needs columns day and rain_mm (a number), but has {row}")
     missing = [day for day in DAYS if day not in rain]
     if missing:
         sys.exit(f"{path}: no measurement for {', '.join(missing)}")

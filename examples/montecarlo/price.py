@@ -24,7 +24,7 @@ def main() -> None:
     option = read_options()[contract]
     # Random takes all bits of SHA-512 of a text seed: each task starts from a state of its own
     # among the generator's 2**19937, so streams don't overlap, whatever task runs where or when.
-    random = Random(f"{seed}/{contract}/{stream}")  # noqa: S311 - not for secrets
+    random = Random(f"{seed}/{contract}/{stream}")
     mean = squares = 0.0
     for number, value in enumerate(samples(option, random, count), 1):
         # Welford's update: exact also where the mean is large beside the deviations.
