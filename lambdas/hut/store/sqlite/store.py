@@ -284,17 +284,17 @@ class SqliteStore(Reading):
     def _follow_up(self, run: int, ends: Sequence[End]) -> None:
         """Do what follows from ends: tasks that join, dependents that are released or fail."""
         completed = [end for end in ends if end.next.state is TaskState.COMPLETED]
+        failed = [end for end in ends if end.next.state is TaskState.FAILED]
+        if self._has_edges(run):
+            if completed:
+                release(self._connection, run, [end.key.position for end in completed])
+            if failed:
+                now = max(end.at for end in failed)
+                self._fail_dependents(run, [end.key.position for end in failed], now)
+        # Last: tasks that join see all these ends as they stand, and must not be told of them again.
         for end in completed:
             if end.adds is not None and end.adds.tasks:
                 self._extend(run, end)
-        if not self._has_edges(run):
-            return
-        if completed:
-            release(self._connection, run, [end.key.position for end in completed])
-        failed = [end for end in ends if end.next.state is TaskState.FAILED]
-        if failed:
-            now = max(end.at for end in failed)
-            self._fail_dependents(run, [end.key.position for end in failed], now)
 
     def _active(self, run: int, keys: Sequence[AttemptKey]) -> dict[AttemptKey, _Active]:
         """Return those of `keys` that are active: the condition of every write to an attempt.

@@ -1,0 +1,17 @@
+"""What is measured; `ALL` holds the scenarios in the order of the report."""
+
+from __future__ import annotations
+
+from benchmarks.scenarios import help as help_text
+from benchmarks.scenarios import planning, small, start, throughput
+from benchmarks.setting import Scenario, Setting
+
+__all__ = ["ALL", "Scenario", "Setting"]
+
+ALL: tuple[Scenario, ...] = (
+    throughput.SCENARIO,
+    small.SCENARIO,
+    start.SCENARIO,
+    help_text.SCENARIO,
+    planning.SCENARIO,
+)
