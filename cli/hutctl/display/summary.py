@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hut.store.port import StoreError
 from hutctl.client import Client, Document
 from hutctl.display.text import counts_text, elapsed, paint
 
@@ -66,7 +67,10 @@ def log_tail(
     if not task["attempt"]:
         return "err", []
     for kind in ("err", "out"):
-        part = client.read_log(run_id, task["id"], kind, attempt=None, offset=-_LOG_BYTES)
+        try:
+            part = client.read_log(run_id, task["id"], kind, attempt=None, offset=-_LOG_BYTES)
+        except StoreError:  # the log is an extra here
+            continue
         lines = part.content.decode(errors="replace").rstrip().splitlines()
         if lines:
             return kind, [_printable(line) for line in lines[-count:]]

@@ -71,6 +71,8 @@ def read_attempt_log(
             file.seek(max(size + offset, 0) if offset < 0 else offset)
             content = file.read(_MOST_BYTES)
             rest = size - file.tell()
-    except FileNotFoundError:  # an attempt that printed nothing has no file
+    except (FileNotFoundError, NotADirectoryError):  # what printed nothing has no file
         return LogPart(number, b"", ended)
+    except OSError as error:
+        raise StoreError(f"the log {path} can't be read: {error.strerror}") from None
     return LogPart(number, content, ended and rest <= 0)
