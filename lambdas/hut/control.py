@@ -6,7 +6,6 @@ the time, so the same code runs under a real clock, a Lambda and a simulation.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -82,6 +81,8 @@ class Submission:
 
     def digest(self) -> str:
         """Return what tells two submissions under one idempotency key apart."""
+        import hashlib  # costs milliseconds; only keys need it
+
         parts = (
             self.text,
             self.workflow,

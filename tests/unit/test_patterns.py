@@ -89,7 +89,9 @@ def test_wildcards_are_case_sensitive_and_cross_dots(pattern, matches):
     assert [ids[place] for place in IdIndex(ids).match(pattern)] == matches
 
 
-@pytest.mark.parametrize("pattern", ["*.x", "a.*.yx", "*.17.*", "a.1*x", "*7.yx", "[ab].3?.x"])
+@pytest.mark.parametrize(
+    "pattern", ["*.x", "a.*.yx", "*.17.*", "a.1*x", "*7.yx", "[ab].3?.x", "*[*.]x", "*[?y]x"]
+)
 def test_a_long_list_of_ids_is_searched_from_either_end(pattern):
     ids = [f"{step}.{number}.{part}" for number in range(200) for step in "ab" for part in "xy"]
     ids += [task_id + "x" for task_id in ids]

@@ -293,8 +293,11 @@ def test_a_tilde_is_the_home_where_the_script_runs(shell, working_dir, folder):
 
 
 @EVERY_SHELL
-def test_a_relative_folder_starts_where_the_shell_was_started(shell, folder):
-    assert where(shell, "work", cwd=folder) == os.path.realpath(folder / "work")
+@pytest.mark.parametrize("name", ["work", "-P", "-work", "a b", "a'b", "$(touch pwned)", "~a"])
+def test_a_relative_folder_starts_where_the_shell_was_started(shell, name, folder):
+    (folder / name).mkdir(exist_ok=True)
+    assert where(shell, name, cwd=folder) == os.path.realpath(folder / name)
+    assert not (folder / "pwned").exists()
 
 
 @EVERY_SHELL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import click
@@ -67,7 +68,12 @@ def age(time: str | None) -> str:
 
 def clock(time: str) -> str:
     """Return the local time of day of an RFC 3339 time."""
-    return _read(time).astimezone().strftime("%H:%M:%S")
+    return _clock_of_second(time[:19])
+
+
+@lru_cache(maxsize=64)
+def _clock_of_second(time: str) -> str:
+    return _read(f"{time}Z").astimezone().strftime("%H:%M:%S")
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -30,7 +29,7 @@ from hutctl.local.takeover import Takeover
 
 __all__ = ["LocalClient"]
 
-_ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that looks like something else
+_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 that don't look like each other
 _ID_LENGTH = 10
 _PAGE = 1000
 _DETACH_SECONDS = 10.0
@@ -78,7 +77,7 @@ class LocalClient:
     def submit(self, file: WorkflowFile) -> Submitted:
         """Store a run."""
         setting, _ = self._setting(file.folder)
-        new_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+        new_id = "".join(_ID_LETTERS[byte % 32] for byte in os.urandom(_ID_LENGTH))
         run, plan = self._control.submit(_submission(file), setting, now=time.time(), new_id=new_id)
         return Submitted(run_document(run), [str(warning) for warning in plan.warnings])
 

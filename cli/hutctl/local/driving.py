@@ -21,6 +21,7 @@ __all__ = ["Machine", "drive", "follow"]
 
 _FOLLOW_SECONDS = 0.2
 _RUNNING_SHOWN = 16
+_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,21 @@ class _Narrator:
             Running(claim.spec.id, claim.key.attempt, since)
             for claim, since in engine.running[:_RUNNING_SHOWN]
         ]
-        self.tell(engine.run, running)
+        self.tell(engine.run, running, between=engine.serve)
 
-    def tell(self, run: RunRecord, running: list[Running]) -> None:
-        """Show a run as it stands, with all that changed."""
+    def tell(
+        self, run: RunRecord, running: list[Running], between: Callable[[], None] | None = None
+    ) -> None:
+        """Show a run as it stands, with all that changed, a page at a time."""
+        document = run_document(run)
         while True:
-            changes, self._cursor = self._store.changes(run.id, self._cursor)
+            changes, self._cursor = self._store.changes(run.id, self._cursor, _PAGE)
             documents = [change_document(change) for change in changes]
-            self._display.show(Progress(run_document(run), documents, running))
-            if not changes:
+            self._display.show(Progress(document, documents, running))
+            if len(changes) < _PAGE:
                 return
+            if between is not None:
+                between()
 
 
 def drive(

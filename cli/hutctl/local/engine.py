@@ -14,10 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from types import FrameType
 from typing import Protocol
 
-from hut.backends.local import Finished, LocalBackend
+from hut.backends.local import Finished, Launch, LocalBackend
 from hut.control import Control
 from hut.lifecycle.attempt import Evidence, cancelled_before_start, invalid_output, judge, lost
 from hut.model.problems import InvalidInput
@@ -32,10 +33,12 @@ from hutctl.local.takeover import Takeover
 
 __all__ = ["Engine", "EngineOptions", "Observer", "usable_cores"]
 
-_GROUP_SECONDS = 0.05
-_AHEAD_SECONDS = 0.1  # longer than a group, so that slots stay busy while a group is written
+_GROUP_SECONDS = 0.2
+_AHEAD_SECONDS = 0.4  # longer than a group, so that slots stay busy while a group is written
 _LOOK_SECONDS = 0.5
-_MOST_AHEAD = 256
+_MOST_AHEAD = 1024
+_MOST_PREPARED = 8
+_PIECE = 32
 _LARGEST_GENERATED = 256 * 1024 * 1024
 _PROBLEMS_SHOWN = 10
 
@@ -102,6 +105,8 @@ class Engine:
         self._launcher = Launcher(run, backend)
         self._options = options
         self._queue: deque[Claim] = deque()
+        self._prepared: dict[AttemptKey, Launch] = {}
+        self._held: list[Finished] = []  # ended, but not looked at yet
         self._running: dict[AttemptKey, Claim] = {}
         self._starts: dict[AttemptKey, Start] = {}
         self._started_at: dict[AttemptKey, float] = {}
@@ -149,11 +154,18 @@ class Engine:
                         break
                     if self._queue and self._backend.running < self._options.slots:
                         continue
-                for finished in self._backend.wait(self._patience()):
+                # First fill the slots, then look at what left them.
+                ended, self._held = self._held, []
+                ended += self._backend.wait(0.0 if ended else self._patience())
+                if ended and not self._interrupts and not self._stopping:
+                    self._start_claimed()
+                for finished in ended:
                     self._finish(finished)
                 if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
                     self._look()
                     observer.progressed(self)
+            for finished in self._held:
+                self._finish(finished)
             if self._hung_up:
                 self._leave()
         finally:
@@ -165,12 +177,17 @@ class Engine:
         while self._queue and free > 0:
             claim = self._queue.popleft()
             self._running[claim.key] = claim
-            pid = self._backend.start(self._launcher.launch(claim))
+            launch = self._prepared.pop(claim.key, None) or self._launcher.launch(claim)
+            pid = self._backend.start(launch)
             if pid is not None:
                 now = time.time()
                 self._starts[claim.key] = Start(claim.key, now, str(pid))
                 self._started_at[claim.key] = now
                 free -= 1
+        # What comes next is rendered now, while the slots are busy.
+        for claim in islice(self._queue, min(self._options.slots, _MOST_PREPARED)):
+            if claim.key not in self._prepared:
+                self._prepared[claim.key] = self._launcher.launch(claim)
 
     def _finish(self, finished: Finished) -> None:
         claim = self._running.pop(finished.key)
@@ -231,27 +248,43 @@ class Engine:
         return bool(pending) and time.monotonic() - self._written_at >= _GROUP_SECONDS
 
     def _write(self) -> None:
-        """Record what happened, claim what comes next, end the run if it is over: one write."""
+        """Record what happened, claim what comes next, end the run if it is over: one write.
+
+        It is made in pieces of about a millisecond, and freed slots are filled between them.
+        """
         now, clock = time.time(), time.monotonic()
-        taken = self._backend.running + len(self._queue)
+        starts, self._starts = list(self._starts.values()), {}
+        ends, self._ends = self._ends, []
+        wanted = 0
+        if self._may_claim and not self._stopping:
+            taken = self._backend.running + len(self._queue)
+            wanted = max(self._options.slots + self._ahead(clock) - taken, 0)
+        claims: list[Claim] = []
         with self.store.batch():
-            if self._starts:
-                self.store.record_started(self.run.id, list(self._starts.values()))
-            if self._ends:
-                self.store.record_ended(self.run.id, self._ends)
-            claims: list[Claim] = []
-            wanted = 0
-            if self._may_claim and not self._stopping:
-                wanted = max(self._options.slots + self._ahead(clock) - taken, 0)
-            if wanted:
-                claims = self._control.claim(self._request(now, wanted))
+            if starts:
+                self.store.record_started(self.run.id, starts)
+            for first in range(0, len(ends), _PIECE):
+                self.store.record_ended(self.run.id, ends[first : first + _PIECE])
+                self.serve()
+            while len(claims) < wanted:
+                piece = min(wanted - len(claims), _PIECE)
+                found = self._control.claim(self._request(now, piece))
+                claims += found
+                if len(found) < piece:
+                    break
+                self.serve()
             self.run = self.store.settle(self.run.id, now)
-        self._starts.clear()
-        self._ends.clear()
-        self._queue.extend(claims)
+        self._queue.extend(claims)  # only now: what is not stored must not start
         if wanted:
             self._may_claim = len(claims) == wanted
         self._written_at, self._ended_since = clock, 0
+
+    def serve(self) -> None:
+        """Fill slots that have become free, in the middle of something that takes a while."""
+        ended = self._backend.wait(0.0)
+        if ended and not self._interrupts and not self._stopping:
+            self._start_claimed()
+        self._held.extend(ended)
 
     def _request(self, now: float, wanted: int) -> ClaimRequest:
         return ClaimRequest(

@@ -2,10 +2,10 @@
 
 For each attempt the store holds as submitted or running there is evidence of exactly one kind:
 
-- the script noted its end: the attempt is recorded as it ended, and is not run again;
-- it noted its start and its process lives: the attempt is adopted;
-- it noted its start and its process is gone: the attempt is ``lost`` and follows its retry rules;
-- it noted nothing: after the fence it never will, so the claim is given back unused.
+- its script noted its end: the attempt is recorded as it ended, and is not run again;
+- it was started and its process lives: the attempt is adopted;
+- it was started and its process is gone: the attempt is ``lost`` and follows its retry rules;
+- none of these: after the fence it never will start, so the claim is given back unused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hut.backends.local import Finished, LocalBackend
+from hut.backends.local.journal import NotedEnd, NotedStart
 from hut.control import Control
 from hut.lifecycle.attempt import Evidence, lost
 from hut.model.records import RunRecord
@@ -52,6 +53,9 @@ def take_over(
     found = Takeover()
     claims = control.open_claims(run_id)
     starts = backend.journal.fence()
+    names = {backend.journal_key(claim.key): claim.key for claim in claims}
+    unnoted = backend.find_unnoted([key for name, key in names.items() if name not in starts])
+    starts.update({backend.journal_key(key): start for key, start in unnoted.items()})
     ends = backend.journal.ends()
     run = store.begin_epoch(run_id, now)
     backend.journal.open()
@@ -63,33 +67,30 @@ def take_over(
     running: list[Start] = []
     for claim in claims:
         name = backend.journal_key(claim.key)
-        start, end = starts.get(name), ends.get(name)
-        if start is None:
-            unused.append(claim.key)
-            continue
-        if owners.get(start.slot) == name:
-            backend.logs.name_left_behind(start.slot, claim.key, claim.spec.id)
-        limit = claim.spec.resources.time_limit
-        started_at = now if start.at is None else start.at
-        if backend.adopt(claim.key, start.pid, started_at, limit):
-            found.adopted.append((claim, started_at))
-            running.append(Start(claim.key, started_at, str(start.pid)))
-            continue
-        end = end or backend.journal.ends().get(name)  # it may have ended since we looked
+        start = starts.get(name)
+        if start is not None:
+            if owners.get(start.slot) == name:
+                backend.logs.name_left_behind(start.slot, claim.key, claim.spec.id)
+            started_at = now if start.at is None else start.at
+            if backend.adopt(claim.key, start.pid, started_at, claim.spec.resources.time_limit):
+                found.adopted.append((claim, started_at))
+                running.append(Start(claim.key, started_at, str(start.pid)))
+                continue
+        end = ends.get(name)
+        if end is None and start is not None:
+            end = backend.journal.ends().get(name)  # it may have ended since we read them
         if end is not None:
-            at = now if end.at is None else end.at
-            overran = at - started_at >= limit
-            evidence = Evidence(exit_code=end.exit_code, timed_out=overran, time_limit=limit)
-            finished = Finished(claim.key, evidence, start.pid, started_at, at)
-            found.ended.append((claim, finished))
-            continue
-        found.lost += 1
-        outcome = lost("its process and the hutctl that watched it are gone")
-        recorded.append(
-            control.end_of_attempt(
-                claim, outcome, now, cancelling=cancelling, started_at=started_at
+            found.ended.append((claim, _finished(claim, start, end, now)))
+        elif start is None:
+            unused.append(claim.key)
+        else:
+            found.lost += 1
+            outcome = lost("its process and the hutctl that watched it are gone")
+            recorded.append(
+                control.end_of_attempt(
+                    claim, outcome, now, cancelling=cancelling, started_at=start.at
+                )
             )
-        )
     backend.logs.remove_left_behind()
     found.given_back = len(unused)
     with store.batch():
@@ -98,3 +99,13 @@ def take_over(
         store.record_ended(run_id, recorded)
         run = store.settle(run_id, now)
     return run, found
+
+
+def _finished(claim: Claim, start: NotedStart | None, end: NotedEnd, now: float) -> Finished:
+    """Return what the engine would have seen of an attempt that ended unwatched."""
+    limit = claim.spec.resources.time_limit
+    at = now if end.at is None else end.at
+    started_at = None if start is None else start.at
+    overran = started_at is not None and at - started_at >= limit
+    evidence = Evidence(exit_code=end.exit_code, timed_out=overran, time_limit=limit)
+    return Finished(claim.key, evidence, None if start is None else start.pid, started_at, at)

@@ -7,7 +7,7 @@ purpose (cancelled, timed out) outranks the exit code that this caused.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hut.model.quantities import format_seconds
 from hut.model.records import Outcome
@@ -19,8 +19,7 @@ EXIT_NOT_STARTED = 125
 """Exit code by which a task script says that it never reached the user's command."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What a backend knows about an attempt that is over.
 
     Attributes
@@ -43,6 +42,9 @@ class Evidence:
     cancelled: bool = False
     time_limit: float = 0.0
     not_started: str = ""
+
+
+_SUCCESS = Outcome(TaskState.COMPLETED, Reason.EXIT, 0)
 
 
 def judge(evidence: Evidence) -> Outcome:
@@ -70,7 +72,7 @@ def judge(evidence: Evidence) -> Outcome:
     if code is None:
         raise ValueError("an attempt without exit code and signal has not ended")
     if code == 0:
-        return Outcome(TaskState.COMPLETED, Reason.EXIT, 0)
+        return _SUCCESS
     return Outcome(TaskState.FAILED, Reason.EXIT, code, f"exit code {code}{_hint(code)}")
 
 

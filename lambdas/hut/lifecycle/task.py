@@ -14,7 +14,7 @@ follows from the end of an attempt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hut.lifecycle.retry import Spent, next_delay
 from hut.model.records import Outcome
@@ -43,8 +43,7 @@ def may(before: TaskState, after: TaskState) -> bool:
     return after in _MAY[before]
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(NamedTuple):
     """What a task becomes when its attempt has ended.
 
     Attributes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hut.model.states import Reason, RunState, TaskState
 from hut.model.workflow import EMPTY, TaskSpec
@@ -124,8 +125,7 @@ class TaskRecord:
     cause: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an attempt ended.
 
     Attributes

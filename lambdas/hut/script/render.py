@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hut.lifecycle.attempt import EXIT_NOT_STARTED
 from hut.model.records import RunRecord
@@ -25,23 +25,21 @@ _AUTOMATIC = frozenset(AUTOMATIC_VARIABLES)
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Files in which a script notes its own start and end, so that a dead engine's heir can know.
+    """Files by which a dead engine's heir learns what became of its scripts.
 
     Attributes
     ----------
-    starts : str
-        Path; its folder is renamed to fence off a dead engine: a script that can't write here
-        must not run.
+    gate : str
+        Path; a script that does not find it must not run: its engine is dead and replaced.
     ends : str
-        Path.
+        Path; a script notes its exit code there.
     """
 
-    starts: str
+    gate: str
     ends: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptRequest:
+class ScriptRequest(NamedTuple):
     """What a script is rendered from, beside the run.
 
     Attributes
@@ -76,49 +74,60 @@ class Scripts:
     ) -> None:
         self._run = run
         if shell == "bash":
-            self._head = "#!/usr/bin/env bash\n# run {}, task {}, attempt {}\nset -o pipefail\n"
+            first, pipefail = "#!/usr/bin/env bash", "set -o pipefail\n"
         else:
             # Older shells know no pipefail, and stop at an option they don't know.
-            self._head = (
-                "#!/bin/sh\n# run {}, task {}, attempt {}\n"
-                "(set -o pipefail) 2>/dev/null && set -o pipefail\n"
-            )
-        self._starts = None if journal is None else shlex.quote(journal.starts)
+            first, pipefail = "#!/bin/sh", "(set -o pipefail) 2>/dev/null && set -o pipefail\n"
+        self._head = f"{first}\n# run {run.id}, task "
+        self._pipefail = pipefail
+        self._gate = None if journal is None else shlex.quote(journal.gate)
         self._ends = "" if journal is None else shlex.quote(journal.ends)
-        self._exports = _exports(run_variables(run))
+        # One export for all: a third of the time of one for each.
+        self._automatic = "".join(
+            f" \\\n  {name}={shlex.quote(text)}" for name, text in run_variables(run).items()
+        )
         self._quote_path = lru_cache(maxsize=128)(quote_path)
 
     def render(self, request: ScriptRequest) -> str:
         """Return the script of one attempt."""
-        run, spec = self._run, request.spec
-        lines = [self._head.format(run.id, spec.id, request.attempt)]
-        if request.journal_key is not None and self._starts is not None:
-            lines.append(self._journal_lines(request.journal_key))
-        given = variables_of(run, spec)
-        if given:
-            lines.append(_exports({k: v for k, v in given.items() if k not in _AUTOMATIC}))
-        lines.append(self._exports)
-        lines.append(_exports(task_variables(spec.id, request.attempt)))
-        init = init_lines(run, spec).strip("\n")
-        if init:
-            lines.append(init + "\n")
+        spec, key = request.spec, request.journal_key
+        journal = "" if key is None or self._gate is None else self._journal_lines(key)
+        own = "".join(
+            f" \\\n  {name}={text}"  # an id and a number need no quotes
+            for name, text in task_variables(spec.id, request.attempt).items()
+        )
+        folder = ""
         if request.working_dir is not None:
             path = self._quote_path(request.working_dir)
-            lines.append(f"cd -- {path} || exit {EXIT_NOT_STARTED}\n")
-        lines.append(spec.command)
-        lines.append("\n")
-        return "".join(lines)
+            folder = f"cd -- {path} || exit {EXIT_NOT_STARTED}\n"
+        return (
+            f"{self._head}{spec.id}, attempt {request.attempt}\n{self._pipefail}{journal}"
+            f"{self._given(spec)}export{self._automatic}{own}\n"
+            f"{self._init(spec)}{folder}{spec.command}\n"
+        )
+
+    def _given(self, spec: TaskSpec) -> str:
+        """Return the exports of what people gave, each by itself: one may be refused by the shell."""
+        given = variables_of(self._run, spec)
+        return "".join(
+            f"export {name}={shlex.quote(text)}\n"
+            for name, text in given.items()
+            if name not in _AUTOMATIC
+        )
+
+    def _init(self, spec: TaskSpec) -> str:
+        lines = init_lines(self._run, spec).strip("\n")
+        return f"{lines}\n" if lines else ""
 
     def _journal_lines(self, key: str) -> str:
-        """Return what notes the start, and the end when the shell exits.
+        """Return what looks for the gate, and what notes the end when the shell exits.
 
         A shell that dies of a signal runs its EXIT trap with the status of the command before,
         which may be 0 (bash does): a killed task would look completed. So signals become exits.
         """
-        start = f'echo "S {key} $$ $EPOCHREALTIME $HUT_SLOT" >> {self._starts}'
         end = shlex.quote(f'echo "E {key} $? $EPOCHREALTIME" >> {self._ends}')
         return (
-            f"{start} || exit {EXIT_NOT_STARTED}\n"
+            f"[ -e {self._gate} ] || exit {EXIT_NOT_STARTED}\n"
             f"trap {end} EXIT; trap 'exit 143' HUP INT QUIT PIPE ALRM TERM\n"
         )
 
@@ -137,7 +146,3 @@ def quote_path(path: str) -> str:
     if path.startswith("~/"):
         return f'"$HOME"/{shlex.quote(path[2:])}' if path[2:] else '"$HOME"'
     return shlex.quote(path)
-
-
-def _exports(variables: dict[str, str]) -> str:
-    return "".join(f"export {name}={shlex.quote(text)}\n" for name, text in variables.items())

@@ -120,8 +120,7 @@ class AttemptKey(NamedTuple):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A task that now belongs to the caller: nobody else will start this attempt."""
 
     key: AttemptKey
@@ -129,8 +128,7 @@ class Claim:
     spent: Spent
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """An attempt runs."""
 
     key: AttemptKey
@@ -138,8 +136,7 @@ class Start:
     handle: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """An attempt has ended.
 
     Attributes

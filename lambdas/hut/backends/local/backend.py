@@ -12,22 +12,25 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from hut.backends.local.journal import JournalFiles
+from hut.backends.local.journal import JournalFiles, NotedStart
 from hut.backends.local.logs import LogFiles, Slot
+from hut.backends.local.pace import StartPace
 from hut.backends.local.processes import (
     Ended,
     boot_time,
     find_ended,
     is_running,
     kill_group,
+    leaders,
     mentions,
     spawn,
+    variable_of,
 )
 from hut.lifecycle.attempt import EXIT_NOT_STARTED, Evidence
 from hut.store.port import AttemptKey
@@ -60,8 +63,7 @@ class LocalOptions:
     shell: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(NamedTuple):
     """What is needed to start one attempt.
 
     Attributes
@@ -86,8 +88,7 @@ class Launch:
     error_file: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """An attempt is over. `evidence` is None if it vanished without a trace of its end."""
 
     key: AttemptKey
@@ -140,13 +141,15 @@ class LocalBackend:
         self._processes: dict[int, _Process] = {}
         self._pids: dict[AttemptKey, int] = {}
         self._not_started: list[Finished] = []
+        self._pace = StartPace()
+        self._started = False
         shell = options.shell or shutil.which("bash")
         self.shell: Literal["bash", "sh"] = "bash" if shell else "sh"
         self._shell = shell or "/bin/sh"
         self._environment = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
         self._environments: dict[str, dict[bytes, bytes]] = {}
         self.logs = LogFiles(options.folder / "logs", options.epoch)
-        self.journal = JournalFiles(options.folder / "journal")
+        self.journal = JournalFiles(options.folder / "journal", options.epoch)
 
     def __enter__(self) -> Self:
         self._wake, self._waker = socket.socketpair()
@@ -162,6 +165,7 @@ class LocalBackend:
         self._wake.close()
         self._waker.close()
         self.logs.close()
+        self.journal.close()
 
     @property
     def running(self) -> int:
@@ -184,9 +188,14 @@ class LocalBackend:
             environment = {**self._environment, b"HUT_SLOT": slot.name.encode()}
             self._environments[slot.name] = environment
         opened: list[int] = []
+        if not self._started:
+            self._started = True
+            time.sleep(self._pace.pause_before_first(time.process_time()))
         try:
             stdout, stderr = self._output(launch, slot, opened)
-            pid = spawn(self._arguments(launch), environment, stdout, stderr)
+            arguments = self._arguments(launch)
+            began = time.monotonic()
+            pid = spawn(arguments, environment, stdout, stderr)
         except OSError as error:
             self.logs.give_back(slot)
             what = f"{error.filename}: " if error.filename else ""
@@ -198,11 +207,20 @@ class LocalBackend:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
-        limit_at = time.monotonic() + launch.time_limit
+        clock, now = time.monotonic(), time.time()
+        self.journal.note_start(self.journal_key(key), NotedStart(pid, now, slot.name))
         self._processes[pid] = _Process(
-            key, pid, time.time(), launch.time_limit, limit_at, launch.folder, slot
+            key,
+            pid,
+            now,
+            launch.time_limit,
+            clock + launch.time_limit,
+            launch.folder,
+            slot,
         )
         self._pids[key] = pid
+        if pause := self._pace.pause_after(clock - began, clock):
+            time.sleep(pause)
         return pid
 
     def adopt(self, key: AttemptKey, pid: int, started_at: float, time_limit: float) -> bool:
@@ -244,11 +262,9 @@ class LocalBackend:
 
         Returns early, with an empty list, when a signal arrives. Time limits are enforced here.
         """
-        finished = self._collect()
-        if not finished and (timeout is None or timeout > 0):
-            self._sleep(timeout)
-            finished = self._collect()
-        return finished
+        if not self._not_started:
+            self._sleep(timeout)  # returns at once if a child has ended since the last time
+        return self._collect()
 
     def _sleep(self, timeout: float | None) -> None:
         """Sleep until a child ends, a signal arrives or something is due."""
@@ -260,12 +276,9 @@ class LocalBackend:
             due.append(timeout)
         shortest = min(due, default=None)
         seconds = None if shortest in (None, float("inf")) else max(shortest or 0.0, 0.0)
-        select.select([self._wake], [], [], seconds)
-        try:
-            while self._wake.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
+        ready, _, _ = select.select([self._wake], [], [], seconds)
+        if ready:
+            self._wake.recv(4096)
 
     def _collect(self) -> list[Finished]:
         finished, self._not_started = self._not_started, []
@@ -345,14 +358,35 @@ class LocalBackend:
         """Say whether process `pid` still is the attempt, and not a stranger with its number."""
         folder = str(self.options.folder)
         name = self.journal_key(key)
-        return mentions(pid, folder) and (
-            mentions(pid, f'"S {name} ') or mentions(pid, f"/{name}.sh")
-        )
+        return mentions(pid, folder) and any(mentions(pid, mark) for mark in _marks(name))
+
+    def find_unnoted(self, keys: Sequence[AttemptKey]) -> dict[AttemptKey, NotedStart]:
+        """Return those attempts that run although no start is noted.
+
+        Call it after the fence: what passed the gate before is a process by now.
+        """
+        found: dict[AttemptKey, NotedStart] = {}
+        if not keys:
+            return found
+        folder = str(self.options.folder)
+        for pid, command in leaders():
+            if folder not in command:
+                continue
+            for key in keys:
+                if any(mark in command for mark in _marks(self.journal_key(key))):
+                    slot = variable_of(pid, "HUT_SLOT") or ""
+                    found[key] = NotedStart(pid, time.time(), slot)
+        return found
 
     def _kill_leftovers(self, key: AttemptKey, leader: int) -> None:
         """Kill what a dead shell left in its group, unless its number has gone to a stranger."""
         if not is_running(leader) or self._is_attempt(key, leader):
             kill_group(leader, signal.SIGKILL)
+
+
+def _marks(name: str) -> tuple[str, str]:
+    """Return what tells an attempt's process by its command line: its script, or its script's path."""
+    return f'"E {name} ', f"/{name}.sh"
 
 
 def _open_output(path: str) -> int:

@@ -1,13 +1,16 @@
-"""What task scripts note of their own start and end, so that nothing depends on one process living.
+"""What is noted of starts and ends, so that nothing depends on one process living.
 
-A script's first act is to append its start to a file in the folder ``live``, its last to append its
-exit code to the file ``ends``; each is one small append. Whoever takes over from a killed engine
-renames ``live`` first (`fence`): a script that has not noted its start by then can't, and ends
-without having run anything. So after the fence, the notes name every attempt that ever ran.
+The engine notes each start when it has happened; a script's last act is to note its own exit code.
+Each is one small append. Before a script does anything it looks for the *gate* of its engine's
+epoch. Whoever takes over from a killed engine removes all gates first (`fence`), and they are never
+made again: a script that has not passed by then ends without having run anything. One that has
+passed is either noted or, if its engine died in the moment between the start and the note, a process
+that can be found by what its command line says.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +22,7 @@ __all__ = ["JournalFiles", "NotedEnd", "NotedStart"]
 
 @dataclass(frozen=True, slots=True)
 class NotedStart:
-    """A script said that it runs as process `pid` and writes to slot `slot`."""
+    """An attempt runs as process `pid` and writes to slot `slot`."""
 
     pid: int
     at: float | None
@@ -41,33 +44,51 @@ class JournalFiles:
     ----------
     folder
         Belongs to the run; made if it is missing.
+    epoch
+        That of the engine which writes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, epoch: int) -> None:
         self._folder = folder
+        self._gate = folder / f"gate-{epoch}"
+        self._starts = folder / "starts"
         self._ends = folder / "ends"
+        self._descriptor = -1
 
     def open(self) -> None:
-        """Let scripts note their starts."""
-        (self._folder / "live").mkdir(parents=True, exist_ok=True)
+        """Let scripts of this epoch begin."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        self._descriptor = os.open(self._starts, flags, 0o600)
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            os.write(self._descriptor, b"\n")  # a killed engine's last line may be torn
+        self._gate.touch(mode=0o600)
+
+    def close(self) -> None:
+        """Stop noting starts; scripts that run may still note their ends."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     @property
     def paths(self) -> Journal:
-        """Where scripts note what they do."""
-        return Journal(str(self._folder / "live" / "starts"), str(self._ends))
+        """What scripts need to know."""
+        return Journal(gate=str(self._gate), ends=str(self._ends))
+
+    def note_start(self, name: str, start: NotedStart) -> None:
+        """Note that an attempt runs."""
+        os.write(self._descriptor, f"S {name} {start.pid} {start.at} {start.slot}\n".encode())
 
     def fence(self) -> dict[str, NotedStart]:
-        """Shut out scripts that have not started yet; return all that have, of this run's life."""
-        live = self._folder / "live"
-        fences = sum(1 for _ in self._folder.glob("fenced-*"))
-        with suppress(FileNotFoundError):
-            live.rename(self._folder / f"fenced-{fences}")
-        found: dict[str, NotedStart] = {}
-        for number in range(fences + 1):
-            folder = self._folder / f"fenced-{number}"
-            for words in _entries(folder / "starts", "S"):
-                found[words[1]] = NotedStart(int(words[2]), _time(words[3]), words[4])
-        return found
+        """Shut out scripts that have not begun yet; return all noted starts of this run's life."""
+        for gate in self._folder.glob("gate-*"):
+            with suppress(FileNotFoundError):
+                gate.unlink()
+        return {
+            words[1]: NotedStart(int(words[2]), _time(words[3]), words[4])
+            for words in _entries(self._starts, "S")
+        }
 
     def ends(self) -> dict[str, NotedEnd]:
         """Return the ends that scripts have noted so far."""

@@ -11,8 +11,8 @@ import os
 import signal
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = [
     "Ended",
@@ -20,8 +20,10 @@ __all__ = [
     "find_ended",
     "is_running",
     "kill_group",
+    "leaders",
     "mentions",
     "spawn",
+    "variable_of",
 ]
 
 # Python ignores SIGPIPE, and a parent under nohup ignores SIGHUP; tasks start with neither.
@@ -34,8 +36,7 @@ _SYSTEM = os.uname().sysname
 _HAS_WAITID = hasattr(os, "waitid") and _SYSTEM != "Darwin"
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A child that is over: it left with `exit_code`, or `signal_number` killed it."""
 
     pid: int
@@ -158,18 +159,50 @@ def is_running(pid: int) -> bool:
 
 def mentions(pid: int, text: str) -> bool:
     """Say whether the command line of a process contains `text`: it is still the one we started."""
+    return text in _command_of(pid)
+
+
+def leaders() -> Iterator[tuple[int, str]]:
+    """Yield process id and command line of all processes that lead a group."""
+    for pid in _all_processes():
+        try:
+            if os.getpgid(pid) == pid:
+                yield pid, _command_of(pid)
+        except OSError:  # it has ended, or is nobody's business
+            continue
+
+
+def variable_of(pid: int, name: str) -> str | None:
+    """Return a variable of a process's environment, where the system tells."""
     try:
-        return text.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        if _SYSTEM == "Linux":
-            return False
+        return None
+    start = f"{name}=".encode()
+    return next((e[len(start) :].decode() for e in entries if e.startswith(start)), None)
+
+
+def _all_processes() -> list[int]:
+    if _SYSTEM == "Linux":
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(word) for word in _ps("-A", "-o", "pid=").split()]
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return "" if _SYSTEM == "Linux" else _ps("-ww", "-o", "command=", "-p", str(pid))
+
+
+def _ps(*arguments: str) -> str:
     answer = subprocess.run(
-        ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 - wherever the system has it
+        ["ps", *arguments],  # noqa: S607 - wherever the system has it
         capture_output=True,
         text=True,
         check=False,
     )
-    return text in answer.stdout
+    return answer.stdout
 
 
 def boot_time() -> float:
