@@ -574,7 +574,6 @@ def test_some_aliases_of_aliases_are_fine():
     assert data["l2"] == [[["ha"] * 10] * 10] * 10
 
 
-@pytest.mark.xfail(strict=True, reason="libyaml's mark at the end of the text is one line too far")
 def test_an_open_bracket_in_yaml_is_reported_on_a_line_the_text_has():
     with pytest.raises(MalformedDocument) as refusal:
         from_yaml("a: [1,\nb: 2")
@@ -583,22 +582,18 @@ def test_an_open_bracket_in_yaml_is_reported_on_a_line_the_text_has():
 
 @pytest.mark.parametrize("escape", [r"\ud800", r"\uDFFF", r"\ud83d\ude00"])
 @pytest.mark.parametrize("loader", ["libyaml", "pure Python"])
-def test_half_a_character_is_refused_in_yaml(escape, loader, monkeypatch, request):
+def test_half_a_character_is_refused_in_yaml(escape, loader, monkeypatch):
     if loader == "pure Python":
         monkeypatch.delattr(yaml, "CSafeLoader")
-        reason = "without libyaml an escape in double quotes lets half a character through"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     with pytest.raises(MalformedDocument):
         from_yaml(f'a: "{escape}"')
 
 
 @pytest.mark.parametrize("escape", [r"\U00110000", r"\Uffffffff"])
 @pytest.mark.parametrize("loader", ["libyaml", "pure Python"])
-def test_escapes_beyond_unicode_are_refused_in_yaml(escape, loader, monkeypatch, request):
+def test_escapes_beyond_unicode_are_refused_in_yaml(escape, loader, monkeypatch):
     if loader == "pure Python":
         monkeypatch.delattr(yaml, "CSafeLoader")
-        reason = "without libyaml chr() raises ValueError or OverflowError, which nobody catches"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     with pytest.raises(MalformedDocument):
         from_yaml(f'a: "{escape}"')
 

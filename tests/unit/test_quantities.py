@@ -123,20 +123,11 @@ def test_a_number_beyond_all_floats_is_refused(written):
         parse_duration(written)
 
 
-HUGE_WHOLE_NUMBERS = pytest.mark.xfail(
-    strict=True,
-    raises=OverflowError,
-    reason="float() of a whole number above 1e308 raises OverflowError, which nobody catches",
-)
-
-
-@HUGE_WHOLE_NUMBERS
 def test_a_whole_number_beyond_all_floats_is_refused_as_a_duration():
     with pytest.raises(ValueError, match="duration"):
         parse_duration(10**400)
 
 
-@HUGE_WHOLE_NUMBERS
 def test_a_whole_number_beyond_all_floats_is_refused_as_memory():
     with pytest.raises(ValueError, match="memory"):
         parse_memory(10**400)
@@ -170,9 +161,6 @@ def test_small_fractions_of_seconds_survive_being_shown_and_read(seconds):
     assert parse_duration(format_seconds(seconds)) == pytest.approx(seconds)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="':g' writes an exponent or rounds, which parse_duration does not read back"
-)
 @pytest.mark.parametrize("written", ["1234567.5s", "0.00001s", "100000.5s"])
 def test_every_fraction_of_seconds_survives_being_shown_and_read(written):
     seconds = parse_duration(written)

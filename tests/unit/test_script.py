@@ -306,7 +306,6 @@ def test_without_a_folder_a_command_stays_where_the_shell_was_started(shell, fol
 
 
 @EVERY_SHELL
-@pytest.mark.xfail(strict=True, reason="'cd -- work' looks along CDPATH, and 'cd -- -' goes back")
 @pytest.mark.parametrize("name", ["work", "-"])
 def test_a_relative_folder_is_never_another_one(shell, name, folder):
     (folder / "elsewhere" / name).mkdir(parents=True)
@@ -334,9 +333,9 @@ def test_without_its_folder_a_command_does_not_run_and_the_script_exits_125(
         ("~/", '"$HOME"'),
         ("~/a", '"$HOME"/a'),
         ("~/a b", "\"$HOME\"/'a b'"),
-        ("a~", "'a~'"),
+        ("a~", "'./a~'"),
         ("/a/~/b", "'/a/~/b'"),
-        ("a b", "'a b'"),
+        ("a b", "'./a b'"),
     ],
 )
 def test_only_a_tilde_at_the_beginning_of_a_path_is_left_to_the_shell(path, quoted):
@@ -448,9 +447,10 @@ class Noted:
     """A journal in a folder of its own with awkward characters in its path."""
 
     def __init__(self, folder):
-        self.live = folder / "it's $HOME" / "live"
-        self.live.mkdir(parents=True)
-        self.paths = Journal(str(self.live / "starts"), str(self.live.parent / "ends"))
+        self.gate = folder / "it's $HOME" / "gate-1"
+        self.gate.parent.mkdir()
+        self.gate.touch()
+        self.paths = Journal(str(self.gate), str(self.gate.parent / "ends"))
 
     def script(self, shell, command, *, key="4.1", working_dir=None, run=None):
         request = ScriptRequest(TaskSpec("t", command), 1, working_dir, key)
@@ -459,10 +459,6 @@ class Noted:
     @staticmethod
     def _lines(path):
         return [line.split(" ") for line in Path(path).read_text().splitlines()]
-
-    @property
-    def starts(self):
-        return self._lines(self.paths.starts)
 
     @property
     def ends(self):
@@ -474,17 +470,6 @@ class Noted:
 @pytest.fixture
 def journal(tmp_path):
     return Noted(tmp_path)
-
-
-@EVERY_SHELL
-def test_a_script_notes_its_process_and_slot_before_all_else(shell, journal):
-    done = execute(shell, journal.script(shell, 'echo "$$"'), HUT_SLOT="7")
-    (words,) = journal.starts
-    assert words[:3] == ["S", "4.1", done.stdout.decode().strip()]
-    assert words[4] == "7"
-    if shell == "bash":
-        assert float(words[3].replace(",", ".")) > 1.7e9
-    assert journal.ends == [("4.1", "0")]
 
 
 @EVERY_SHELL
@@ -521,12 +506,11 @@ def test_a_missing_folder_is_noted_as_125(shell, journal):
 
 
 @EVERY_SHELL
-def test_a_script_that_cannot_note_its_start_runs_nothing(shell, journal):
-    journal.live.rename(journal.live.parent / "fenced")
+def test_a_script_that_finds_no_gate_runs_nothing(shell, journal):
+    journal.gate.unlink()
     done = execute(shell, journal.script(shell, "echo ran"))
     assert (done.returncode, done.stdout) == (125, b"")
     assert not Path(journal.paths.ends).exists()
-    assert not journal.live.exists()
 
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
@@ -570,7 +554,6 @@ def test_a_script_that_a_signal_kills_never_looks_completed(shell, number, journ
 def test_a_killed_script_that_could_note_nothing_has_no_end(shell, journal):
     done = execute(shell, journal.script(shell, "kill -KILL $$"))
     assert done.returncode == -9
-    assert len(journal.starts) == 1
     assert not Path(journal.paths.ends).exists()
 
 
@@ -579,7 +562,6 @@ def test_what_a_command_starts_notes_nothing_of_its_own(shell, journal):
     command = "(exit 3); (true) & wait; sh -c 'exit 5'; a=$(exit 7); true"
     execute(shell, journal.script(shell, command))
     assert journal.ends == [("4.1", "0")]
-    assert len(journal.starts) == 1
 
 
 @EVERY_SHELL
@@ -587,8 +569,6 @@ def test_variables_cannot_change_what_is_noted(shell, journal):
     variables = {"HUT_RUN_ID": "x", "HUT_SLOT": "9 9\nE 4.1 0", "IFS": "4.1E", "V": "'"}
     run = run_of(RunSettings(env_vars=variables))
     execute(shell, journal.script(shell, "exit 6", run=run), HUT_SLOT="3")
-    (words,) = journal.starts
-    assert words[4] == "3"
     assert journal.ends == [("4.1", "6")]
 
 
@@ -598,7 +578,6 @@ def test_scripts_of_many_tasks_share_the_journal(shell, journal):
     for number in range(3):
         request = ScriptRequest(TaskSpec(f"t{number}", f"exit {number}"), 1, None, f"{number}.2")
         assert execute(shell, scripts.render(request)).returncode == number
-    assert [words[1] for words in journal.starts] == ["0.2", "1.2", "2.2"]
     assert journal.ends == [("0.2", "0"), ("1.2", "1"), ("2.2", "2")]
 
 
@@ -607,5 +586,4 @@ def test_without_a_key_or_a_journal_nothing_is_noted(shell, journal):
     execute(shell, journal.script(shell, "true", key=None))
     request = ScriptRequest(TaskSpec("t", "exit 4"), 1, None, "1.1")
     assert execute(shell, Scripts(run_of(), shell).render(request)).returncode == 4
-    assert not Path(journal.paths.starts).exists()
     assert not Path(journal.paths.ends).exists()

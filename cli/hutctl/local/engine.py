@@ -228,7 +228,9 @@ class Engine:
             if len(content) > _LARGEST_GENERATED:
                 raise OSError(f"larger than {_LARGEST_GENERATED >> 20} MiB")
             text = content.decode("utf-8")
-            return judge(Evidence(exit_code=0)), self._control.plan_generated(self.run, text, path)
+            adds = self._control.plan_generated(self.run, text, path)
+            told = "; ".join(str(warning) for warning in adds.warnings[:_PROBLEMS_SHOWN])
+            return judge(Evidence(exit_code=0))._replace(message=told), adds
         except InvalidInput as error:
             shown = [str(problem) for problem in error.problems[:_PROBLEMS_SHOWN]]
             more = len(error.problems) - len(shown)

@@ -18,15 +18,23 @@ def working_dir_of(run: RunRecord, spec: TaskSpec) -> str:
     base = run.settings.base_dir
     if spec.working_dir is None:
         return base
-    if spec.working_dir.startswith("~"):
+    if is_home(spec.working_dir):
         return spec.working_dir
     return os.path.join(base, spec.working_dir)
 
 
 def resolve(run: RunRecord, spec: TaskSpec, path: str) -> str:
     """Return the absolute path of a file a task names: relative to its folder, or as it is."""
-    folder = os.path.expanduser(working_dir_of(run, spec))
-    return os.path.join(folder, os.path.expanduser(path))
+    folder, name = (
+        os.path.expanduser(place) if is_home(place) else place
+        for place in (working_dir_of(run, spec), path)
+    )
+    return os.path.join(folder, name)
+
+
+def is_home(path: str) -> bool:
+    """Say whether a path begins in the home folder; ``~user`` is a name like any other."""
+    return path == "~" or path.startswith("~/")
 
 
 class Launcher:

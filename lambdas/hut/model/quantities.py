@@ -63,7 +63,7 @@ def _duration_seconds(value: object, bare_seconds: int) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return float(value) * bare_seconds
+        return _as_float(value) * bare_seconds
     if not isinstance(value, str):
         return None
     text = value.strip()
@@ -90,10 +90,18 @@ def format_seconds(seconds: float) -> str:
     """Return a duration in the shortest form `parse_duration` reads back: ``90s`` or ``1:30:00``."""
     whole = int(seconds)
     if seconds != whole or seconds < 120:
-        return f"{seconds:g}s"
+        return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
     days, rest = divmod(whole, 86400)
     clock = f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{clock}" if days else clock
+
+
+def _as_float(value: float) -> float:
+    """Return a number as a float; what is too large for one is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def parse_memory(value: object) -> int:
@@ -109,7 +117,7 @@ def parse_memory(value: object) -> int:
     """
     amount: float | None = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        amount = float(value)
+        amount = _as_float(value)
     elif isinstance(value, str) and (parts := _MEMORY.fullmatch(value.strip())):
         unit = parts[2].lower() if parts[2] else None
         if unit is not None or not parts[3]:  # "4B" would be bytes: refuse it rather than guess

@@ -80,11 +80,23 @@ def _events(text: str) -> Iterator[Any]:
             raise MalformedDocument(f"not valid YAML: {message}") from None
         if _indented_by_tab(text, mark.line):
             message = "a tab in the indentation; indent with spaces"
+        last = text.count("\n") + (not text.endswith("\n"))  # the mark of an early end lies behind
         raise MalformedDocument(
-            f"not valid YAML: {message}", mark.line + 1, mark.column + 1
+            f"not valid YAML: {message}", min(mark.line + 1, last), mark.column + 1
         ) from None
     except yaml.YAMLError as error:
         raise MalformedDocument(f"not valid YAML: {error}") from None
+    except (ValueError, OverflowError):  # PyYAML without libyaml: an escape above Unicode
+        raise MalformedDocument("not valid YAML: an escape spells no character") from None
+
+
+def _check_unicode(text: str, line: int) -> None:
+    """Refuse half characters, which an escape can spell: no file and no terminal can hold them."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise MalformedDocument(f"{text[error.start]!a} is half a character", line) from None
 
 
 def _indented_by_tab(text: str, line: int) -> bool:
@@ -124,6 +136,7 @@ class _Reader:
     def take(self, event: Any) -> None:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.ScalarEvent):
+            _check_unicode(str(event.value), line)
             if self._awaits_key():
                 self._take_key(event, line)
             else:

@@ -86,6 +86,7 @@ class _Builder:
         self._graph = Graph(first)
         self._matches: dict[str, list[int]] = {}
         self._pattern_nodes: dict[str, int] = {}
+        self._own_pattern: dict[str, int] = {}  # the first task that a pattern of its own means
         self._shared_lists: dict[tuple[str, ...], int] = {}
 
     def build(self, tasks: Sequence[TaskSpec]) -> Graph:
@@ -146,6 +147,11 @@ class _Builder:
         if len(matches) - own == 1:
             return next(match for match in matches if match != position)
         if own:
+            # Two such tasks wait for each other: the second one's edge to the first is all that the
+            # search for cycles needs, and a copy of the match for each would be quadratic.
+            first = self._own_pattern.setdefault(pattern, position)
+            if first != position:
+                return first
             return self._barrier(tuple(match for match in matches if match != position))
         node = self._pattern_nodes.get(pattern)
         if node is None:
@@ -226,55 +232,56 @@ def _append(lists: list[list[int] | None], at: int, value: int) -> None:
 def find_cycles(
     graph: Graph, levels: Sequence[int], tasks: Sequence[TaskSpec], problems: list[Problem]
 ) -> None:
-    """Append a problem for each cycle, written ``a -> b -> a`` where a depends on b."""
-    visited: set[int] = set()
-    blocked: dict[int, int | None] = {}
+    """Append a problem for each cycle, written ``a -> b -> a`` where a depends on b.
+
+    Of cycles that meet in a task, one is told. Linear: a depth-first search over tasks and barriers
+    in which an edge back to the path closes a cycle.
+    """
+    done: set[int] = set()
+    told: set[int] = set()
     reported = 0
-    for start, level in enumerate(levels):
-        if level >= 0 or start in visited:
+    for start, level in enumerate(levels, graph.first):
+        if level >= 0 or start in done:
             continue
-        path: list[int] = []
-        at: int | None = start
-        places: dict[int, int] = {}
-        while at is not None and at not in visited:
-            visited.add(at)
-            places[at] = len(path)
-            path.append(at)
-            at = _blocked_dependency(graph, levels, at, blocked)
-        if at is None or at not in places:
-            continue
-        cycle = [tasks[task].id for task in path[places[at] :]]
-        problems.append(
-            Problem(
-                f"Circular dependency detected: {_show_cycle(cycle)}",
-                task=tasks[path[places[at]]].id,
-                field="deps",
-            )
-        )
-        reported += 1
-        if reported == _CYCLES_REPORTED:
-            problems.append(Problem(f"more cycles exist; the first {reported} are listed"))
-            return
+        path: dict[int, Iterator[int]] = {start: iter(_nodes_of(graph, start))}
+        while path:
+            at = next(reversed(path))
+            following = next(path[at], None)
+            if following is None:
+                done.add(at)
+                del path[at]
+            elif following in path:
+                cycle = _cycle(list(path), following)
+                if told.isdisjoint(cycle):
+                    told.update(cycle)
+                    reported += 1
+                    _report(cycle, graph, tasks, problems)
+                    if reported == _CYCLES_REPORTED:
+                        message = f"more cycles exist; the first {reported} are listed"
+                        problems.append(Problem(message))
+                        return
+            elif following not in done and (following < 0 or following >= graph.first):
+                path[following] = iter(_nodes_of(graph, following))
 
 
-def _blocked_dependency(
-    graph: Graph, levels: Sequence[int], task: int, blocked: dict[int, int | None]
-) -> int | None:
-    """Return a dependency of `task` that lies on or behind a cycle; `blocked` remembers barriers."""
-    for node in graph.waits[task]:
-        if node not in blocked:
-            members = (node,) if node >= 0 else graph.barriers[-1 - node]
-            blocked[node] = next(
-                (
-                    member - graph.first
-                    for member in members
-                    if member >= graph.first and levels[member - graph.first] < 0
-                ),
-                None,
-            )
-        if blocked[node] is not None:
-            return blocked[node]
-    return None
+def _nodes_of(graph: Graph, node: int) -> Sequence[int]:
+    """Return what a task waits for, or the members of a barrier."""
+    return graph.waits[node - graph.first] if node >= 0 else graph.barriers[-1 - node]
+
+
+def _cycle(path: list[int], closes_at: int) -> list[int]:
+    return [node for node in path[path.index(closes_at) :] if node >= 0]
+
+
+def _report(
+    cycle: list[int], graph: Graph, tasks: Sequence[TaskSpec], problems: list[Problem]
+) -> None:
+    ids = [tasks[node - graph.first].id for node in cycle]
+    # A path may meet the cycle in a barrier; the one who reads it starts with its first task.
+    first = cycle.index(min(cycle))
+    ids = ids[first:] + ids[:first]
+    message = f"Circular dependency detected: {_show_cycle(ids)}"
+    problems.append(Problem(message, task=ids[0], field="deps"))
 
 
 def _show_cycle(ids: list[str]) -> str:

@@ -143,11 +143,29 @@ def extend_run(
     data = _read(text, filename, problems)
     reader = TaskReader(problems, warnings, taken=frozenset(existing))
     workflow = read_workflow(data, problems, warnings, reader)
+    for field in ("max_concurrent", "max_cost", "time_limit", "notify"):
+        if getattr(workflow, field) is not None:
+            message = "holds for a whole run and is ignored here; the run keeps its own"
+            warnings.append(Problem(message, field=field))
     _check_names(workflow, names or Names(), problems)
     graph, _ = _order(workflow.tasks, problems, existing=tuple(existing))
     if problems:
         raise InvalidInput(problems, source=filename)
-    return Extension(workflow.tasks, graph, tuple(warnings))
+    return Extension(_with_own_settings(workflow), graph, tuple(warnings))
+
+
+def _with_own_settings(workflow: WorkflowSpec) -> tuple[TaskSpec, ...]:
+    """Give tasks that join a run what their own file says for all of them."""
+    if not (workflow.env_vars or workflow.environment or workflow.backend):
+        return workflow.tasks
+    return tuple(
+        task._replace(
+            env_vars={**workflow.env_vars, **task.env_vars} or task.env_vars,
+            environment=task.environment or workflow.environment,
+            backend=task.backend or workflow.backend,
+        )
+        for task in workflow.tasks
+    )
 
 
 @contextmanager

@@ -33,8 +33,8 @@ _RETRY = {
 _MAPPINGS = ("env_vars", "properties", "tags")
 _DEPS_ALIAS = "dependencies"
 _KNOWN_TASK_FIELDS = (*TASK_FIELDS, _DEPS_ALIAS)
-_NOT_IN_DEFAULTS = ("id", "command", "name", "deps", _DEPS_ALIAS)
 _AUTOMATIC = frozenset(AUTOMATIC_VARIABLES)
+_SHELLS_OWN = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
 
 
 class TaskReader:
@@ -73,6 +73,9 @@ class TaskReader:
             where = f"defaults.{name}"
             if name in ("id", "command", "name"):
                 message = "can't have a default; each task says it for itself"
+                self._problems.append(Problem(message, field=where))
+            elif name == _DEPS_ALIAS and "deps" in value:
+                message = "is another name for 'deps', and both are given; keep one"
                 self._problems.append(Problem(message, field=where))
             elif name in _KNOWN_TASK_FIELDS:
                 field = "deps" if name == _DEPS_ALIAS else name
@@ -225,10 +228,13 @@ def read_workflow(
 def warn_of_automatic(
     variables: Mapping[str, str], warnings: list[Problem], *, task: str | None, field: str
 ) -> None:
-    """Append a warning for each variable that Hut sets itself and that the value loses against."""
+    """Append a warning for each variable whose value will not reach the command."""
     for name in variables:
         if name in _AUTOMATIC:
             message = "is set by Hut itself and can't be overridden; the value is ignored"
+            warnings.append(Problem(message, task=task, field=f"{field}.{name}"))
+        elif name in _SHELLS_OWN:
+            message = "belongs to the shell, which ignores the value; use another name"
             warnings.append(Problem(message, task=task, field=f"{field}.{name}"))
 
 

@@ -140,9 +140,12 @@ def render_script(
 
 
 def quote_path(path: str) -> str:
-    """Return `path` quoted for a shell, with ``~`` at its beginning left to the shell's HOME."""
+    """Return `path` quoted for a shell, with ``~`` at its beginning left to the shell's HOME.
+
+    A relative path begins with ``./``, so that neither ``CDPATH`` nor ``-`` makes it another one.
+    """
     if path == "~":
         return '"$HOME"'
     if path.startswith("~/"):
         return f'"$HOME"/{shlex.quote(path[2:])}' if path[2:] else '"$HOME"'
-    return shlex.quote(path)
+    return shlex.quote(path if path.startswith("/") else f"./{path}")
