@@ -13,16 +13,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import RunRecord
 from hut.model.states import Reason, TaskState
-from hut.model.workflow import TaskSpec
-from hut.planning.graph import Graph
 from hut.scheduling.room import room
-from hut.store.encoding import decode_spec, encode_settings, encode_spec
+from hut.store.encoding import decode_spec, encode_settings
 from hut.store.port import (
     AttemptKey,
     Claim,
@@ -35,8 +32,10 @@ from hut.store.port import (
     StoreError,
     UnknownRun,
 )
-from hut.store.sqlite.dependencies import add_graph, propagate_failure, recount, release
+from hut.store.sqlite.dependencies import propagate_failure, recount, release
+from hut.store.sqlite.growth import add_tasks, join_tasks, withdraw_generated
 from hut.store.sqlite.reading import Reading
+from hut.store.sqlite.rows import GONE, Active, attempt_row, end_change, task_row
 from hut.store.sqlite.schema import migrate
 
 __all__ = ["SqliteStore"]
@@ -45,20 +44,6 @@ _LOCK_SECONDS = 60.0
 _STATES = tuple(TaskState)
 _ADD_COUNTS = "UPDATE runs SET " + ", ".join(f"{s} = {s} + ?" for s in _STATES) + " WHERE run = ?"
 _CHUNK = 500  # below SQLite's oldest limit of 999 bound values
-
-
-class _Active(NamedTuple):
-    """What the store holds of an active attempt."""
-
-    state: str
-    submitted_at: float | None
-    started_at: float | None
-    backend: str
-    handle: str | None
-    task_id: str
-
-
-_GONE = _Active("", None, None, "", None, "")
 
 
 class SqliteStore(Reading):
@@ -146,7 +131,9 @@ class SqliteStore(Reading):
             self._connection.execute(
                 "INSERT INTO settings VALUES (?, ?)", (run, encode_settings(new.settings))
             )
-            self._add_tasks(run, new.tasks, new.graph, new.created_at, backend=new.settings.backend)
+            add_tasks(
+                self._connection, run, new.tasks, new.graph, new.created_at, new.settings.backend
+            )
             if new.idempotency_key is not None:
                 self._connection.execute(
                     "INSERT INTO idempotency VALUES (?, ?, ?)",
@@ -238,7 +225,7 @@ class SqliteStore(Reading):
         with self.batch():
             run = self._number(run_id)
             active = self._active(run, [start.key for start in starts])
-            known = [s for s in starts if active.get(s.key, _GONE).state == TaskState.SUBMITTED]
+            known = [s for s in starts if active.get(s.key, GONE).state == TaskState.SUBMITTED]
             self._connection.executemany(
                 "UPDATE tasks SET state = 'running', started_at = ?, handle = ? "
                 "WHERE run = ? AND pos = ?",
@@ -256,7 +243,7 @@ class SqliteStore(Reading):
             run = self._number(run_id)
             active = self._active(run, [end.key for end in ends])
             applied: list[bool] = []
-            first: list[tuple[End, _Active]] = []
+            first: list[tuple[End, Active]] = []
             counts: Counter[TaskState] = Counter()
             for end in ends:
                 # Popped, so that the second of two ends of one attempt finds nothing.
@@ -268,15 +255,15 @@ class SqliteStore(Reading):
                     counts[end.next.state] += 1
             self._connection.executemany(
                 "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [_attempt_row(run, end, before) for end, before in first],
+                [attempt_row(run, end, before) for end, before in first],
             )
             self._connection.executemany(
                 "UPDATE tasks SET state = ?, reason = ?, message = ?, exit_code = ?, "
                 "started_at = ?, ended_at = ?, handle = ?, not_before = ?, retries_used = ?, "
                 "losses = ? WHERE run = ? AND pos = ?",
-                [_task_row(run, end, before) for end, before in first],
+                [task_row(run, end, before) for end, before in first],
             )
-            self._log_at(run, [_end_change(end) for end, _ in first])
+            self._log_at(run, [end_change(end) for end, _ in first])
             self._count(run, counts)
             self._follow_up(run, [end for end, _ in first])
             return applied
@@ -296,12 +283,12 @@ class SqliteStore(Reading):
             if end.adds is not None and end.adds.tasks:
                 self._extend(run, end)
 
-    def _active(self, run: int, keys: Sequence[AttemptKey]) -> dict[AttemptKey, _Active]:
+    def _active(self, run: int, keys: Sequence[AttemptKey]) -> dict[AttemptKey, Active]:
         """Return those of `keys` that are active: the condition of every write to an attempt.
 
         It holds until the end of the transaction, since writers exclude each other.
         """
-        found: dict[AttemptKey, _Active] = {}
+        found: dict[AttemptKey, Active] = {}
         for start in range(0, len(keys), _CHUNK):
             positions = [key.position for key in keys[start : start + _CHUNK]]
             marks = ", ".join("?" * len(positions))
@@ -311,7 +298,7 @@ class SqliteStore(Reading):
                 f"WHERE t.run = ? AND t.pos IN ({marks}) AND t.state IN ('submitted', 'running')",
                 (run, *positions),
             ):
-                found[AttemptKey(pos, attempt, epoch)] = _Active(*rest)
+                found[AttemptKey(pos, attempt, epoch)] = Active(*rest)
         return found
 
     def settle(self, run_id: str, now: float) -> RunRecord:
@@ -368,7 +355,7 @@ class SqliteStore(Reading):
                 raise StoreError(f"run {run_id} has not ended; cancel it, or wait for its end")
             states = "'failed', 'dep_failed'" + (", 'completed'" if everything else "")
             if everything:
-                self._withdraw_generated(run)
+                withdraw_generated(self._connection, run)
             rows = self._connection.execute(
                 f"SELECT pos, attempt FROM tasks WHERE run = ? AND state IN ({states})",
                 (run,),
@@ -402,90 +389,12 @@ class SqliteStore(Reading):
         self._count(run, {TaskState.PENDING: -len(reached), TaskState.DEP_FAILED: len(reached)})
 
     def _extend(self, run: int, end: End) -> None:
+        """Let tasks join; those behind a task that has failed already are ``dep_failed``."""
         assert end.adds is not None  # noqa: S101 - the caller checked
-        (backend,) = self._connection.execute(
-            "SELECT backend FROM tasks WHERE run = ? AND pos = ?", (run, end.key.position)
-        ).fetchone()
-        self._add_tasks(
-            run,
-            end.adds.tasks,
-            end.adds.graph,
-            end.at,
-            backend=backend,
-            generated_by=end.key.position,
-        )
-
-    def _add_tasks(
-        self,
-        run: int,
-        tasks: Sequence[TaskSpec],
-        graph: Graph,
-        now: float,
-        *,
-        backend: str,
-        generated_by: int | None = None,
-    ) -> None:
-        total, barriers = self._connection.execute(
-            "SELECT total, barriers FROM runs WHERE run = ?", (run,)
-        ).fetchone()
-        if total != graph.first:
-            raise StoreError("tasks joined the run since these were planned; plan them again")
-        states = {"completed": set[int](), "failed": set[int]()}
-        if generated_by is not None:
-            for pos, state in self._connection.execute(
-                "SELECT pos, state FROM tasks WHERE run = ? "
-                "AND state IN ('completed', 'failed', 'dep_failed')",
-                (run,),
-            ):
-                states["completed" if state == "completed" else "failed"].add(pos)
-        remaining = add_graph(self._connection, run, graph, barriers, states["completed"])
-        # A task that was withdrawn by a retry of everything goes on with its numbering.
-        earlier = {} if generated_by is None else self._last_attempts(run)
-        self._connection.executemany(
-            "INSERT INTO specs VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (run, pos, task.id, encode_spec(task), now, generated_by)
-                for pos, task in enumerate(tasks, graph.first)
-            ],
-        )
-        self._connection.executemany(
-            "INSERT INTO tasks (run, pos, state, remaining, priority, backend, attempt) "
-            "VALUES (?, ?, 'pending', ?, ?, ?, ?)",
-            [
-                (run, pos, waits, task.priority, task.backend or backend, earlier.get(task.id, 0))
-                for pos, (task, waits) in enumerate(zip(tasks, remaining, strict=True), graph.first)
-            ],
-        )
-        self._connection.execute(
-            "UPDATE runs SET total = total + ?, pending = pending + ?, barriers = barriers + ?, "
-            "has_edges = max(has_edges, ?) WHERE run = ?",
-            (len(tasks), len(tasks), len(graph.barriers), any(graph.waits), run),
-        )
+        failed = join_tasks(self._connection, run, end.adds, end.key.position, end.at)
         self._edges_of.pop(run, None)
-        if generated_by is not None and states["failed"] and any(graph.waits):
-            self._fail_dependents(run, sorted(states["failed"]), now)
-
-    def _last_attempts(self, run: int) -> dict[str, int]:
-        rows = self._connection.execute(
-            "SELECT task, max(attempt) FROM attempts WHERE run = ? AND task NOT IN "
-            "(SELECT id FROM specs WHERE run = ?) GROUP BY task",
-            (run, run),
-        )
-        return dict(rows.fetchall())
-
-    def _withdraw_generated(self, run: int) -> None:
-        """Remove generated tasks: they stand behind all others, so the rest keep their positions."""
-        (first,) = self._connection.execute(
-            "SELECT min(pos) FROM specs WHERE run = ? AND generated_by IS NOT NULL", (run,)
-        ).fetchone()
-        if first is None:
-            return
-        for statement in (
-            "DELETE FROM edges WHERE run = ?1 AND (source >= ?2 OR target >= ?2)",
-            "DELETE FROM tasks WHERE run = ? AND pos >= ?",
-            "DELETE FROM specs WHERE run = ? AND pos >= ?",
-        ):
-            self._connection.execute(statement, (run, first))
+        if failed:
+            self._fail_dependents(run, failed, end.at)
 
     def _has_edges(self, run: int) -> bool:
         known = self._edges_of.get(run)
@@ -519,51 +428,3 @@ class SqliteStore(Reading):
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(run, *row) for row in rows],
         )
-
-
-def _attempt_row(run: int, end: End, before: _Active) -> tuple[object, ...]:
-    outcome = end.outcome
-    return (
-        run,
-        before.task_id,
-        end.key.attempt,
-        outcome.state,
-        outcome.reason,
-        outcome.exit_code,
-        outcome.message or None,
-        before.submitted_at,
-        before.started_at if end.started_at is None else end.started_at,
-        end.at,
-        before.backend,
-        before.handle if end.handle is None else end.handle,
-    )
-
-
-def _task_row(run: int, end: End, before: _Active) -> tuple[object, ...]:
-    outcome, following = end.outcome, end.next
-    return (
-        following.state,
-        outcome.reason,
-        outcome.message or None,
-        outcome.exit_code,
-        before.started_at if end.started_at is None else end.started_at,
-        None if following.state is TaskState.PENDING else end.at,
-        before.handle if end.handle is None else end.handle,
-        following.not_before,
-        following.retries_used,
-        following.losses,
-        run,
-        end.key.position,
-    )
-
-
-def _end_change(end: End) -> tuple[float, int, int, str, str | None, int | None]:
-    key, outcome = end.key, end.outcome
-    return (
-        end.at,
-        key.position,
-        key.attempt,
-        end.next.state,
-        outcome.reason,
-        outcome.exit_code,
-    )
