@@ -33,17 +33,12 @@ def _why(change: Mapping[str, Any]) -> str:
 
 
 class LineDisplay:
-    """Writes a line per change; claims are left out, the start that follows says the same."""
+    """Writes a line per change."""
 
     def show(self, progress: Progress) -> None:
         """Write what happened."""
-        lines = [
-            f"{change_text(change)}\n"
-            for change in progress.changes
-            if change["state"] != "submitted"
-        ]
-        if lines:
-            sys.stderr.write("".join(lines))
+        if progress.changes:
+            sys.stderr.write("".join(f"{change_text(change)}\n" for change in progress.changes))
             sys.stderr.flush()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from hut.backends.local import LocalBackend, LocalOptions
 from hut.control import Control
 from hut.model.records import RunRecord
+from hut.model.states import TaskState
 from hut.store.sqlite import SqliteStore
 from hut.views import change_document, run_document
 from hutctl.client import Attended, Display, Progress, Running
@@ -76,7 +77,12 @@ class _Narrator:
         document = run_document(run)
         while True:
             changes, self._cursor = self._store.changes(run.id, self._cursor, _PAGE)
-            documents = [change_document(change) for change in changes]
+            # A claim is no news to people: the start that follows says the same.
+            documents = [
+                change_document(change)
+                for change in changes
+                if change.state is not TaskState.SUBMITTED
+            ]
             self._display.show(Progress(document, documents, running))
             if len(changes) < _PAGE:
                 return

@@ -25,7 +25,7 @@ _MOST_APART = 64.0
 class StartPace:
     """Watches how long starts take; says how long to pause after each."""
 
-    _sum: float = 0.0
+    _slow: int = 0
     _count: int = 0
     _not_before: float = 0.0
     _apart: float = _LEAST_APART
@@ -49,13 +49,13 @@ class StartPace:
         now
             On any clock that only goes forward.
         """
-        self._sum += seconds
+        self._slow += seconds > _SLOW_SECONDS
         self._count += 1
         if self._count < _WINDOW:
             return 0.0
-        mean = self._sum / self._count
-        self._sum, self._count = 0.0, 0
-        if mean < _SLOW_SECONDS:
+        many = self._slow > _WINDOW // 2  # one that waited for a disk says nothing
+        self._slow = self._count = 0
+        if not many:
             self._apart = _LEAST_APART
             return 0.0
         if now < self._not_before:
