@@ -15,7 +15,8 @@ help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 run: .venv/.people ## run examples/montecarlo on this machine
-	@$(BIN)/hutctl run examples/montecarlo/workflow.json
+	@$(BIN)/hutctl run examples/montecarlo/workflow.json --target local
+	@$(BIN)/hutctl logs last report --target local
 
 check: .venv/.dev ## lint, types, layers and unit tests: the quick part of `make test`
 	@$(MAKE) --no-print-directory lint unit

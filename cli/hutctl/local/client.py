@@ -117,6 +117,9 @@ class LocalClient:
 
     def attend(self, run_id: str, display: Display) -> Attended:
         """Work on a run until it ends; where another process does, follow it and stand by."""
+        return self._attend(run_id, display, self._say)
+
+    def _attend(self, run_id: str, display: Display, say: Callable[[str], None]) -> Attended:
         folder = self._home.run_folder(run_id)
         while True:
             run = self._store.get_run(run_id)
@@ -129,10 +132,10 @@ class LocalClient:
                 run_id,
                 self._machine(run),
                 display,
-                found=self._tell_found,
+                found=lambda left: _tell_found(left, say),
             )
             if attended is None:
-                self._say(f"another hutctl works on run {run_id}; following it")
+                say(f"another hutctl works on run {run_id}; following it")
                 attended = follow(self._store, folder, run_id, display)
             if attended is not None:
                 return attended
@@ -145,17 +148,6 @@ class LocalClient:
                 f"no hutctl works on run {run_id}; take it up with: hutctl resume {run_id}"
             )
         return attended
-
-    def _tell_found(self, found: Takeover) -> None:
-        parts = [
-            (len(found.adopted), "still running"),
-            (len(found.ended), "ended meanwhile"),
-            (found.lost, "lost"),
-            (found.given_back, "never started"),
-        ]
-        told = ", ".join(f"{count:,} {what}" for count, what in parts if count)
-        if told:
-            self._say(f"taken over from an earlier hutctl: {told}")
 
     def detach(self, run_id: str) -> None:
         """Let a process of its own work on the run."""
@@ -186,7 +178,7 @@ class LocalClient:
         """Stop a run; if nobody works on it any more, end here what it left running."""
         run = self._control.cancel(run_id, time.time())
         if run.ended_at is None:
-            return self.attend(run_id, _Nowhere()).run
+            return self._attend(run_id, _Nowhere(), _say_nothing).run
         return run_document(run)
 
     def retry(self, run_id: str, *, everything: bool) -> int:
@@ -282,6 +274,22 @@ class LocalClient:
                 f"run {run_id} has no task {task_id!r}; {hint or f'see: hutctl tasks {run_id}'}"
             )
         return task
+
+
+def _say_nothing(message: str) -> None:
+    """Say nothing."""
+
+
+def _tell_found(found: Takeover, say: Callable[[str], None]) -> None:
+    parts = [
+        (len(found.adopted), "still running"),
+        (len(found.ended), "ended meanwhile"),
+        (found.lost, "lost"),
+        (found.given_back, "never started"),
+    ]
+    told = ", ".join(f"{count:,} {what}" for count, what in parts if count)
+    if told:
+        say(f"taken over from an earlier hutctl: {told}")
 
 
 class _Nowhere:
