@@ -19,9 +19,7 @@ def read_workflow_file(path: str) -> WorkflowFile:
     Raises
     ------
     InvalidInput
-        If it is not text.
-    click.UsageError
-        If it can't be read.
+        If it can't be read or is not text.
     """
     from hut.model.documents import MalformedDocument, decode_text
     from hut.model.problems import InvalidInput, Problem
@@ -32,13 +30,13 @@ def read_workflow_file(path: str) -> WorkflowFile:
         try:
             content = Path(path).read_bytes()
         except OSError as error:
-            raise click.UsageError(f"{path}: {error.strerror}") from None
+            raise InvalidInput([Problem(str(error.strerror))], source=path) from None
         folder, filename = str(Path(path).absolute().parent), path
     try:
         text = decode_text(content)
     except MalformedDocument as error:
         raise InvalidInput([Problem(error.message, line=error.line)], source=path) from None
-    if path == "-" and not text.lstrip("\ufeff \t\r\n").startswith(("[", "{")):
+    if path == "-" and text.strip() and not text.lstrip("\ufeff \t\r\n").startswith(("[", "{")):
         filename += ".yaml"  # stdin has no ending that tells
     return WorkflowFile(text, filename, folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,15 @@ if TYPE_CHECKING:
     from hut.model.problems import InvalidInput
     from hutctl.client import Client
 
-__all__ = ["EXIT_FAULT", "EXIT_INPUT", "EXIT_UNREACHABLE", "Session", "report", "shared_options"]
+__all__ = [
+    "EXIT_FAULT",
+    "EXIT_INPUT",
+    "EXIT_UNREACHABLE",
+    "Session",
+    "report",
+    "report_input",
+    "shared_options",
+]
 
 EXIT_INPUT = 2
 EXIT_UNREACHABLE = 4
@@ -122,8 +131,7 @@ def report(error: Exception, session: Session) -> int:
     from hutctl.client import Unreachable
 
     if isinstance(error, InvalidInput):
-        _report_input(error, session)
-        return EXIT_INPUT
+        return report_input(error, session)
     if isinstance(error, Unreachable):
         _error(str(error))
         return EXIT_UNREACHABLE
@@ -134,7 +142,9 @@ def report(error: Exception, session: Session) -> int:
         where = f"{error.filename}: " if error.filename else ""
         _error(f"{where}{error.strerror or error}")
         if session.verbose:
-            raise error
+            import traceback
+
+            traceback.print_exception(error)
         return EXIT_UNREACHABLE
     import traceback
 
@@ -143,19 +153,24 @@ def report(error: Exception, session: Session) -> int:
     return EXIT_FAULT
 
 
-def _report_input(error: InvalidInput, session: Session) -> None:
+def report_input(
+    error: InvalidInput, session: Session, consequence: str = "; nothing was submitted"
+) -> int:
+    """Tell of every problem of an input, and return the exit code."""
     if session.as_json:
         from hut.views import problem_document
 
         session.emit({"errors": [problem_document(problem) for problem in error.problems]})
     count = len(error.problems)
     source = f"{error.source}: " if error.source else ""
-    _error(f"{source}{count:,} problem{'s' if count > 1 else ''}; nothing was submitted")
+    _error(f"{source}{count:,} problem{'s' if count > 1 else ''}{consequence}")
     for problem in error.problems[:_PROBLEMS_SHOWN]:
         click.echo(f"  {problem}", err=True)
     if count > _PROBLEMS_SHOWN:
         click.echo(f"  ... and {count - _PROBLEMS_SHOWN:,} more", err=True)
+    return EXIT_INPUT
 
 
 def _error(message: str) -> None:
-    click.echo(f"{click.style('hutctl:', fg='red', bold=True)} {message}", err=True)
+    color = False if os.environ.get("NO_COLOR") else None
+    click.echo(f"{click.style('hutctl:', fg='red', bold=True)} {message}", err=True, color=color)

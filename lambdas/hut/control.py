@@ -13,7 +13,7 @@ from hut.explanation import Explanation, Facts, explain
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.task import after_end
 from hut.model.environment import Environment
-from hut.model.problems import InvalidInput, Problem
+from hut.model.problems import InvalidInput, Problem, is_one_line
 from hut.model.records import Outcome, RunRecord, RunSettings, TaskRecord
 from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason, TaskState
 from hut.model.workflow import EMPTY
@@ -54,9 +54,9 @@ class Setting:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     base_dir: str = ""
 
-    def names(self) -> Names:
+    def names(self, *, backend_is_given: bool = False) -> Names:
         """Return the names tasks may use."""
-        return Names(self.environments.keys(), (*self.backends, *self.elsewhere))
+        return Names(self.environments.keys(), self.backends, self.elsewhere, backend_is_given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,27 +101,9 @@ def workflow_name(submission: Submission, plan: Plan) -> str:
 
 
 def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSettings:
-    """Return what holds for all tasks of the run; options of the command line win over the file.
-
-    Raises
-    ------
-    InvalidInput
-        If a task asks for a backend that can't run it here.
-    """
+    """Return what holds for all tasks of the run; options of the command line win over the file."""
     workflow = plan.workflow
     backend = submission.backend or workflow.backend or setting.backends[0]
-    problems: list[Problem] = []
-    uses = [(None, backend), *((task.id, task.backend) for task in plan.tasks)]
-    for task, name in uses:
-        if name is not None and name not in setting.backends:
-            kind = setting.elsewhere.get(name)
-            if kind is None:
-                message = f"unknown backend {name!r}; known: {', '.join(setting.backends)}"
-            else:
-                message = f"backend {name!r} is of type {kind}, which needs a control plane on AWS"
-            problems.append(Problem(message, task=task, field="backend"))
-    if problems:
-        raise InvalidInput(problems, source=submission.filename)
     # All environments, not only those in use: generated tasks may name any of them.
     environments: dict[str, Mapping[str, object]] = {
         name: {"variables": dict(entry.variables), "extra_init": entry.extra_init}
@@ -162,8 +144,9 @@ class Control:
         InvalidInput
             With every problem of the input.
         """
-        _check_variables(submission)
-        plan = plan_text(submission.text, filename=submission.filename, names=setting.names())
+        _check_options(submission, setting)
+        names = setting.names(backend_is_given=submission.backend is not None)
+        plan = plan_text(submission.text, filename=submission.filename, names=names)
         return plan, run_settings(plan, submission, setting)
 
     def submit(
@@ -273,8 +256,8 @@ class Control:
         ]
 
 
-def _check_variables(submission: Submission) -> None:
-    """Refuse variables of the command line that could not be exported."""
+def _check_options(submission: Submission, setting: Setting) -> None:
+    """Refuse options that could not be followed."""
     problems = []
     for name in submission.env_vars:
         if not name.isidentifier() or not name.isascii():
@@ -283,5 +266,14 @@ def _check_variables(submission: Submission) -> None:
         if name in AUTOMATIC_VARIABLES:
             message = "is set by Hut itself and can't be overridden"
             problems.append(Problem(message, field=f"--env {name}"))
+    backend = submission.backend
+    if backend is not None and backend not in setting.backends:
+        kind = setting.elsewhere.get(backend)
+        message = f"unknown backend {backend!r}; known: {', '.join(setting.backends)}"
+        if kind is not None:
+            message = f"backend {backend!r} is of type {kind}, which needs a control plane on AWS"
+        problems.append(Problem(message, field="--backend"))
+    if not is_one_line(submission.workflow):
+        problems.append(Problem("must be one line without control characters", field="--name"))
     if problems:
         raise InvalidInput(problems)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hut.lifecycle.retry import MOST_LOSSES
 from hut.model.quantities import format_seconds
 from hut.model.records import Attempt, RunRecord, TaskRecord
 from hut.model.states import INFRASTRUCTURE_REASONS, Reason, TaskState
@@ -82,7 +83,11 @@ def explain(facts: Facts) -> Explanation:
         again = f" on attempt {task.attempt}" if task.attempt > 1 else ""
         return Explanation(f"{name} completed{again}{_took(task)}.", _earlier(facts))
     if state is TaskState.SUBMITTED:
-        sentence = f"{name} is claimed and about to start."
+        running = facts.run.counts[TaskState.RUNNING]
+        if facts.slots is not None and running >= facts.slots:
+            sentence = f"{name} is among the next and waits for a free slot{_taken(facts)}."
+        else:
+            sentence = f"{name} is claimed and about to start."
         return Explanation(sentence, _not_driven(facts) + _earlier(facts))
     since = "" if task.started_at is None else f" for {_span(facts.now - task.started_at)}"
     limit = format_seconds(task.spec.resources.time_limit)
@@ -109,14 +114,18 @@ def _pending(facts: Facts) -> Explanation:
     active = facts.run.active
     cap = facts.run.settings.max_concurrent
     if cap is not None and active >= cap:
-        sentence = f"{name} is ready, but the run's max_concurrent of {cap} is reached: {active} tasks run."
+        sentence = f"{name} is ready, but the run's max_concurrent of {cap} is reached."
     elif facts.slots is not None and active >= facts.slots:
-        sentence = (
-            f"{name} is ready and waits for a free slot: {active} of {facts.slots} are taken."
-        )
+        sentence = f"{name} is ready and waits for a free slot{_taken(facts)}."
     else:
         sentence = f"{name} is ready to start."
     return Explanation(sentence, details)
+
+
+def _taken(facts: Facts) -> str:
+    """Tell how many slots are taken; claims ahead of need take none."""
+    assert facts.slots is not None  # noqa: S101 - the callers looked
+    return f": {min(facts.run.active, facts.slots)} of {facts.slots} are taken"
 
 
 def _dep_failed(facts: Facts) -> Explanation:
@@ -134,12 +143,13 @@ def _failed(facts: Facts) -> Explanation:
         return Explanation(f"{name} was cancelled before it started.")
     details: list[str] = list(_earlier(facts))
     policy = task.spec.retry
-    if task.reason in INFRASTRUCTURE_REASONS:
+    if task.reason in INFRASTRUCTURE_REASONS and task.losses >= MOST_LOSSES:
         details.append("It was lost too often; each loss was followed by a new attempt.")
-    elif task.reason is Reason.CANCELLED:
+    elif task.reason is Reason.CANCELLED or task.reason in INFRASTRUCTURE_REASONS:
         pass
     elif task.retries_used >= policy.retries > 0:
-        details.append(f"All {policy.retries} retries are used.")
+        used = f"All {policy.retries} retries are" if policy.retries > 1 else "Its one retry is"
+        details.append(f"{used} used.")
     elif policy.retries and policy.on:
         wanted = ", ".join(str(entry) for entry in sorted(policy.on, key=str))
         details.append(f"It is not retried: retry_on names only {wanted}.")

@@ -10,9 +10,10 @@ from typing import Any
 
 from hut.explanation import Explanation
 from hut.model.problems import Problem
+from hut.model.quantities import format_seconds
 from hut.model.records import Attempt, Change, RunRecord, RunSettings, TaskRecord
 from hut.model.rfc3339 import format_time
-from hut.model.states import ACTIVE
+from hut.model.states import ACTIVE, TaskState
 from hut.model.workflow import TaskSpec
 from hut.planning import Plan
 
@@ -79,6 +80,7 @@ def task_document(task: TaskRecord, attempts: Sequence[Attempt]) -> Document:
                 "job_id": task.handle,
             }
         )
+    waits = task.state is TaskState.PENDING  # its attempts, if any, are over
     return {
         "id": spec.id,
         "name": spec.name,
@@ -89,10 +91,10 @@ def task_document(task: TaskRecord, attempts: Sequence[Attempt]) -> Document:
         "attempt": task.attempt,
         "attempts": listed,
         "backend": task.backend,
-        "job_id": task.handle,
+        "job_id": None if waits else task.handle,
         "created_at": _time(task.created_at),
-        "submitted_at": _time(task.submitted_at),
-        "started_at": _time(task.started_at),
+        "submitted_at": None if waits else _time(task.submitted_at),
+        "started_at": None if waits else _time(task.started_at),
         "ended_at": _time(task.ended_at),
         **_spec_document(spec),
         "deps": list(spec.deps),
@@ -122,7 +124,7 @@ def _spec_document(spec: TaskSpec) -> Document:
         "command": spec.command,
         "cpus": resources.cpus,
         "memory": f"{resources.memory}M",
-        "time_limit": resources.time_limit,
+        "time_limit": format_seconds(resources.time_limit),
         "retries": retry.retries,
         "priority": spec.priority,
     }

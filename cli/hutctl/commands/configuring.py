@@ -6,8 +6,9 @@ import os
 
 import click
 
+from hut.model.problems import InvalidInput
 from hutctl.configuration import find_configuration, load_configuration
-from hutctl.session import Session, shared_options
+from hutctl.session import Session, report_input, shared_options
 
 __all__ = ["config"]
 
@@ -35,7 +36,9 @@ Examples:
   hutctl config check lab/hut.yaml
 """
 )
-@click.argument("file", required=False, metavar="[FILE]", type=click.Path(dir_okay=False))
+@click.argument(
+    "file", required=False, metavar="[FILE]", type=click.Path(exists=True, dir_okay=False)
+)
 @shared_options
 @click.pass_obj
 def check(session: Session, file: str | None) -> int:
@@ -45,7 +48,10 @@ def check(session: Session, file: str | None) -> int:
         raise click.UsageError(
             "there is no hut.yaml here or above; name one: hutctl config check FILE"
         )
-    configuration = load_configuration(path)
+    try:
+        configuration = load_configuration(path)
+    except InvalidInput as error:
+        return report_input(error, session, consequence="")
     given = configuration.settings.model_fields_set
     notes = [
         f"settings.{name} changes nothing on this machine: {why}"
@@ -76,7 +82,7 @@ Examples:
 @shared_options
 @click.pass_obj
 def show(session: Session) -> int:
-    """Print the configuration that counts in this folder, with its defaults."""
+    """Print the configuration that counts here, with its defaults."""
     path = find_configuration(session.config, os.getcwd())
     if path is None:
         session.say("there is no hut.yaml here or above: defaults count")

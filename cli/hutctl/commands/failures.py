@@ -79,4 +79,5 @@ def _tags(failure: Document) -> str:
         **({} if failure["exit_code"] is None else {"exit": failure["exit_code"]}),
         **failure["tags"],
     }
-    return " ".join(f"{key}:{value}" if value != "" else key for key, value in tags.items())
+    words = (f"{key}:{value}" if value != "" else key for key, value in tags.items())
+    return " ".join(" ".join(words).split())  # a line end in a tag must not end the line

@@ -65,7 +65,10 @@ def runs(session: Session, *, states: list[str] | None, workflow: str | None, li
         session.emit_list(found)
         return
     if not found:
-        session.say("no runs; begin with: hutctl run workflow.json")
+        if states or workflow:
+            session.say("no runs match")
+        else:
+            session.say("no runs yet; begin with: hutctl run workflow.json")
         return
     rows = [
         [

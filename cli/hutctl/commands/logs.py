@@ -65,7 +65,7 @@ def logs(
         if part.ended or not follow:
             break
         time.sleep(_POLL_SECONDS)
-    if not printed:
+    if not printed and tail != 0:
         _tell_empty(session, client, run_id, task, kind, attempt)
     return 0
 
@@ -109,9 +109,12 @@ def _tell_empty(
     if attempt is None or not client.get_task(run_id, task)["attempt"]:
         session.say(f"{task} has not started; hutctl why {run_id} {task}")
         return
+    state = client.get_task(run_id, task)["state"]
+    so_far = " so far" if state in ("submitted", "running") else ""
     other = "out" if kind == "err" else "err"
     if client.read_log(run_id, task, other, attempt=attempt, offset=-1).content:
         flag = "--error" if other == "err" else "without --error"
-        session.say(f"attempt {attempt} wrote nothing here, but something on the other: {flag}")
+        what = "stderr" if kind == "err" else "stdout"
+        session.say(f"attempt {attempt} wrote nothing to {what}{so_far}, but to the other: {flag}")
     else:
-        session.say(f"attempt {attempt} of {task} printed nothing")
+        session.say(f"attempt {attempt} of {task} printed nothing{so_far}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -49,8 +50,15 @@ def show_plan(session: Session, workflow: WorkflowFile, *, scripts: bool) -> int
     if scripts:
         for task in document["tasks"]:
             click.echo(f"\n{click.style('# ' + task['id'], bold=True)}")
-            click.echo(task["script"], nl=False)
+            click.echo(_for_terminal(task["script"]), nl=False)
     return 0
+
+
+def _for_terminal(script: str) -> str:
+    """Return a script as it is for a file, and without what a terminal would obey for a terminal."""
+    from hutctl.display.text import printable
+
+    return "\n".join(map(printable, script.split("\n"))) if sys.stdout.isatty() else script
 
 
 def _overview(document: Document) -> Iterator[str]:
@@ -99,5 +107,7 @@ def _deps(deps: list[str]) -> str:
 
 
 def _first_line(command: str) -> str:
-    lines = command.strip().splitlines()
-    return lines[0] + (" ..." if len(lines) > 1 else "")
+    from hutctl.display.text import printable
+
+    lines = command.strip().split("\n")
+    return printable(lines[0]) + (" ..." if len(lines) > 1 else "")

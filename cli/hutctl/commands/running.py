@@ -64,6 +64,8 @@ def run(
     """Submit a workflow and follow it to its end."""
     from hutctl.reading import pairs, read_workflow_file
 
+    if options["idempotency_key"] == "":
+        raise click.UsageError("--idempotency-key is empty; leave it out or write a key")
     variables, tags = pairs(env, "--env"), pairs(tag, "--tag")
     workflow = replace(read_workflow_file(file), env_vars=variables, tags=tags, **options)
     if dry_run:
@@ -78,14 +80,18 @@ def run(
     total = submitted.run["total"]
     session.say(f"run {run_id}: {submitted.run['workflow']}, {total:,} task{'s' * (total != 1)}")
     if detach:
-        client.detach(run_id)
-        if session.as_json:
-            session.emit(client.find_run(run_id))
-        else:
-            click.echo(run_id)
-            session.say(f"follow it with: hutctl watch {run_id}", dim=True)
-        return 0
+        return _detach(session, client, run_id)
     return attend_and_report(session, client, run_id)
+
+
+def _detach(session: Session, client: Client, run_id: str) -> int:
+    client.detach(run_id)
+    if session.as_json:
+        session.emit(client.find_run(run_id))
+    else:
+        click.echo(run_id)
+        session.say(f"follow it with: hutctl watch {run_id}", dim=True)
+    return 0
 
 
 @click.command(
@@ -134,9 +140,7 @@ def retry(session: Session, run: str, *, everything: bool, detach: bool) -> int:
         return 0
     session.say(f"run {run_id}: {count:,} task{'s' * (count != 1)} to repeat")
     if detach:
-        client.detach(run_id)
-        click.echo(run_id)
-        return 0
+        return _detach(session, client, run_id)
     return attend_and_report(session, client, run_id)
 
 

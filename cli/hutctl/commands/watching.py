@@ -31,6 +31,7 @@ def watch(session: Session, run: str) -> int:
     try:
         attended = client.watch(run_id, display)
     except KeyboardInterrupt:
+        display.close()
         session.say(f"run {run_id} goes on")
         return 130
     finally:

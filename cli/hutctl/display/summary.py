@@ -9,13 +9,14 @@ import click
 
 from hut.store.port import StoreError
 from hutctl.client import Client, Document
-from hutctl.display.text import counts_text, elapsed, paint
+from hutctl.display.text import counts_text, elapsed, paint, printable
 
 __all__ = ["log_tail", "summary"]
 
 _FAILED_SHOWN = 10
 _LOG_LINES = 5
 _LOG_BYTES = 16 * 1024
+_LINE_LENGTH = 300
 
 
 def summary(client: Client, run: Document) -> Iterator[str]:
@@ -71,13 +72,13 @@ def log_tail(
             part = client.read_log(run_id, task["id"], kind, attempt=None, offset=-_LOG_BYTES)
         except StoreError:  # the log is an extra here
             continue
-        lines = part.content.decode(errors="replace").rstrip().splitlines()
-        if lines:
-            return kind, [_printable(line) for line in lines[-count:]]
+        text = part.content.decode(errors="replace").rstrip()
+        if text:
+            return kind, [_shown(line) for line in text.split("\n")[-count:]]
     return "err", []
 
 
-def _printable(line: str) -> str:
-    """Keep control characters of a log from the terminal; of an overwritten line, show its end."""
-    last = line.rstrip("\r").rpartition("\r")[2]
-    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in last)
+def _shown(line: str) -> str:
+    """Return a line of a log as it may be shown: of an overwritten line its end, and not too much."""
+    last = printable(line.rstrip("\r").rpartition("\r")[2])
+    return last if len(last) <= _LINE_LENGTH else last[: _LINE_LENGTH - 1] + "…"

@@ -10,7 +10,17 @@ from typing import Any
 
 import click
 
-__all__ = ["age", "clock", "columns", "counts_text", "duration", "elapsed", "paint", "plural"]
+__all__ = [
+    "age",
+    "clock",
+    "columns",
+    "counts_text",
+    "duration",
+    "elapsed",
+    "paint",
+    "plural",
+    "printable",
+]
 
 _COLOURS = {
     "completed": "green",
@@ -35,9 +45,9 @@ def plural(count: int, noun: str) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration for people: ``0.42s``, ``12.3s``, ``3m20s``, ``2h05m``, ``3d04h``."""
-    if seconds < 10:
+    if round(seconds, 2) < 10:
         return f"{max(seconds, 0):.2f}s"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f}s"
     whole = round(seconds)
     if whole < 3600:
@@ -45,6 +55,11 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def printable(text: str) -> str:
+    """Keep control characters from the terminal, which would obey them."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _read(time: str) -> datetime:

@@ -189,6 +189,8 @@ class LocalClient:
 
     def find_run(self, reference: str) -> Document:
         """Return the run that an id, the beginning of one, or ``last`` means."""
+        if not reference:
+            raise UnknownRun("the run's name is empty; write its id, or: last")
         if reference == "last":
             found = self._store.list_runs(RunFilter(limit=1))
             if not found:
@@ -235,9 +237,9 @@ class LocalClient:
     def script(self, run_id: str, task_id: str) -> str:
         """Return the script of a task's latest attempt, or of its first if it has none."""
         run, task = self._store.get_run(run_id), self._task(run_id, task_id)
-        options = LocalOptions(self._home.run_folder(run_id))
-        launcher = Launcher(run, LocalBackend(options))
         key = AttemptKey(task.position, max(task.attempt, 1), max(task.epoch, 1))
+        options = LocalOptions(self._home.run_folder(run_id), key.epoch)
+        launcher = Launcher(run, LocalBackend(options))
         return launcher.script(task.spec, key)
 
     def why(self, run_id: str, task_id: str) -> Document:

@@ -6,6 +6,7 @@ owner can read any of it: commands and logs may hold secrets.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,12 @@ class Home:
 
     def create(self) -> None:
         """Make the folder if it is missing, for its owner only."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except FileExistsError:
+            raise NotADirectoryError(
+                errno.ENOTDIR, "is a file, not a folder; set HUT_HOME to a folder", str(self.path)
+            ) from None
 
 
 def find_home() -> Home:

@@ -23,6 +23,7 @@ __all__ = [
     "Configuration",
     "EnvironmentEntry",
     "LocalBackendEntry",
+    "NamedWorkflow",
     "Pricing",
     "Section",
     "Settings",
@@ -244,6 +245,27 @@ class PathSource(Source):
 SOURCE_TYPES: Mapping[str, type[Source]] = {"git": GitSource, "path": PathSource}
 
 
+class WorkflowGit(Section):
+    """The repository a named workflow is cloned from."""
+
+    repo: Text
+    branch: Text = "main"
+    deploy_key: Text | None = None
+    clone_dir: Text = "~/scripthut-repos"
+    postclone: Text | None = None
+
+
+class NamedWorkflow(Section):
+    """A command on a backend that prints a workflow."""
+
+    name: Text
+    backend: Text
+    command: Text
+    max_concurrent: Count | None = None
+    description: str | None = None
+    git: WorkflowGit | None = None
+
+
 class Settings(Section):
     """What the seed calls settings."""
 
@@ -277,6 +299,7 @@ class Configuration(Section):
     environments: list[EnvironmentEntry] = []
     backends: list[Backend] = []
     sources: list[Source] = []
+    workflows: list[NamedWorkflow] = []
     settings: Settings = Settings()
     pricing: Pricing | None = None
 

@@ -14,6 +14,7 @@ from hut.model.configuration import (
     Configuration,
     EnvironmentEntry,
     LocalBackendEntry,
+    NamedWorkflow,
     Pricing,
     Section,
     Settings,
@@ -43,7 +44,7 @@ def read_configuration(text: str, *, filename: str) -> Configuration:
     try:
         document = read_document(text, format=format_of(filename), with_lines=True)
     except MalformedDocument as error:
-        if not text.strip("\ufeff \t\r\n") or _only_comments(text):
+        if not text.strip("\ufeff \t\r\n") or _only_comments(text.lstrip("\ufeff")):
             return Configuration()
         raise InvalidInput([Problem(error.message, line=error.line)], source=filename) from None
     reader = _Reader(document)
@@ -78,6 +79,7 @@ class _Reader:
             "environments": self._entries("environments", {None: EnvironmentEntry}),
             "backends": self._entries("backends", BACKEND_TYPES),
             "sources": self._entries("sources", SOURCE_TYPES),
+            "workflows": self._entries("workflows", {None: NamedWorkflow}),
             "settings": self._entry(("settings",), data.get("settings"), Settings) or Settings(),
             "pricing": self._entry(("pricing",), data.get("pricing"), Pricing),
         }
@@ -125,7 +127,7 @@ class _Reader:
         return kind
 
     def _entry(self, path: Path, entry: Any, kind: type[_Entry]) -> _Entry | None:
-        if entry is None and kind is not EnvironmentEntry:
+        if entry is None and not path[1:]:
             return None
         if not isinstance(entry, dict):
             self._fault(path, "is not a mapping of fields")
@@ -153,6 +155,7 @@ class _Reader:
         self._fault((*path, *inner), message)
 
     def _check_backends(self, backends: Sequence[Backend], sources: Sequence[Source]) -> None:
+        names = ["local", *self._names_in("backends")]
         local = [entry.name for entry in backends if isinstance(entry, LocalBackendEntry)]
         if len(local) > 1:
             message = f"{' and '.join(local)} are both of type local; keep one"
@@ -162,12 +165,18 @@ class _Reader:
                 self._fault(
                     ("backends",), f"'local' names this machine, not a {entry.type} backend"
                 )
-        names = ["local", *(entry.name for entry in backends)]
         for index, source in enumerate(sources):
-            if source.backend is not None and source.backend not in names and not self.problems:
+            if source.backend is not None and source.backend not in names:
                 hint = did_you_mean(source.backend, names)
                 message = f"unknown backend {source.backend!r}; {hint}"
                 self._fault(("sources", index, "backend"), message)
+
+    def _names_in(self, section: str) -> list[str]:
+        """Return the names of a section's entries, those of faulty ones too."""
+        data = self._document.data
+        entries = data.get(section) if isinstance(data, dict) else None
+        found = [e.get("name") for e in entries or () if isinstance(e, dict)]
+        return [name for name in found if isinstance(name, str)]
 
     def _fault(self, path: Path, message: str) -> None:
         line = self._document.line_of(path)

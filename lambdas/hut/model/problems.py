@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["InvalidInput", "Problem", "did_you_mean", "nearest"]
+__all__ = ["InvalidInput", "Problem", "did_you_mean", "is_one_line", "nearest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,11 @@ class InvalidInput(ValueError):  # noqa: N818 - reads as what it is: raise Inval
         self.source = source
         head = f"{source}: " if source else ""
         super().__init__(head + "; ".join(str(p) for p in self.problems[:20]))
+
+
+def is_one_line(text: str) -> bool:
+    """Say whether a text can stand in a line of a table and on a terminal without doing anything."""
+    return not any(c < " " or "\x7f" <= c < "\xa0" or c in "\u2028\u2029" for c in text)
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from hut.model.problems import nearest
+from hut.model.problems import is_one_line, nearest
 from hut.model.quantities import parse_duration, parse_gres, parse_memory
 from hut.model.states import Reason
 
@@ -96,6 +96,13 @@ def _filled(value: Any) -> str:
     text = _text(value)
     if not text.strip():
         raise ValueError("is empty; leave the field out or write a value")
+    return text
+
+
+def _line(value: Any) -> str:
+    text = _filled(value)
+    if not is_one_line(text):
+        raise ValueError("must be one line without control characters")
     return text
 
 
@@ -204,7 +211,7 @@ def _notify(value: Any) -> object:
 TASK_FIELDS: Final[Mapping[str, Reader]] = {
     "id": read_task_id,
     "command": read_command,
-    "name": _filled,
+    "name": _line,
     "deps": read_deps,
     "working_dir": _path,
     "partition": _filled,
@@ -231,7 +238,7 @@ TASK_FIELDS: Final[Mapping[str, Reader]] = {
 """Task fields and their readers; ``dependencies`` is an alias of ``deps``."""
 
 WORKFLOW_FIELDS: Final[Mapping[str, Reader]] = {
-    "name": _filled,
+    "name": _line,
     "description": _text,
     "max_concurrent": _whole(1, 1_000_000),
     "env_vars": _env_vars,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hut.model.documents import MalformedDocument, format_of, read_document
@@ -31,10 +31,16 @@ class Names:
     ----------
     environments : collection of str or None
     backends : collection of str or None
+    elsewhere : mapping of str to str
+        Backends that exist but can't run tasks here, with what they are.
+    backend_is_given : bool
+        The workflow's own backend does not count: the submission names another.
     """
 
     environments: Collection[str] | None = None
     backends: Collection[str] | None = None
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    backend_is_given: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +149,10 @@ def extend_run(
     data = _read(text, filename, problems)
     reader = TaskReader(problems, warnings, taken=frozenset(existing))
     workflow = read_workflow(data, problems, warnings, reader)
-    for field in ("max_concurrent", "max_cost", "time_limit", "notify"):
-        if getattr(workflow, field) is not None:
+    for setting in ("max_concurrent", "max_cost", "time_limit", "notify"):
+        if getattr(workflow, setting) is not None:
             message = "holds for a whole run and is ignored here; the run keeps its own"
-            warnings.append(Problem(message, field=field))
+            warnings.append(Problem(message, field=setting))
     _check_names(workflow, names or Names(), problems)
     graph, _ = _order(workflow.tasks, problems, existing=tuple(existing))
     if problems:
@@ -200,15 +206,21 @@ def _order(
 
 
 def _check_names(workflow: WorkflowSpec, names: Names, problems: list[Problem]) -> None:
-    """Refuse environments and backends that nobody defined."""
-    for field, known in (("environment", names.environments), ("backend", names.backends)):
+    """Refuse environments and backends that nobody defined, or that can't be used here."""
+    for what, known in (("environment", names.environments), ("backend", names.backends)):
         if known is None:
             continue
-        whole: str | None = getattr(workflow, field)
-        uses = [(None, whole), *((task.id, getattr(task, field)) for task in workflow.tasks)]
+        whole: str | None = getattr(workflow, what)
+        if what == "backend" and names.backend_is_given:
+            whole = None
+        uses = [(None, whole), *((task.id, getattr(task, what)) for task in workflow.tasks)]
         for task, name in uses:
-            if name is not None and name not in known:
-                hint = did_you_mean(name, tuple(known)) or f"hut.yaml defines no {field}s"
-                problems.append(
-                    Problem(f"unknown {field} {name!r}; {hint}", task=task, field=field)
-                )
+            if name is None or name in known:
+                continue
+            if what == "backend" and name in names.elsewhere:
+                kind = names.elsewhere[name]
+                message = f"backend {name!r} is of type {kind}, which needs a control plane on AWS"
+            else:
+                hint = did_you_mean(name, tuple(known)) or f"hut.yaml defines no {what}s"
+                message = f"unknown {what} {name!r}; {hint}"
+            problems.append(Problem(message, task=task, field=what))

@@ -125,7 +125,7 @@ class Scripts:
         A shell that dies of a signal runs its EXIT trap with the status of the command before,
         which may be 0 (bash does): a killed task would look completed. So signals become exits.
         """
-        end = shlex.quote(f'echo "E {key} $? $EPOCHREALTIME" >> {self._ends}')
+        end = shlex.quote(f'echo "E {key} $? $EPOCHREALTIME ." >> {self._ends}')
         return (
             f"[ -e {self._gate} ] || exit {EXIT_NOT_STARTED}\n"
             f"trap {end} EXIT; trap 'exit 143' HUP INT QUIT PIPE ALRM TERM\n"

@@ -357,7 +357,7 @@ class LocalBackend:
 
     def _is_attempt(self, key: AttemptKey, pid: int) -> bool:
         """Say whether process `pid` still is the attempt, and not a stranger with its number."""
-        folder = str(self.options.folder)
+        folder = f"{self.options.folder}/"
         name = self.journal_key(key)
         return mentions(pid, folder) and any(mentions(pid, mark) for mark in _marks(name))
 
@@ -369,7 +369,7 @@ class LocalBackend:
         found: dict[AttemptKey, NotedStart] = {}
         if not keys:
             return found
-        folder = str(self.options.folder)
+        folder = f"{self.options.folder}/"
         for pid, command in leaders():
             if folder not in command:
                 continue

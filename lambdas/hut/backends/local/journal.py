@@ -58,11 +58,8 @@ class JournalFiles:
     def open(self) -> None:
         """Let scripts of this epoch begin."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-        self._descriptor = os.open(self._starts, flags, 0o600)
-        size = os.fstat(self._descriptor).st_size
-        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")  # a killed engine's last line may be torn
+        os.close(_open_healed(self._ends))
+        self._descriptor = _open_healed(self._starts)
         self._gate.touch(mode=0o600)
 
     def close(self) -> None:
@@ -78,7 +75,8 @@ class JournalFiles:
 
     def note_start(self, name: str, start: NotedStart) -> None:
         """Note that an attempt runs."""
-        os.write(self._descriptor, f"S {name} {start.pid} {start.at} {start.slot}\n".encode())
+        line = f"S {name} {start.pid} {start.at} {start.slot} .\n"
+        os.write(self._descriptor, line.encode())
 
     def fence(self) -> dict[str, NotedStart]:
         """Shut out scripts that have not begun yet; return all noted starts of this run's life."""
@@ -98,17 +96,26 @@ class JournalFiles:
         }
 
 
+def _open_healed(path: Path) -> int:
+    """Open a file to append to it; a torn last line gets an end, so that no other one suffers."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        os.write(descriptor, b"\n")
+    return descriptor
+
+
 def _entries(path: Path, kind: str) -> list[list[str]]:
-    """Return the words of each complete line, at least five; a torn last line is left out."""
+    """Return the words of each line that is whole: it ends with a full stop."""
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
         return []
     lines = (line.split(" ") for line in text.split("\n")[:-1])
     return [
-        [*words, "", ""]
+        words
         for words in lines
-        if len(words) >= 3 and words[0] == kind and words[2].isdigit()
+        if len(words) >= 5 and words[0] == kind and words[-1] == "." and words[2].isdigit()
     ]
 
 

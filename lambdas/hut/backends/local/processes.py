@@ -163,10 +163,13 @@ def mentions(pid: int, text: str) -> bool:
 
 
 def leaders() -> Iterator[tuple[int, str]]:
-    """Yield process id and command line of all processes that lead a group."""
+    """Yield process id and command line of all processes that lead a session.
+
+    A group of its own is not enough: a shell's job may have one, with its parent's command line.
+    """
     for pid in _all_processes():
         try:
-            if os.getpgid(pid) == pid:
+            if (os.getpgid if _SYSTEM == "Darwin" else os.getsid)(pid) == pid:
                 yield pid, _command_of(pid)
         except OSError:  # it has ended, or is nobody's business
             continue

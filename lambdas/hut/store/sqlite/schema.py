@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from hut.store.port import StoreError
 
-__all__ = ["MIGRATIONS", "migrate"]
+__all__ = ["MIGRATIONS", "check_version", "migrate"]
 
 _VERSION_1 = (
     # The row of a run is written in every batch: keep it short. Counts stand in columns of their
@@ -159,16 +159,12 @@ def migrate(
         If the file is from a newer version.
     """
     newest = len(migrations)
-    if _version(connection) == newest:
+    if check_version(connection, migrations) == newest:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(connection)  # again: another process may have migrated meanwhile
-        if version > newest:
-            raise StoreError(
-                f"the store has schema version {version}, but this Hut knows {newest} at most; "
-                "use the newer Hut, or another HUT_HOME"
-            )
+        # Again: another process may have migrated meanwhile.
+        version = check_version(connection, migrations)
         for statements in migrations[version:]:
             for statement in statements:
                 connection.execute(statement)
@@ -179,6 +175,20 @@ def migrate(
         raise
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def check_version(
+    connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS
+) -> int:
+    """Return the version of the file.
+
+    Raises
+    ------
+    StoreError
+        If the file is from a newer version.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise StoreError(
+            f"the store has schema version {version}, but this Hut knows {len(migrations)} at "
+            "most; use the newer Hut, or another HUT_HOME"
+        )
     return int(version)

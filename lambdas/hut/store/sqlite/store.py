@@ -9,6 +9,7 @@ cut may lose the last moments but never leaves half a transaction.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from hut.store.sqlite.dependencies import propagate_failure, recount, release
 from hut.store.sqlite.growth import add_tasks, join_tasks, withdraw_generated
 from hut.store.sqlite.reading import Reading
 from hut.store.sqlite.rows import GONE, Active, attempt_row, end_change, task_row
-from hut.store.sqlite.schema import migrate
+from hut.store.sqlite.schema import check_version, migrate
 
 __all__ = ["SqliteStore"]
 
@@ -65,10 +66,17 @@ class SqliteStore(Reading):
             self._connection = sqlite3.connect(
                 path, timeout=_LOCK_SECONDS, isolation_level=None, cached_statements=256
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as error:
+            raise StoreError(f"can't open the store {path}: {error}") from error
+        try:
+            check_version(self._connection)  # before anything is written to a newer file
+            _use_wal(self._connection)
             self._connection.execute("PRAGMA synchronous = NORMAL")
             migrate(self._connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreError) as error:
+            self._connection.close()
+            if isinstance(error, StoreError):
+                raise
             raise StoreError(f"can't open the store {path}: {error}") from error
         self._depth = 0
         self._edges_of: dict[int, bool] = {}
@@ -218,6 +226,8 @@ class SqliteStore(Reading):
                     (run, key.position, key.attempt, key.epoch),
                 ).rowcount
             self._count(run, {TaskState.SUBMITTED: -released, TaskState.PENDING: released})
+            if released:
+                self._end_pending_if_stopped(run)
             return released
 
     def record_started(self, run_id: str, starts: Sequence[Start]) -> None:
@@ -225,7 +235,8 @@ class SqliteStore(Reading):
         with self.batch():
             run = self._number(run_id)
             active = self._active(run, [start.key for start in starts])
-            known = [s for s in starts if active.get(s.key, GONE).state == TaskState.SUBMITTED]
+            # Popped, so that the second of two starts of one attempt finds nothing.
+            known = [s for s in starts if active.pop(s.key, GONE).state == TaskState.SUBMITTED]
             self._connection.executemany(
                 "UPDATE tasks SET state = 'running', started_at = ?, handle = ? "
                 "WHERE run = ? AND pos = ?",
@@ -266,6 +277,8 @@ class SqliteStore(Reading):
             self._log_at(run, [end_change(end) for end, _ in first])
             self._count(run, counts)
             self._follow_up(run, [end for end, _ in first])
+            if counts[TaskState.PENDING] > 0 or any(end.adds is not None for end, _ in first):
+                self._end_pending_if_stopped(run)
             return applied
 
     def _follow_up(self, run: int, ends: Sequence[End]) -> None:
@@ -331,17 +344,30 @@ class SqliteStore(Reading):
                 "stopped_at = ifnull(stopped_at, ?) WHERE run = ?",
                 (reason, now, run),
             )
-            pending = self._connection.execute(
-                "SELECT pos, attempt FROM tasks WHERE run = ? AND state = 'pending'", (run,)
-            ).fetchall()
-            self._connection.execute(
-                "UPDATE tasks SET state = 'failed', reason = 'cancelled', ended_at = ?, "
-                "message = ? WHERE run = ? AND state = 'pending'",
-                (now, "cancelled before it started", run),
-            )
-            self._log(run, now, [(pos, n, "failed", "cancelled", None) for pos, n in pending])
-            self._count(run, {TaskState.PENDING: -len(pending), TaskState.FAILED: len(pending)})
+            self._end_pending_if_stopped(run)
             return self.get_run(run_id)
+
+    def _end_pending_if_stopped(self, run: int) -> None:
+        """End what waits in a stopped run: nothing would ever start it.
+
+        Not only the stop itself calls this. A claim that is given back, a retry that was decided
+        before the stop and tasks that join may come after it.
+        """
+        (stopped_at,) = self._connection.execute(
+            "SELECT stopped_at FROM runs WHERE run = ?", (run,)
+        ).fetchone()
+        if stopped_at is None:
+            return
+        pending = self._connection.execute(
+            "SELECT pos, attempt FROM tasks WHERE run = ? AND state = 'pending'", (run,)
+        ).fetchall()
+        self._connection.execute(
+            "UPDATE tasks SET state = 'failed', reason = 'cancelled', ended_at = ?, "
+            "message = ? WHERE run = ? AND state = 'pending'",
+            (stopped_at, "cancelled before it started", run),
+        )
+        self._log(run, stopped_at, [(pos, n, "failed", "cancelled", None) for pos, n in pending])
+        self._count(run, {TaskState.PENDING: -len(pending), TaskState.FAILED: len(pending)})
 
     def reset_tasks(self, run_id: str, now: float, *, everything: bool = False) -> int:
         """Make tasks that did not complete (or all) pending again; return how many.
@@ -428,3 +454,24 @@ class SqliteStore(Reading):
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(run, *row) for row in rows],
         )
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Set the journal mode, which the file keeps.
+
+    SQLite does not wait for a lock here, whatever its timeout: another process that opens the same
+    new file may be in the way for a moment.
+    """
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            return
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return  # also where WAL is not to be had: in memory, on some file systems
