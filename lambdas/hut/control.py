@@ -262,18 +262,18 @@ def _check_options(submission: Submission, setting: Setting) -> None:
     for name in submission.env_vars:
         if not name.isidentifier() or not name.isascii():
             message = "is not the name of a variable; use letters, digits and '_'"
-            problems.append(Problem(message, field=f"--env {name}"))
+            problems.append(Problem(message, field=f"env_vars.{name}"))
         if name in AUTOMATIC_VARIABLES:
             message = "is set by Hut itself and can't be overridden"
-            problems.append(Problem(message, field=f"--env {name}"))
+            problems.append(Problem(message, field=f"env_vars.{name}"))
     backend = submission.backend
     if backend is not None and backend not in setting.backends:
         kind = setting.elsewhere.get(backend)
         message = f"unknown backend {backend!r}; known: {', '.join(setting.backends)}"
         if kind is not None:
             message = f"backend {backend!r} is of type {kind}, which needs a control plane on AWS"
-        problems.append(Problem(message, field="--backend"))
+        problems.append(Problem(message, field="backend"))
     if not is_one_line(submission.workflow):
-        problems.append(Problem("must be one line without control characters", field="--name"))
+        problems.append(Problem("must be one line without control characters", field="name"))
     if problems:
         raise InvalidInput(problems)

@@ -5,6 +5,7 @@ The whole display is drawn at most a few times per second, however many tasks co
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -49,13 +50,25 @@ class LiveDisplay:
 
     def show(self, progress: Progress) -> None:
         """Draw, if the last time is long enough ago; failures are always told."""
-        for change in progress.changes:
-            if change["state"] == "failed" or (change["state"] == "pending" and change["reason"]):
-                self._tell_failure(change_text(change))
+        failures = [
+            change
+            for change in progress.changes
+            if change["state"] == "failed" or (change["state"] == "pending" and change["reason"])
+        ]
         now = time.monotonic()
-        if now - self._drawn >= _REDRAW_SECONDS:
-            self._drawn = now
-            self._live.update(self._picture(progress, now), refresh=True)
+        due = now - self._drawn >= _REDRAW_SECONDS
+        if not failures and not due:
+            return
+        # Half a drawing can't be erased: Ctrl-C waits for the other half.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            for change in failures:
+                self._tell_failure(change_text(change))
+            if due:
+                self._drawn = now
+                self._live.update(self._picture(progress, now), refresh=True)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
     def close(self) -> None:
         """Remove the display; what was told above it stays."""
