@@ -22,14 +22,16 @@ def pauses(pace, times):
     return [now for now in times if any(window(pace, SLOW, now))]
 
 
-@pytest.mark.parametrize("busy", [0.0, 0.1, 0.13])
-def test_a_process_that_was_idle_starts_at_once(busy):
-    assert StartPace.pause_before_first(busy) == 0
+@pytest.mark.parametrize(
+    ("busy", "expected"), [(0.0, 10_000), (0.04, 10_000), (9.0, 1), (9.0, 150)]
+)
+def test_a_process_that_was_idle_or_has_little_to_start_starts_at_once(busy, expected):
+    assert StartPace.pause_before_first(busy, expected) == 0
 
 
-@pytest.mark.parametrize("busy", [0.14, 1.0, 100.0])
-def test_a_process_that_was_busy_pauses_before_its_first_start(busy):
-    assert 0 < StartPace.pause_before_first(busy) < 1
+@pytest.mark.parametrize("busy", [0.06, 1.0, 100.0])
+def test_a_process_that_was_busy_pauses_before_many_starts(busy):
+    assert 0 < StartPace.pause_before_first(busy, 1000) < 1
 
 
 @given(st.lists(st.floats(0, 0.0004), min_size=1, max_size=200))

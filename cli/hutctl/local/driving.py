@@ -119,7 +119,12 @@ def drive(
             return None
         run = store.get_run(run_id)
         narrator = _Narrator(store, display, _seen(store, run))
-        options = LocalOptions(folder, epoch=run.epoch + 1, kill_grace=machine.kill_grace)
+        options = LocalOptions(
+            folder,
+            epoch=run.epoch + 1,
+            kill_grace=machine.kill_grace,
+            expected=run.counts[TaskState.PENDING],
+        )
         with LocalBackend(options) as backend:
             run, left = take_over(control, store, run_id, backend, time.time())
             found(left)

@@ -55,12 +55,15 @@ class LocalOptions:
         Seconds between TERM and KILL.
     shell : str or None
         Path of bash; None to look for it.
+    expected : int
+        How many starts are to come, if that is known.
     """
 
     folder: Path
     epoch: int = 0
     kill_grace: float = 5.0
     shell: str | None = None
+    expected: int = 0
 
 
 class Launch(NamedTuple):
@@ -190,7 +193,7 @@ class LocalBackend:
         opened: list[int] = []
         if not self._started:
             self._started = True
-            time.sleep(self._pace.pause_before_first(time.process_time()))
+            time.sleep(self._pace.pause_before_first(time.process_time(), self.options.expected))
         try:
             stdout, stderr = self._output(launch, slot, opened)
             arguments = self._arguments(launch)

@@ -16,7 +16,8 @@ __all__ = ["StartPace"]
 _SLOW_SECONDS = 0.0005
 _WINDOW = 24
 _PAUSE_SECONDS = 0.05
-_BUSY_SECONDS = 0.13
+_BUSY_SECONDS = 0.05
+_MANY_STARTS = 200
 _LEAST_APART = 0.5
 _MOST_APART = 64.0
 
@@ -31,15 +32,17 @@ class StartPace:
     _apart: float = _LEAST_APART
 
     @staticmethod
-    def pause_before_first(busy: float) -> float:
+    def pause_before_first(busy: float, expected: int) -> float:
         """Return for how long to pause before the first start.
 
         Parameters
         ----------
         busy
             Seconds of processor time this process has used so far.
+        expected
+            How many starts are to come; for a few it is not worth it.
         """
-        return _PAUSE_SECONDS if busy > _BUSY_SECONDS else 0.0
+        return _PAUSE_SECONDS if busy > _BUSY_SECONDS and expected >= _MANY_STARTS else 0.0
 
     def pause_after(self, seconds: float, now: float) -> float:
         """Return for how long to pause after a start that took `seconds`; mostly 0.
