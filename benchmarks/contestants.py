@@ -103,33 +103,27 @@ class Hut:
 class HyperShell:
     """HyperShell's cluster on this machine with an empty SQLite database for each run.
 
-    It flushes bundles and asks its database again after seconds; unless its defaults are asked for,
-    both are set to the one second that is the least its options take. It runs tasks with ``sh``,
-    which starts faster than bash.
+    It flushes bundles and asks its database again after seconds; both are set to the one second
+    that is the least its options take. It runs tasks with ``sh``, which starts faster than bash.
 
     Attributes
     ----------
     hsx : Path
     bundlesize : int
         Tasks that travel between its server and its client at once.
-    defaults : bool
-        Leave its waits as they come.
     """
 
     hsx: Path
     bundlesize: int
-    defaults: bool = False
 
     @property
     def name(self) -> str:
         """Its name with the bundle size."""
-        waits = ", default waits" if self.defaults else ""
-        return f"HyperShell, bundles of {self.bundlesize}{waits}"
+        return f"HyperShell, bundles of {self.bundlesize}"
 
     @property
     def _options(self) -> tuple[str, ...]:
-        waits = () if self.defaults else ("-w", "1", "-Q", "1")
-        return ("-N", str(SLOTS), "-b", str(self.bundlesize), *waits)
+        return ("-N", str(SLOTS), "-b", str(self.bundlesize), "-w", "1", "-Q", "1")
 
     def shown(self, count: int) -> str:
         """Return the command; the file holds as many lines."""
