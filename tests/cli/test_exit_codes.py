@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -45,7 +46,7 @@ def test_a_completed_run_is_0_a_failed_1_and_a_cancelled_3_also_afterwards(hut: 
     hut("watch", "last", exit_code=0)
     hut("run", hut.write([{"id": "t", "command": "exit 42"}]), exit_code=1)
     hut("watch", "last", exit_code=1)
-    me = f"{sys.executable} -m hutctl"
+    me = f"{shlex.quote(sys.executable)} -m hutctl"
     hut("run", hut.write([{"id": "t", "command": f"{me} cancel $HUT_RUN_ID"}]), exit_code=3)
     hut("watch", "last", exit_code=3)
     hut("resume", "last", exit_code=3)
@@ -228,7 +229,7 @@ def test_a_store_that_is_damaged_is_4_and_is_left_as_it_is(hut: Hut) -> None:
 
 
 def test_a_reader_that_has_enough_is_no_error(ended: Hut) -> None:
-    command = f"{sys.executable} -m hutctl tasks last --json | head -c 1"
+    command = f"{shlex.quote(sys.executable)} -m hutctl tasks last --json | head -c 1"
     done = subprocess.run(
         ["/bin/sh", "-c", command],
         cwd=ended.folder,
