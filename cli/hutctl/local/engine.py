@@ -128,7 +128,8 @@ class Engine:
     @property
     def running(self) -> list[tuple[Claim, float]]:
         """Attempts that run, with the time they started."""
-        return [(self._running[key], at) for key, at in self._started_at.items()]
+        over = {finished.key for finished in self._held}
+        return [(self._running[key], at) for key, at in self._started_at.items() if key not in over]
 
     @property
     def interrupted(self) -> bool:
