@@ -242,11 +242,12 @@ def test_cancel_ends_what_a_dead_hutctl_left_running(hut: Hut) -> None:
 def test_cancel_ends_a_run_whose_dead_hutctl_had_claimed_ahead(hut: Hut) -> None:
     """Claims that were never started are given back to a run that is stopped by then."""
     quick = [{"id": f"q{i}", "command": "true"} for i in range(300)]
-    slow = [{"id": f"s{i}", "command": "sleep 60"} for i in range(60)]
+    slow = [{"id": f"s{i}", "command": LONG.format(60)} for i in range(60)]
     process = hut.popen("run", hut.write([*quick, *slow]), "--max-concurrent", "2")
-    wait_until(lambda: "running" in {hut.states().get("s0"), hut.states().get("s1")})
+    wait_until(lambda: len(pids(hut)) == 2)
     kill(process)
     assert hut.json("cancel", "last")["state"] == "cancelled"
+    assert not any(alive(pid) for pid in pids(hut))
     assert set(hut.states().values()) == {"completed", "failed"}
 
 
