@@ -7,7 +7,7 @@ import os
 from hut.backends.local import Launch, LocalBackend
 from hut.model.records import RunRecord
 from hut.model.workflow import TaskSpec
-from hut.script import ScriptRequest, Scripts, init_lines, variables_of
+from hut.script import ScriptRequest, Scripts
 from hut.store.port import AttemptKey, Claim
 
 __all__ = ["Launcher", "resolve", "working_dir_of"]
@@ -52,6 +52,7 @@ class Launcher:
         self._run = run
         self._backend = backend
         self._scripts = Scripts(run, backend.shell, backend.journal.paths)
+        self._run_gives = bool(run.settings.env_vars or run.settings.environment)
 
     def script(self, spec: TaskSpec, key: AttemptKey) -> str:
         """Return the script of an attempt, exactly as it is run."""
@@ -68,7 +69,7 @@ class Launcher:
             task_id=spec.id,
             script=self.script(spec, claim.key),
             # Every user of a machine can read the arguments of every process: values stay out.
-            private=bool(variables_of(run, spec) or init_lines(run, spec)),
+            private=self._run_gives or bool(spec.env_vars or spec.environment),
             folder=working_dir_of(run, spec),
             time_limit=spec.resources.time_limit,
             output_file=None if output is None else resolve(run, spec, output),

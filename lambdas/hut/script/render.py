@@ -16,7 +16,7 @@ from hut.lifecycle.attempt import EXIT_NOT_STARTED
 from hut.model.records import RunRecord
 from hut.model.states import AUTOMATIC_VARIABLES
 from hut.model.workflow import TaskSpec
-from hut.script.variables import init_lines, run_variables, task_variables, variables_of
+from hut.script.variables import init_lines, run_variables, variables_of
 
 __all__ = ["Journal", "ScriptRequest", "Scripts", "quote_path", "render_script"]
 
@@ -80,8 +80,8 @@ class Scripts:
             first, pipefail = "#!/bin/sh", "(set -o pipefail) 2>/dev/null && set -o pipefail\n"
         self._head = f"{first}\n# run {run.id}, task "
         self._pipefail = pipefail
-        self._gate = None if journal is None else shlex.quote(journal.gate)
-        self._ends = "" if journal is None else shlex.quote(journal.ends)
+        self._journal = "" if journal is None else _journal_lines(journal)
+        self._run_gives = bool(run.settings.env_vars or run.settings.environment)
         # One export for all: a third of the time of one for each.
         self._automatic = "".join(
             f" \\\n  {name}={shlex.quote(text)}" for name, text in run_variables(run).items()
@@ -91,19 +91,18 @@ class Scripts:
     def render(self, request: ScriptRequest) -> str:
         """Return the script of one attempt."""
         spec, key = request.spec, request.journal_key
-        journal = "" if key is None or self._gate is None else self._journal_lines(key)
-        own = "".join(
-            f" \\\n  {name}={text}"  # an id and a number need no quotes
-            for name, text in task_variables(spec.id, request.attempt).items()
-        )
-        folder = ""
+        journal = "" if key is None else self._journal.replace("\0", key)
+        # An id and a number need no quotes.
+        own = f" \\\n  HUT_TASK_ID={spec.id} \\\n  HUT_ATTEMPT={request.attempt}"
+        given = init = folder = ""
+        if self._run_gives or spec.env_vars or spec.environment:
+            given, init = self._given(spec), self._init(spec)
         if request.working_dir is not None:
             path = self._quote_path(request.working_dir)
             folder = f"cd -- {path} || exit {EXIT_NOT_STARTED}\n"
         return (
             f"{self._head}{spec.id}, attempt {request.attempt}\n{self._pipefail}{journal}"
-            f"{self._given(spec)}export{self._automatic}{own}\n"
-            f"{self._init(spec)}{folder}{spec.command}\n"
+            f"{given}export{self._automatic}{own}\n{init}{folder}{spec.command}\n"
         )
 
     def _given(self, spec: TaskSpec) -> str:
@@ -119,17 +118,20 @@ class Scripts:
         lines = init_lines(self._run, spec).strip("\n")
         return f"{lines}\n" if lines else ""
 
-    def _journal_lines(self, key: str) -> str:
-        """Return what looks for the gate, and what notes the end when the shell exits.
 
-        A shell that dies of a signal runs its EXIT trap with the status of the command before,
-        which may be 0 (bash does): a killed task would look completed. So signals become exits.
-        """
-        end = shlex.quote(f'echo "E {key} $? $EPOCHREALTIME ." >> {self._ends}')
-        return (
-            f"[ -e {self._gate} ] || exit {EXIT_NOT_STARTED}\n"
-            f"trap {end} EXIT; trap 'exit 143' HUP INT QUIT PIPE ALRM TERM\n"
-        )
+def _journal_lines(journal: Journal) -> str:
+    """Return what looks for the gate, and what notes the end when the shell exits.
+
+    NUL, which no path holds, stands for the attempt.
+
+    A shell that dies of a signal runs its EXIT trap with the status of the command before, which
+    may be 0 (bash does): a killed task would look completed. So signals become exits.
+    """
+    end = shlex.quote(f'echo "E \0 $? $EPOCHREALTIME ." >> {shlex.quote(journal.ends)}')
+    return (
+        f"[ -e {shlex.quote(journal.gate)} ] || exit {EXIT_NOT_STARTED}\n"
+        f"trap {end} EXIT; trap 'exit 143' HUP INT QUIT PIPE ALRM TERM\n"
+    )
 
 
 def render_script(

@@ -11,7 +11,7 @@ from hut.model.records import RunRecord
 from hut.model.rfc3339 import format_time
 from hut.model.workflow import TaskSpec
 
-__all__ = ["init_lines", "run_variables", "task_variables", "variables_of"]
+__all__ = ["init_lines", "run_variables", "variables_of"]
 
 
 def run_variables(run: RunRecord) -> dict[str, str]:
@@ -25,11 +25,6 @@ def run_variables(run: RunRecord) -> dict[str, str]:
         "SCRIPTHUT_RUN_ID": run.id,
         "SCRIPTHUT_CREATED_AT": created,
     }
-
-
-def task_variables(task_id: str, attempt: int) -> dict[str, str]:
-    """Return the variables Hut sets for one attempt."""
-    return {"HUT_TASK_ID": task_id, "HUT_ATTEMPT": str(attempt)}
 
 
 def variables_of(run: RunRecord, spec: TaskSpec) -> dict[str, str]:

@@ -72,6 +72,7 @@ class SqliteStore(Reading):
             check_version(self._connection)  # before anything is written to a newer file
             _use_wal(self._connection)
             self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages; each one syncs
             migrate(self._connection)
         except (sqlite3.Error, StoreError) as error:
             self._connection.close()
