@@ -344,7 +344,7 @@ def test_a_script_notes_its_own_end(machine):
 
 def test_a_script_that_was_asked_to_end_notes_no_success(machine):
     with machine.backend() as backend:
-        machine.start(backend, "true; echo x > begun; sleep 60; true")
+        machine.start(backend, "true; sh -c 'echo x > begun; exec sleep 60'; true")
         until((machine.work / "begun").exists, backend)
         backend.stop(KEY, "cancelled")
         until_ended(backend)

@@ -113,6 +113,7 @@ def test_killed_again_and_again_every_task_completes_and_runs_once(hut: Hut, see
     ]
     tasks.append({"id": "end", "command": "echo end >> ran", "deps": ["[tu]*"]})
     process = hut.popen("run", hut.write(tasks), "--max-concurrent", "4")
+    wait_until(lambda: hut.lines("ran"))
     for _ in range(7):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(chance.uniform(0.12, 0.7))
