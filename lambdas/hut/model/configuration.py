@@ -134,27 +134,27 @@ class LocalBackendEntry(Backend):
     kill_grace: Seconds = 5.0
 
 
-class SlurmBackend(Backend):
+class ClusterBackend(Backend):
+    """What clusters behind a login node have in common."""
+
+    ssh: Ssh
+    account: Text | None = None
+    login_shell: bool = False
+    max_concurrent: Count = 100
+    clone_dir: Text = "~/scripthut-repos"
+
+
+class SlurmBackend(ClusterBackend):
     """A Slurm cluster."""
 
     type: Literal["slurm"]
-    ssh: Ssh
-    account: Text | None = None
-    login_shell: bool = False
-    max_concurrent: Count = 100
-    clone_dir: Text = "~/scripthut-repos"
 
 
-class PbsBackend(Backend):
+class PbsBackend(ClusterBackend):
     """A PBS or Torque cluster."""
 
     type: Literal["pbs"]
-    ssh: Ssh
-    account: Text | None = None
     queue: Text | None = None
-    login_shell: bool = False
-    max_concurrent: Count = 100
-    clone_dir: Text = "~/scripthut-repos"
 
 
 class BatchBackend(Backend):
