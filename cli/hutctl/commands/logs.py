@@ -13,7 +13,6 @@ from hutctl.session import Session, shared_options
 __all__ = ["logs"]
 
 _POLL_SECONDS = 0.2
-_TAIL_BLOCK = 64 * 1024
 
 
 @click.command(

@@ -62,6 +62,7 @@ def run(
     **options: Any,
 ) -> int:
     """Submit a workflow and follow it to its end."""
+    from hutctl.display.text import plural
     from hutctl.reading import pairs, read_workflow_file
 
     if options["idempotency_key"] == "":
@@ -77,8 +78,8 @@ def run(
     for warning in submitted.warnings:
         session.say(f"warning: {warning}")
     run_id = submitted.run["id"]
-    total = submitted.run["total"]
-    session.say(f"run {run_id}: {submitted.run['workflow']}, {total:,} task{'s' * (total != 1)}")
+    tasks = plural(submitted.run["total"], "task")
+    session.say(f"run {run_id}: {submitted.run['workflow']}, {tasks}")
     if detach:
         return _detach(session, client, run_id)
     return attend_and_report(session, client, run_id)
@@ -129,6 +130,8 @@ The run goes on under its id; each repeated task gets a new attempt, earlier one
 @click.pass_obj
 def retry(session: Session, run: str, *, everything: bool, detach: bool) -> int:
     """Run again what failed, as new attempts of the same run."""
+    from hutctl.display.text import plural
+
     client = session.client()
     document = client.find_run(run)
     run_id = document["id"]
@@ -138,7 +141,7 @@ def retry(session: Session, run: str, *, everything: bool, detach: bool) -> int:
         if session.as_json:
             session.emit(document)
         return 0
-    session.say(f"run {run_id}: {count:,} task{'s' * (count != 1)} to repeat")
+    session.say(f"run {run_id}: {plural(count, 'task')} to repeat")
     if detach:
         return _detach(session, client, run_id)
     return attend_and_report(session, client, run_id)

@@ -147,13 +147,7 @@ def drive(
 
 def _seen(store: SqliteStore, run: RunRecord) -> int:
     """Return the place behind what happened before this process came."""
-    cursor = 0
-    if run.epoch:
-        while True:
-            changes, cursor = store.changes(run.id, cursor)
-            if not changes:
-                break
-    return cursor
+    return store.last_change() if run.epoch else 0
 
 
 def follow(store: SqliteStore, folder: Path, run_id: str, display: Display) -> Attended | None:

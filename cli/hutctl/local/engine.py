@@ -116,7 +116,6 @@ class Engine:
         self._may_claim = True
         self._data_version = -1
         self._interrupts = 0
-        self._handled_interrupts = 0
         self._hung_up = False
         for claim, started_at in found.adopted:
             self._running[claim.key] = claim

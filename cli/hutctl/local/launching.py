@@ -52,7 +52,6 @@ class Launcher:
         self._run = run
         self._backend = backend
         self._scripts = Scripts(run, backend.shell, backend.journal.paths)
-        self._run_gives = bool(run.settings.env_vars or run.settings.environment)
 
     def script(self, spec: TaskSpec, key: AttemptKey) -> str:
         """Return the script of an attempt, exactly as it is run."""
@@ -69,7 +68,7 @@ class Launcher:
             task_id=spec.id,
             script=self.script(spec, claim.key),
             # Every user of a machine can read the arguments of every process: values stay out.
-            private=self._run_gives or bool(spec.env_vars or spec.environment),
+            private=self._scripts.has_values(spec),
             folder=working_dir_of(run, spec),
             time_limit=spec.resources.time_limit,
             output_file=None if output is None else resolve(run, spec, output),

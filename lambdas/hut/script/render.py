@@ -88,6 +88,10 @@ class Scripts:
         )
         self._quote_path = lru_cache(maxsize=128)(quote_path)
 
+    def has_values(self, spec: TaskSpec) -> bool:
+        """Say whether the script of a task holds variables or init lines that people gave."""
+        return self._run_gives or bool(spec.env_vars or spec.environment)
+
     def render(self, request: ScriptRequest) -> str:
         """Return the script of one attempt."""
         spec, key = request.spec, request.journal_key
@@ -95,7 +99,7 @@ class Scripts:
         # An id and a number need no quotes.
         own = f" \\\n  HUT_TASK_ID={spec.id} \\\n  HUT_ATTEMPT={request.attempt}"
         given = init = folder = ""
-        if self._run_gives or spec.env_vars or spec.environment:
+        if self.has_values(spec):
             given, init = self._given(spec), self._init(spec)
         if request.working_dir is not None:
             path = self._quote_path(request.working_dir)

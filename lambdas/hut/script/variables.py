@@ -29,12 +29,9 @@ def run_variables(run: RunRecord) -> dict[str, str]:
 
 def variables_of(run: RunRecord, spec: TaskSpec) -> dict[str, str]:
     """Return the variables people gave a task: workflow, then environment, then the task."""
-    settings = run.settings
-    if not (settings.env_vars or spec.env_vars or spec.environment or settings.environment):
-        return {}
     variables = _environment(run, spec).get("variables", {})
     assert isinstance(variables, Mapping)  # noqa: S101 - written by control.run_settings
-    return {**settings.env_vars, **variables, **spec.env_vars}
+    return {**run.settings.env_vars, **variables, **spec.env_vars}
 
 
 def init_lines(run: RunRecord, spec: TaskSpec) -> str:

@@ -321,8 +321,7 @@ class LocalBackend:
         """Tell a script that could not enter its folder from a command that exits with 125."""
         if ended is None or ended.exit_code != EXIT_NOT_STARTED or not process.folder:
             return ""
-        folder = process.folder
-        if os.path.isdir(os.path.expanduser(folder) if folder.startswith("~") else folder):
+        if os.path.isdir(os.path.expanduser(process.folder)):
             return ""
         return f"the working folder {process.folder} does not exist"
 

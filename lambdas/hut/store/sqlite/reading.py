@@ -184,6 +184,11 @@ class Reading:
         )
         return rows.fetchall()
 
+    def last_change(self) -> int:
+        """Return the cursor behind everything that has happened in any run."""
+        (number,) = self._connection.execute("SELECT ifnull(max(n), 0) FROM changes").fetchone()
+        return int(number)
+
     def check(self) -> str | None:
         """Return what is wrong with the file, or None if SQLite finds it sound."""
         (answer,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
