@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from hut.explanation import Explanation, Facts, explain
-from hut.model.records import Attempt, Outcome, RunRecord, RunSettings, TaskRecord
-from hut.model.states import INFRASTRUCTURE_REASONS, Reason, RunState, TaskState
+from hut.model.records import Attempt, Outcome, RunSettings
+from hut.model.states import INFRASTRUCTURE_REASONS, Reason, TaskState
 from hut.model.workflow import Resources, RetryPolicy, TaskSpec
+from tests.unit.plain_records import plain_run, plain_task
 
 SPEC = TaskSpec("t", "true", "t")
 NOW = 1000.0
@@ -17,47 +18,11 @@ def make_run(*, active=0, cap=None, **changes):
     counts = dict.fromkeys(TaskState, 0)
     counts[TaskState.RUNNING] = active // 2
     counts[TaskState.SUBMITTED] = active - active // 2
-    fields = {
-        "id": "r1",
-        "workflow": "w",
-        "state": RunState.RUNNING,
-        "reason": None,
-        "message": "",
-        "owner": "me",
-        "created_at": 0.0,
-        "started_at": 0.0,
-        "ended_at": None,
-        "total": 9,
-        "counts": counts,
-        "settings": RunSettings(max_concurrent=cap),
-    }
-    return RunRecord(**{**fields, **changes})
+    return plain_run(**{"counts": counts, "settings": RunSettings(max_concurrent=cap), **changes})
 
 
 def make_task(state, *, spec=SPEC, **changes):
-    fields = {
-        "position": 0,
-        "spec": spec,
-        "state": state,
-        "reason": None,
-        "message": "",
-        "exit_code": None,
-        "attempt": 0 if state is TaskState.PENDING else 1,
-        "waiting_for": 0,
-        "not_before": 0.0,
-        "retries_used": 0,
-        "losses": 0,
-        "created_at": 0.0,
-        "submitted_at": None,
-        "started_at": None,
-        "ended_at": None,
-        "epoch": 1,
-        "backend": "local",
-        "handle": None,
-        "generated_by": None,
-        "cause": None,
-    }
-    return TaskRecord(**{**fields, **changes})
+    return plain_task(state, spec, **{"attempt": int(state is not TaskState.PENDING), **changes})
 
 
 def why(task, run=None, **facts) -> Explanation:

@@ -9,10 +9,11 @@ from hut import views
 from hut.explanation import Explanation
 from hut.model.problems import Problem
 from hut.model.quantities import Gres
-from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
+from hut.model.records import Attempt, Change, Outcome, RunSettings
 from hut.model.states import Reason, RunState, TaskState
 from hut.model.workflow import Resources, RetryPolicy, TaskSpec
 from hut.planning import plan_text
+from tests.unit.plain_records import plain_run, plain_task
 
 RUN_KEYS = {
     "id", "workflow", "state", "reason", "owner", "created_at", "started_at", "ended_at", "total",
@@ -26,47 +27,12 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 def make_run(**changes):
-    fields = {
-        "id": "r1",
-        "workflow": "w",
-        "state": RunState.RUNNING,
-        "reason": None,
-        "message": "",
-        "owner": "me",
-        "created_at": 0.0,
-        "started_at": 1.5,
-        "ended_at": None,
-        "total": 3,
-        "counts": dict.fromkeys(TaskState, 0) | {TaskState.COMPLETED: 3},
-        "settings": RunSettings(),
-    }
-    return RunRecord(**{**fields, **changes})
+    counts = dict.fromkeys(TaskState, 0) | {TaskState.COMPLETED: 3}
+    return plain_run(**{"started_at": 1.5, "total": 3, "counts": counts, **changes})
 
 
 def make_task(state=TaskState.PENDING, spec=None, **changes):
-    fields = {
-        "position": 0,
-        "spec": spec or TaskSpec("t", "true", "the t", ("a.*", "b")),
-        "state": state,
-        "reason": None,
-        "message": "",
-        "exit_code": None,
-        "attempt": 0,
-        "waiting_for": 0,
-        "not_before": 0.0,
-        "retries_used": 0,
-        "losses": 0,
-        "created_at": 0.0,
-        "submitted_at": None,
-        "started_at": None,
-        "ended_at": None,
-        "epoch": 1,
-        "backend": "local",
-        "handle": None,
-        "generated_by": None,
-        "cause": None,
-    }
-    return TaskRecord(**{**fields, **changes})
+    return plain_task(state, spec or TaskSpec("t", "true", "the t", ("a.*", "b")), **changes)
 
 
 def make_attempt(number, state=TaskState.FAILED, **changes):
