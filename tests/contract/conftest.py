@@ -11,4 +11,4 @@ from tests.contract.worlds import ADAPTERS, World
 
 @pytest.fixture(params=ADAPTERS, ids=str)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    return ADAPTERS[request.param](tmp_path)
+    return ADAPTERS[request.param](tmp_path, lambda: request.getfixturevalue("test_bed"))

@@ -17,6 +17,8 @@ from hut.planning import Extension
 from hut.scheduling.room import NO_CAPS, Caps
 from hut.store.port import Claim, ClaimRequest, End, Start, Store, TaskFilter
 from hut.store.sqlite import SqliteStore
+from tests.aws_table import new_options, open_store
+from tests.testbed.running import TestBed
 
 COMPLETED = Outcome(TaskState.COMPLETED, Reason.EXIT, 0)
 FAILED = Outcome(TaskState.FAILED, Reason.EXIT, 1, "exit code 1")
@@ -113,10 +115,18 @@ class World:
         return record
 
 
-def sqlite_world(folder: Path) -> World:
+def sqlite_world(folder: Path, _: Callable[[], TestBed]) -> World:
     path = folder / "hut.db"
     return World(SqliteStore(path), lambda: SqliteStore(path))
 
 
-ADAPTERS: dict[str, Callable[[Path], World]] = {"sqlite": sqlite_world}
+def dynamodb_world(_: Path, bed: Callable[[], TestBed]) -> World:
+    options = new_options(bed())
+    return World(open_store(bed(), options), lambda: open_store(bed(), options))
+
+
+ADAPTERS: dict[str, Callable[[Path, Callable[[], TestBed]], World]] = {
+    "sqlite": sqlite_world,
+    "dynamodb": dynamodb_world,
+}
 """Every adapter of the store port passes the same tests."""

@@ -101,6 +101,8 @@ class TaskRecord:
         Position of the task that generated this one.
     cause : int or None
         For ``dep_failed``: position of the task whose failure is the root cause.
+    log : str or None
+        Name of the latest attempt's log, where the backend gives it one that can't be derived.
     """
 
     position: int
@@ -123,6 +125,7 @@ class TaskRecord:
     handle: str | None
     generated_by: int | None
     cause: int | None
+    log: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -157,6 +160,7 @@ class Attempt:
     ended_at: float
     backend: str
     handle: str | None
+    log: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

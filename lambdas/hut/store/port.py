@@ -134,6 +134,7 @@ class Start(NamedTuple):
     key: AttemptKey
     at: float
     handle: str | None = None
+    log: str | None = None
 
 
 class End(NamedTuple):
@@ -154,6 +155,7 @@ class End(NamedTuple):
     started_at: float | None = None
     handle: str | None = None
     adds: Extension | None = None
+    log: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

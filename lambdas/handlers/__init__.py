@@ -1,0 +1,1 @@
+"""The Lambda functions, one module each: parse the event, call one use case, answer."""

@@ -1,0 +1,165 @@
+"""The backend port: what the control plane asks of a service that runs tasks as jobs.
+
+It is for services that are told to start something and report its end later (AWS Batch). The local
+backend, which the engine drives process by process, is not behind this port.
+
+A job is submitted under a deterministic name that was stored before (`job_name`). Submitting is not
+idempotent on the service's side, so what a crash leaves open is healed by `find`: the job that
+exists under the name is adopted, a second one is terminated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from hut.model.records import Outcome, RunRecord
+from hut.model.workflow import TaskSpec
+from hut.store.port import AttemptKey, Claim
+
+__all__ = [
+    "Job",
+    "JobName",
+    "JobRequest",
+    "JobState",
+    "LogPage",
+    "RemoteBackend",
+    "SubmitResult",
+    "job_name",
+    "parse_job_name",
+]
+
+_NAME = re.compile(r"([a-z0-9]+)-([a-z0-9]+)-([0-9]+)-([0-9]+)-([0-9]+)", re.ASCII)
+
+
+class JobName(NamedTuple):
+    """What a job's name says: whose attempt it is."""
+
+    prefix: str
+    run_id: str
+    key: AttemptKey
+
+
+def job_name(prefix: str, run_id: str, key: AttemptKey) -> str:
+    """Return the name an attempt's job has: letters, digits and dashes, below 128 characters."""
+    return f"{prefix}-{run_id}-{key.position}-{key.attempt}-{key.epoch}"
+
+
+def parse_job_name(name: str) -> JobName | None:
+    """Return what `job_name` put into a name, or None if it is none of ours."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    prefix, run_id, *numbers = match.groups()
+    return JobName(prefix, run_id, AttemptKey(*map(int, numbers)))
+
+
+class JobState(StrEnum):
+    """How far a job has come."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the service says of a job.
+
+    Attributes
+    ----------
+    name, handle : str
+        Hut's name for it and the service's.
+    outcome : Outcome or None
+        How it ended, judged from the service's words; None before.
+    log : str or None
+        Name of its log, once that is known.
+    created_at, started_at, ended_at : float or None
+        Seconds since the epoch.
+    detail : str
+        What the service says about its status, for people.
+    """
+
+    name: str
+    handle: str
+    state: JobState
+    outcome: Outcome | None = None
+    log: str | None = None
+    created_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    detail: str = ""
+
+
+class JobRequest(NamedTuple):
+    """An attempt to be run as a job."""
+
+    run: RunRecord
+    claim: Claim
+    name: str
+
+
+class SubmitResult(NamedTuple):
+    """What became of a submission: a handle, or how the attempt ended without one.
+
+    Attributes
+    ----------
+    handle : str or None
+        The service's id of the job.
+    outcome : Outcome or None
+        For an attempt that can never be submitted: ``launch_failed`` or ``unsatisfiable``.
+        With neither, the service was busy or broken: the claim is to be given back and tried again.
+    detail : str
+        What the service said.
+    """
+
+    handle: str | None
+    outcome: Outcome | None = None
+    detail: str = ""
+
+
+class LogPage(NamedTuple):
+    """A piece of a log.
+
+    Attributes
+    ----------
+    text : str
+        Whole lines, each with its line end.
+    cursor : str or None
+        Where to go on; None at the beginning of a log that does not exist yet.
+    """
+
+    text: str
+    cursor: str | None
+
+
+class RemoteBackend(Protocol):
+    """A service that runs jobs. Every call may raise what the service's client raises."""
+
+    @property
+    def name(self) -> str:
+        """What workflows call it."""
+
+    def submit(self, requests: Sequence[JobRequest]) -> list[SubmitResult]:
+        """Submit each attempt as a job, in order."""
+
+    def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
+        """Return the script an attempt runs."""
+
+    def terminate(self, handles: Sequence[str], reason: str) -> None:
+        """End jobs that wait or run; those that have ended are left alone."""
+
+    def describe(self, handles: Sequence[str]) -> dict[str, Job]:
+        """Return what the service knows of jobs; those it has forgotten are left out."""
+
+    def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
+        """Return the jobs that exist under names, oldest first; names without any are left out."""
+
+    def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:
+        """Return a page of a log, at most `limit` lines, from `cursor` (None: the start) on."""
+
+    def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, log: str) -> str | None:
+        """Return the content of the file a task generated, or None if the log does not hold it."""

@@ -1,0 +1,272 @@
+"""What the end of tasks means for those that wait for them, done again as often as it takes.
+
+`Followers.follow` is called after ends were stored, by whoever stored them or by the reader of the
+table's stream, maybe both, maybe twice. Everything it writes is a set operation that is the same the
+second time: a completed node is added to the set ``met`` of what waits for it, a ready task to its
+page. Each is bound to the run's generation, so what comes late, after the run was repeated, changes
+nothing. Ends that come together are folded: 500 ends of one fan-in are a handful of writes.
+
+A task that waits for one node only is put on its page without being touched: once the node has
+completed it stays so, within the generation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hut.model.states import Reason, TaskState
+from hut.store.dynamodb.bodies import Bodies
+from hut.store.dynamodb.items import is_visible, known
+from hut.store.dynamodb.keys import (
+    PAGE,
+    SEGMENT,
+    barrier_key,
+    barrier_partition,
+    edge_prefix,
+    grew_key,
+    meta_key,
+    ready_key,
+    segment_partition,
+    task_key,
+)
+from hut.store.dynamodb.table import Condition, Key, Lost, Pages, Table, Write
+from hut.store.dynamodb.unit import Unit, gain
+from hut.store.dynamodb.values import Item
+
+__all__ = ["Followers", "Work", "read_tasks"]
+
+Work = Callable[[str, Callable[[Unit], Any]], Any]
+"""Runs a unit of work until it is not raced."""
+
+_BEFORE = "#generation = :generation"
+_PROPAGATED = 60  # tasks per transaction
+
+
+@dataclass(slots=True)
+class _Effects:
+    """What a number of ends come to, before anything of it is written."""
+
+    met: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    parts: dict[tuple[int, int | None], set[int]] = field(default_factory=lambda: defaultdict(set))
+    ready: dict[Key, set[int]] = field(default_factory=lambda: defaultdict(set))
+    failed: dict[int, int] = field(default_factory=dict)
+    failed_barriers: dict[int, int] = field(default_factory=dict)
+
+
+class Followers:
+    """The consequences of ends in one table.
+
+    Parameters
+    ----------
+    work
+        Runs a change of a run as a transaction, anew if it was raced.
+    """
+
+    def __init__(self, table: Table, bodies: Bodies, work: Work) -> None:
+        self._table = table
+        self._bodies = bodies
+        self._work = work
+
+    def follow(self, run_id: str, positions: Sequence[int]) -> None:
+        """Release what waited for completed tasks; end what can't run behind failed ones."""
+        rest = list(dict.fromkeys(positions))
+        while rest:
+            meta = known(self._table.get(meta_key(run_id)), run_id)
+            tasks = self._table.get_many([task_key(run_id, position) for position in rest])
+            rest = []
+            effects = _Effects()
+            for task in sorted(tasks.values(), key=lambda task: int(task["position"])):
+                if not is_visible(task, meta) or task["generation"] != meta["generation"]:
+                    continue
+                if task["state"] == TaskState.COMPLETED:
+                    self._collect_completed(meta, task, effects)
+                    if task.get("grew"):
+                        rest.extend(self._open(meta, task, effects))
+                elif task["state"] in (TaskState.FAILED, TaskState.DEP_FAILED):
+                    cause = int(task["cause"] if "cause" in task else task["position"])
+                    for entry in self.edges(meta, task["position"], task):
+                        self._collect_failed(entry, cause, effects)
+            rest.extend(self._apply(meta, effects))
+
+    def make_ready(self, meta: Item, tasks: Iterable[Item]) -> None:
+        """Put tasks on their pages."""
+        effects = _Effects()
+        for task in tasks:
+            self._ready(meta, task["position"], task.get("priority", 0), task["backend"], effects)
+        self._apply(meta, effects)
+
+    # Collecting ---------------------------------------------------------------------------------
+
+    def edges(self, meta: Item, node: int, item: Item | None) -> Iterator[Any]:
+        """Yield what the end of a node means for others: tasks and barriers."""
+        if item is not None and "out" in item:
+            yield from json.loads(item["out"])
+        apart = item is not None and bool(item.get("outs"))
+        if not apart and not meta.get("grown"):
+            return
+        run_id, withdrawals = meta["id"], meta.get("withdrawals", 0)
+        pk = segment_partition(run_id, node) if node >= 0 else barrier_partition(run_id, node)
+        prefixes = [edge_prefix(0, node)]
+        if withdrawals:
+            prefixes = [f"{edge_prefix(0, node)}{0:07}#", edge_prefix(withdrawals, node)]
+        for prefix in prefixes:
+            for found in self._table.query(Pages(pk, prefix)):
+                yield from json.loads(found["edges"])
+
+    def _collect_completed(self, meta: Item, task: Item, effects: _Effects) -> None:
+        position = task["position"]
+        for entry in self.edges(meta, position, task):
+            self._completed(meta, entry, position, effects)
+
+    def _completed(self, meta: Item, entry: Any, node: int, effects: _Effects) -> None:
+        """Note that `node` has completed for one that waits for it."""
+        if isinstance(entry, int):
+            if entry < 0:
+                effects.parts[entry, None].add(node)
+            else:
+                self._ready(meta, entry, 0, None, effects)
+        elif entry[0] < 0:
+            effects.parts[entry[0], entry[1]].add(node)
+        else:
+            position, needs, priority, backend = entry
+            if needs == 1:
+                self._ready(meta, position, priority, backend, effects)
+            else:
+                effects.met[position].add(node)
+
+    @staticmethod
+    def _ready(
+        meta: Item, position: int, priority: int, backend: str | None, effects: _Effects
+    ) -> None:
+        name = backend or meta["backend"]
+        key = ready_key(meta["id"], meta["generation"], name, priority, position)
+        effects.ready[key].add(position)
+
+    @staticmethod
+    def _collect_failed(entry: Any, cause: int, effects: _Effects) -> None:
+        node = entry if isinstance(entry, int) else entry[0]
+        (effects.failed_barriers if node < 0 else effects.failed).setdefault(node, cause)
+
+    def _open(self, meta: Item, generator: Item, effects: _Effects) -> list[int]:
+        """Let tasks that joined wait for what they wait for: return the tasks to follow for that.
+
+        Their dependencies may have ended before they joined.
+        """
+        key = grew_key(meta["id"], meta.get("withdrawals", 0), generator["position"])
+        note = self._table.get(key)
+        if note is None:
+            return []
+        for task in read_tasks(self._table, meta, note["first"], note["first"] + note["count"]):
+            if not task["needs"] and task["state"] == TaskState.PENDING:
+                self._ready(
+                    meta, task["position"], task.get("priority", 0), task["backend"], effects
+                )
+        sources: list[int] = json.loads(self._bodies.unpack(note))
+        return [source for source in sources if source != generator["position"]]
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def _apply(self, meta: Item, effects: _Effects) -> list[int]:
+        """Write what was collected; return tasks that ended by it and must be followed."""
+        while effects.parts:
+            parts, effects.parts = effects.parts, defaultdict(set)
+            for (node, part), members in parts.items():
+                self._add_to_barrier(meta, node, part, members, effects)
+        for position, nodes in effects.met.items():
+            task = self._add(meta, task_key(meta["id"], position), nodes)
+            if task is not None and len(task.get("met", ())) >= task["needs"]:
+                self._ready(meta, position, task.get("priority", 0), task["backend"], effects)
+        for key, positions in effects.ready.items():
+            self._table.update(gain(key, positions, meta))
+        for node, cause in effects.failed_barriers.items():
+            self._fail_barrier(meta, node, cause, effects)
+        ended = self._fail(meta, effects.failed)
+        for node in effects.failed_barriers:
+            self._note_failed(meta, node)
+        return ended
+
+    def _add_to_barrier(
+        self, meta: Item, node: int, part: int | None, members: set[int], effects: _Effects
+    ) -> None:
+        """Note that members completed; what waits for the barrier learns of it with the last one."""
+        barrier = self._add(meta, barrier_key(meta["id"], node, part), members)
+        if barrier is None or len(barrier.get("met", ())) < barrier["needs"]:
+            return
+        if part is not None:
+            effects.parts[node, None].add(part)
+            return
+        for entry in self.edges(meta, node, barrier):
+            self._completed(meta, entry, node, effects)
+
+    def _add(self, meta: Item, key: Key, nodes: set[int]) -> Item | None:
+        """Add to the set of completed nodes: idempotent, and only within the generation."""
+        write = Write(
+            key=key,
+            change="ADD #met :nodes",
+            values={"nodes": nodes},
+            condition=Condition(_BEFORE, {"generation": meta["generation"]}),
+        )
+        try:
+            return self._table.update(write)
+        except Lost:
+            return None
+
+    def _fail_barrier(self, meta: Item, node: int, cause: int, effects: _Effects) -> None:
+        barrier = self._table.get(barrier_key(meta["id"], node))
+        if barrier is None or barrier["generation"] != meta["generation"] or barrier.get("failed"):
+            return
+        for entry in self.edges(meta, node, barrier):
+            self._collect_failed(entry, cause, effects)
+
+    def _note_failed(self, meta: Item, node: int) -> None:
+        """Note that what waits for a barrier has ended: further failures need not look again."""
+        write = Write(
+            key=barrier_key(meta["id"], node),
+            change="SET #failed = :yes",
+            values={"yes": True},
+            condition=Condition(_BEFORE, {"generation": meta["generation"]}),
+        )
+        try:
+            self._table.update(write)
+        except Lost:
+            return
+
+    def _fail(self, meta: Item, causes: dict[int, int]) -> list[int]:
+        """Make pending tasks ``dep_failed``; return those that became so now."""
+        targets, ended = list(causes), []
+        for start in range(0, len(targets), _PROPAGATED):
+            chunk = targets[start : start + _PROPAGATED]
+
+            def fail(unit: Unit, chunk: list[int] = chunk) -> list[int]:
+                reached: list[int] = []
+                if unit.generation != meta["generation"]:
+                    return reached
+                at = float(unit.meta["last_end" if "last_end" in unit.meta else "created"])
+                for position, task in unit.tasks(chunk).items():
+                    if task["state"] != TaskState.PENDING:
+                        continue
+                    task.update(reason=str(Reason.DEPENDENCY), cause=causes[position], ended=at)
+                    task.pop("message", None)
+                    unit.move(task, TaskState.DEP_FAILED, at, attempt=0, reason=Reason.DEPENDENCY)
+                    reached.append(position)
+                return reached
+
+            ended.extend(self._work(meta["id"], fail))
+        return ended
+
+
+def read_tasks(table: Table, meta: Item, first: int, end: int) -> Iterator[Item]:
+    """Yield the tasks from one position to another (not included), partition by partition."""
+    run_id, end = meta["id"], min(end, meta["total"])
+    while first < end:
+        last = min(end, (first // SEGMENT + 1) * SEGMENT)
+        low, high = task_key(run_id, first), task_key(run_id, last - 1)
+        yield from table.query(Pages(low.pk, first=low.sk, last=high.sk))
+        first = last
+
+
+assert PAGE % SEGMENT == 0  # noqa: S101 - a page of ready tasks is written by one block

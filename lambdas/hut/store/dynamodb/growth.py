@@ -1,0 +1,377 @@
+"""How a run gets its tasks: when it is submitted, and when a task generates more of them.
+
+A run is seen from the moment it is *reserved*: one transaction stores its item, its settings, its
+place in the lists and its idempotency key. Its tasks follow in blocks, which may be written more than
+once and by several at a time; `activate_run` lets tasks be claimed when all of them are there. So a
+crash leaves a run that does not begin yet, never half a run that runs.
+
+Tasks that join a running run are written first, behind those it has, where nobody looks; then one
+transaction ends their generator and raises the run's total. Whoever writes them holds the run's
+``joining`` lock, so two generators never write the same places; a lock whose holder died is taken
+over once the holder can't be alive any more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hut.model.records import RunRecord
+from hut.model.states import RunState, TaskState
+from hut.store.dynamodb.blocks import (
+    Planned,
+    blocks_of,
+    buckets_for,
+    decode_block,
+    encode_block,
+)
+from hut.store.dynamodb.keys import (
+    attempt_key,
+    block_key,
+    grew_key,
+    idempotency_key,
+    meta_key,
+    run_key,
+)
+from hut.store.dynamodb.reading import Reading, listing
+from hut.store.dynamodb.table import Cancelled, Condition, Key, Pages, Write
+from hut.store.dynamodb.unit import Unit
+from hut.store.dynamodb.values import Item
+from hut.store.encoding import encode_settings
+from hut.store.port import End, IdempotencyConflict, NewRun, RunExists, StoreError
+
+if TYPE_CHECKING:
+    from hut.store.dynamodb.store import StoreOptions
+
+__all__ = ["Growth", "NotRegistered"]
+
+_DAY = 86400
+_JOINING_SECONDS = 300.0  # a Lambda that wrote tasks and died is surely dead by then
+_REGISTER_SECONDS = 130.0  # the same for one that registers a block
+_RESET_AT_ONCE = 40  # tasks per transaction; each may have an attempt to put away
+_NEW = Condition("attribute_not_exists(#pk)")
+
+
+class NotRegistered(StoreError):  # noqa: N818 - named after what it says
+    """Not all blocks of the run's plan are written, or one may still be being written."""
+
+
+class Growth(Reading):
+    """The part of `DynamoStore` by which tasks come into a run."""
+
+    _options: StoreOptions
+    _units: dict[str, Unit] | None
+    _work: Any
+    _after: Any
+    _followers: Any
+
+    # A new run ----------------------------------------------------------------------------------
+
+    def create_run(self, new: NewRun) -> RunRecord:
+        """Store a run with all its tasks; it begins when all of them are there."""
+        run, created = self.reserve_run(new, blocks=0)
+        if not created:
+            return run
+        for items in blocks_of(self._planned(new), self._bodies):
+            self._table.put_all(items)
+        self.activate_run(run.id, new.created_at)
+        return self.get_run(run.id)
+
+    def reserve_run(self, new: NewRun, *, blocks: int | None = None) -> tuple[RunRecord, bool]:
+        """Store a run without its tasks; say whether it is new.
+
+        Parameters
+        ----------
+        blocks
+            Parts its plan was stored in. None: store it now, as objects of the bucket that
+            `register_block` reads.
+
+        Raises
+        ------
+        RunExists, IdempotencyConflict
+            See `hut.store.port`.
+        """
+        known = self._known_key(new)
+        if known is not None:
+            return known, False
+        if blocks is None:
+            blocks = self._store_plan(new)
+        meta = self._new_meta(new, blocks)
+        writes = [Write(put=meta, condition=_NEW)]
+        settings = run_key(new.id, "SETTINGS")
+        body = self._bodies.pack(new.id, encode_settings(new.settings))
+        writes.append(Write(put=_at(settings, kind="settings", ttl=meta["ttl"], **body)))
+        listed = listing(new.id, new.workflow, new.owner, new.created_at)
+        writes.append(Write(put={**listed, "ttl": meta["ttl"]}, condition=_NEW))
+        if new.idempotency_key is not None:
+            key = idempotency_key(new.idempotency_key)
+            item = _at(key, kind="key", run=new.id, digest=new.body_digest or "", ttl=meta["ttl"])
+            writes.append(Write(put=item, condition=_NEW))
+        try:
+            self._table.transact(writes)
+        except Cancelled as cancelled:
+            known = self._known_key(new)
+            if known is not None:
+                return known, False
+            if "ConditionalCheckFailed" in cancelled.reasons:
+                raise RunExists(f"there is a run {new.id!r} already") from None
+            raise StoreError(f"the run could not be stored: {cancelled}") from None
+        return self.get_run(new.id), True
+
+    def _known_key(self, new: NewRun) -> RunRecord | None:
+        """Return the run that was stored under the same idempotency key before."""
+        if new.idempotency_key is None:
+            return None
+        item = self._table.get(idempotency_key(new.idempotency_key))
+        if item is None:
+            return None
+        if item["digest"] != (new.body_digest or ""):
+            raise IdempotencyConflict(
+                f"the idempotency key {new.idempotency_key!r} was used for run {item['run']} "
+                "with another workflow or other options"
+            )
+        return self.get_run(item["run"])
+
+    def _new_meta(self, new: NewRun, blocks: int) -> Item:
+        counts = {f"n_{state}": 0 for state in TaskState}
+        counts[f"n_{TaskState.PENDING}"] = len(new.tasks)
+        return _at(
+            meta_key(new.id),
+            kind="run",
+            id=new.id,
+            workflow=new.workflow,
+            owner=new.owner,
+            created=new.created_at,
+            state=str(RunState.PENDING),
+            phase="reserved",
+            total=len(new.tasks),
+            backend=new.settings.backend,
+            barriers=self._barriers(new),
+            buckets=buckets_for(len(new.tasks)),
+            blocks=blocks,
+            seq=0,
+            epoch=0,
+            generation=0,
+            withdrawals=0,
+            ttl=self._ttl(new.created_at),
+            **counts,
+        )
+
+    def _barriers(self, new: NewRun) -> int:
+        # Tasks with very many dependencies get barriers of their own; leave numbers for them.
+        return len(new.graph.barriers) + len(new.tasks)
+
+    def _ttl(self, created: float) -> int:
+        return int(created) + self._options.retention_days * _DAY
+
+    def _planned(self, new: NewRun) -> Planned:
+        return Planned(
+            run_id=new.id,
+            tasks=new.tasks,
+            graph=new.graph,
+            backend=new.settings.backend,
+            created=new.created_at,
+            buckets=buckets_for(len(new.tasks)),
+            ttl=self._ttl(new.created_at),
+        )
+
+    def _store_plan(self, new: NewRun) -> int:
+        number = 0
+        for number, items in enumerate(blocks_of(self._planned(new), self._bodies), 1):
+            self._bodies.put(_plan_key(new.id, number - 1), encode_block(items))
+        return number
+
+    def register_block(self, run_id: str, block: int, now: float) -> None:
+        """Write one block of a run's plan.
+
+        A call that comes late, when the run is active, writes nothing. One that is under way is
+        waited for by `activate_run`: it counts itself before and after.
+        """
+        if self._meta(run_id)["phase"] != "reserved":
+            return
+        key, values = block_key(run_id, block), {"one": 1, "now": now}
+        begin = "SET #begun_at = :now ADD #begun :one"
+        self._table.update(Write(key=key, change=begin, values=values))
+        # Asked again: an activation in between has not waited for this call.
+        meta = self._meta(run_id)
+        if meta["phase"] != "reserved":
+            return
+        self._table.put_all(decode_block(self._bodies.get(_plan_key(run_id, block))))
+        done = "SET #ttl = :ttl ADD #done :one"
+        self._table.update(Write(key=key, change=done, values={"one": 1, "ttl": meta["ttl"]}))
+
+    def activate_run(self, run_id: str, now: float) -> RunRecord:
+        """Let tasks of a run be claimed.
+
+        Raises
+        ------
+        NotRegistered
+            If a block is missing, or may still be being written.
+        """
+        meta = self._meta(run_id)
+        if meta["phase"] == "reserved":
+            self._check_blocks(meta, now)
+
+        def activate(unit: Unit) -> Item:
+            if unit.meta["phase"] == "reserved":
+                unit.meta["phase"] = "active"
+                unit.touch_run()
+                unit.signal("activated", now)
+            return unit.meta
+
+        return self._record(self._work(run_id, activate))
+
+    def _check_blocks(self, meta: Item, now: float) -> None:
+        notes = {
+            int(item["sk"].rpartition("#")[2]): item
+            for item in self._table.query(Pages(f"RUN#{meta['id']}", "BLOCK#"))
+        }
+        for block in range(meta["blocks"]):
+            note = notes.get(block, {})
+            if not note.get("done"):
+                raise NotRegistered(f"block {block} of run {meta['id']} is not written yet")
+            late = note["begun"] > note["done"] and now - note["begun_at"] < _REGISTER_SECONDS
+            if late:
+                raise NotRegistered(f"block {block} of run {meta['id']} is being written again")
+
+    # Tasks that join ----------------------------------------------------------------------------
+
+    def _end_and_join(self, run_id: str, end: End) -> bool:
+        """End a generator together with the tasks it generated."""
+        adds, position = end.adds, end.key.position
+        assert adds is not None  # noqa: S101 - the caller checked
+        if self._units:
+            raise StoreError("tasks can't join a run in a batch that has changed something")
+        batch, self._units = self._units, None
+        try:
+            mine = self._lock(run_id, end)
+        finally:
+            self._units = batch
+        if mine is None:
+            return False
+        settings = self._settings_of(run_id)
+        earlier = self._earlier(mine, [task.id for task in adds.tasks])
+        planned = Planned(
+            run_id=run_id,
+            tasks=adds.tasks,
+            graph=adds.graph,
+            backend=mine["generator_backend"] or settings.backend,
+            created=end.at,
+            buckets=mine["buckets"],
+            ttl=mine["ttl"],
+            first_barrier=mine["barriers"],
+            withdrawals=mine["withdrawals"],
+            generation=mine["generation"],
+            ready=False,
+            by=position,
+            earlier=earlier,
+        )
+        for items in blocks_of(planned, self._bodies):
+            self._table.put_all(items)
+        first = adds.graph.first
+        note = self._bodies.pack(run_id, json.dumps(_sources(planned)))
+
+        def join(unit: Unit) -> bool:
+            if unit.meta.get("joining") != _lock_name(end):
+                raise StoreError("another task's output joined the run; do it again")
+            del unit.meta["joining"], unit.meta["joining_at"]
+            unit.touch_run()
+            if not self._end(end, unit):
+                return False
+            generator = unit.tasks([position])[position]
+            generator["grew"] = True
+            meta = unit.meta
+            if not meta.get("grown"):
+                meta["own_tasks"], meta["own_barriers"] = meta["total"], meta["barriers"]
+            meta["grown"] = True
+            meta["total"] += len(adds.tasks)
+            meta[f"n_{TaskState.PENDING}"] += len(adds.tasks)
+            meta["barriers"] += len(adds.graph.barriers) + len(adds.tasks)
+            key = grew_key(run_id, meta["withdrawals"], position)
+            unit.put(
+                key,
+                {"kind": "grew", "first": first, "count": len(adds.tasks), "ttl": meta["ttl"]}
+                | note,
+            )
+            if meta.get("stop"):
+                unit.signal("stopped", end.at)
+            return True
+
+        applied: bool = self._work(run_id, join)
+        if applied and self._units is None and self._options.follow == "inline":
+            self.end_pending(run_id)
+        return applied
+
+    def _end(self, end: End, unit: Unit) -> bool:
+        raise NotImplementedError
+
+    def end_pending(self, run_id: str) -> None:
+        """See `DynamoStore`."""
+        raise NotImplementedError
+
+    def _lock(self, run_id: str, end: End) -> Item | None:
+        """Take the lock on the run's end; None if the generator's end comes late.
+
+        Raises
+        ------
+        StoreError
+            If tasks joined since these were planned, or are joining now.
+        """
+        adds = end.adds
+        assert adds is not None  # noqa: S101
+
+        def lock(unit: Unit) -> Item | None:
+            meta = unit.meta
+            task = unit.tasks([end.key.position]).get(end.key.position)
+            key = end.key
+            if (
+                task is None
+                or task["state"] not in (TaskState.SUBMITTED, TaskState.RUNNING)
+                or (task["attempt"], task["epoch"]) != (key.attempt, key.epoch)
+            ):
+                return None
+            if meta["total"] != adds.graph.first:
+                raise StoreError("tasks joined the run since these were planned; plan them again")
+            held = meta.get("joining")
+            foreign = held not in (None, _lock_name(end))
+            if foreign and end.at - meta["joining_at"] < _JOINING_SECONDS:
+                raise StoreError("another task's output is joining the run; do it again")
+            meta["joining"], meta["joining_at"] = _lock_name(end), end.at
+            unit.touch_run()
+            return {**meta, "generator_backend": task["backend"]}
+
+        found: Item | None = self._work(run_id, lock)
+        return found
+
+    def _earlier(self, meta: Item, ids: Sequence[str]) -> dict[str, int]:
+        """Return the last attempts of tasks that were withdrawn, by id."""
+        if not meta["withdrawals"]:
+            return {}
+        found = {}
+        for task_id in ids:
+            key = attempt_key(meta["id"], task_id, 0)
+            pages = Pages(key.pk, key.sk.rpartition("#")[0] + "#", forward=False, limit=1)
+            last = next(self._table.query(pages), None)
+            if last is not None:
+                found[task_id] = int(last["number"])
+        return found
+
+
+def _at(key: Key, **attributes: Any) -> Item:
+    return {"pk": key.pk, "sk": key.sk, **attributes}
+
+
+def _plan_key(run_id: str, block: int) -> str:
+    return f"plans/{run_id}/{block:06}"
+
+
+def _lock_name(end: End) -> str:
+    return ".".join(map(str, end.key))
+
+
+def _sources(planned: Planned) -> list[int]:
+    """Return the tasks of the run, as it was, on which those that join depend."""
+    first, graph = planned.graph.first, planned.graph
+    nodes = {node for nodes in graph.waits for node in nodes if 0 <= node < first}
+    return sorted(nodes.union(m for members in graph.barriers for m in members if m < first))

@@ -1,0 +1,186 @@
+"""Items become records. What an item's attributes mean is said here, once.
+
+A run's item (``META``)::
+
+    id workflow owner created started ended state reason message total n_<state>
+    phase        reserved -> active -> resetting -> active: what may be done with it
+    seq          number of the last change; every change is conditional on it
+    generation   how often it was repeated        epoch    how often an engine took it up
+    stop stop_at why and when it was stopped      blocks   parts its plan was stored in
+    barriers buckets grown withdrawals joining    see `growth`
+
+A task's item::
+
+    id position state reason message code attempt epoch generation priority backend not_before
+    retries losses created submitted started ended handle log cause by
+    needs met    nodes it waits for: how many, and which have completed (only where needs > 1)
+    ready        all of them have, for certain     own       its last attempt is described here
+    archived     attempts that have items          out outs  edges: inside, or that they are apart
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
+from hut.model.states import Reason, RunState, TaskState
+from hut.model.workflow import TaskSpec
+from hut.store.dynamodb.keys import attempt_key
+from hut.store.dynamodb.values import Item
+from hut.store.port import UnknownRun
+
+__all__ = [
+    "ENDED",
+    "attempt_of",
+    "change_entry",
+    "changes_of",
+    "counts_of",
+    "is_visible",
+    "known",
+    "put_away",
+    "run_record",
+    "task_record",
+]
+
+ENDED = (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEP_FAILED)
+
+_OF_ATTEMPT = ("submitted", "started", "ended", "handle", "log", "reason", "message", "code")
+
+
+def counts_of(meta: Item) -> dict[TaskState, int]:
+    """Return the number of tasks by state."""
+    return {state: int(meta.get(f"n_{state}", 0)) for state in TaskState}
+
+
+def run_record(meta: Item, settings: RunSettings) -> RunRecord:
+    """Return a run."""
+    return RunRecord(
+        id=meta["id"],
+        workflow=meta["workflow"],
+        state=RunState(meta["state"]),
+        reason=_reason(meta.get("reason")),
+        message=meta.get("message", ""),
+        owner=meta.get("owner", ""),
+        created_at=float(meta["created"]),
+        started_at=_seconds(meta.get("started")),
+        ended_at=_seconds(meta.get("ended")),
+        total=meta["total"],
+        counts=counts_of(meta),
+        settings=settings,
+        cancel_requested_at=_seconds(meta.get("stop_at")),
+        epoch=meta["epoch"],
+    )
+
+
+def is_visible(item: Item, meta: Item) -> bool:
+    """Say whether a task belongs to the run: one that was withdrawn may still have its item."""
+    return bool(item["position"] < meta["total"])
+
+
+def task_record(item: Item, spec: TaskSpec) -> TaskRecord:
+    """Return a task."""
+    state = TaskState(item["state"])
+    waits = 0
+    if state is TaskState.PENDING and not item.get("ready"):
+        waits = item["needs"] - len(item.get("met", ()))
+    return TaskRecord(
+        position=item["position"],
+        spec=spec,
+        state=state,
+        reason=_reason(item.get("reason")),
+        message=item.get("message", ""),
+        exit_code=item.get("code"),
+        attempt=item["attempt"],
+        waiting_for=waits,
+        not_before=float(item.get("not_before", 0)),
+        retries_used=item.get("retries", 0),
+        losses=item.get("losses", 0),
+        created_at=float(item["created"]),
+        submitted_at=_seconds(item.get("submitted")),
+        started_at=_seconds(item.get("started")),
+        ended_at=_seconds(item.get("ended")),
+        epoch=item.get("epoch", 0),
+        backend=item["backend"],
+        handle=item.get("handle"),
+        generated_by=item.get("by"),
+        cause=item.get("cause"),
+        log=item.get("log"),
+    )
+
+
+def put_away(meta: Item, task: Item, state: TaskState | None = None) -> Item:
+    """Return an item of its own for the attempt a task's item describes: another one follows.
+
+    Parameters
+    ----------
+    state
+        How the attempt ended, where the task itself has gone on.
+    """
+    key = attempt_key(meta["id"], task["id"], task["attempt"])
+    item = {name: task[name] for name in _OF_ATTEMPT if task.get(name) is not None}
+    item |= {"kind": "attempt", "number": task["attempt"], "state": str(state or task["state"])}
+    item |= {"backend": task["backend"], "ttl": meta["ttl"]}
+    return {"pk": key.pk, "sk": key.sk, **item}
+
+
+def attempt_of(item: Item) -> Attempt:
+    """Return an ended attempt, from an item of its own or from its task's."""
+    outcome = Outcome(
+        TaskState(item["state"]), Reason(item["reason"]), item.get("code"), item.get("message", "")
+    )
+    return Attempt(
+        item["number"] if "number" in item else item["attempt"],
+        outcome,
+        _seconds(item.get("submitted")),
+        _seconds(item.get("started")),
+        float(item["ended"]),
+        item["backend"],
+        item.get("handle"),
+        item.get("log"),
+    )
+
+
+def change_entry(
+    task: Item, at: float, attempt: int, reason: Reason | None, code: int | None
+) -> list[Any]:
+    """Return one transition as an entry of the change log."""
+    return [
+        at,
+        task["position"],
+        task["id"],
+        attempt,
+        task["state"],
+        None if reason is None else str(reason),
+        code,
+    ]
+
+
+def changes_of(entries: str) -> Sequence[Change]:
+    """Return the transitions of one item of the change log."""
+    return [
+        Change(at, position, task_id, attempt, TaskState(state), _reason(reason), code)
+        for at, position, task_id, attempt, state, reason, code in json.loads(entries)
+    ]
+
+
+def _reason(text: str | None) -> Reason | None:
+    return None if text is None else Reason(text)
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def known(meta: Item | None, run_id: str) -> Item:
+    """Return the run's item.
+
+    Raises
+    ------
+    UnknownRun
+        If there is none.
+    """
+    if meta is None:
+        raise UnknownRun(f"there is no run {run_id!r}")
+    return meta

@@ -1,0 +1,178 @@
+"""Where each item of the table is.
+
+=================  ==========================  ==================================================
+item               partition                   sort key
+=================  ==========================  ==================================================
+run                ``RUN#run``                 ``META``; ``SETTINGS``, ``TOKEN``, ``SIGNAL``
+part of a plan     ``RUN#run``                 ``BLOCK#n``; ``GREW#w#position`` of a generator
+change log         ``RUN#run#LOG``             number of the change
+task               ``RUN#run#Tsegment``        ``TASK#position``
+specifications     ``RUN#run#Tsegment``        ``SPECS#w#first``: all of the segment's, packed
+edges              of their source             ``EDGE#w#source#first#n``, if not in its item
+barrier            ``RUN#run#Bbarrier``        ``BARRIER``
+part of a barrier  ``RUN#run#Bbarrier#n``      ``BARRIER``
+positions by id    ``RUN#run#Ibucket``         ``w#first#n``
+ready tasks        ``RUN#run#Rgeneration``     ``backend#priority#page``, highest priority first
+delayed retries    ``RUN#run#Wgeneration``     ``time#position``
+ended attempts     ``RUN#run#A``               ``task#number``
+list of runs       ``RUNS#first letter``       the run's id
+idempotency key    ``KEY#key``                 ``KEY``
+backend            ``BACKEND#name``            ``BACKEND``
+=================  ==========================  ==================================================
+
+``w`` counts how often generated tasks were withdrawn; the generation, how often a run was repeated.
+Tasks of a large run are spread over partitions of `SEGMENT` tasks, which are read page by page.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from hut.store.dynamodb.table import Key
+
+__all__ = [
+    "PAGE",
+    "SEGMENT",
+    "attempt_key",
+    "backend_key",
+    "barrier_key",
+    "barrier_partition",
+    "block_key",
+    "bucket_of",
+    "edge_prefix",
+    "grew_key",
+    "idempotency_key",
+    "index_partition",
+    "listing_key",
+    "log_key",
+    "log_partition",
+    "meta_key",
+    "ready_key",
+    "ready_partition",
+    "run_key",
+    "segment_partition",
+    "specs_key",
+    "task_key",
+    "wait_key",
+    "wait_partition",
+]
+
+SEGMENT = 250
+"""Tasks per partition."""
+
+PAGE = 1000
+"""Positions per page of ready tasks."""
+
+_HIGHEST = 2**31  # above every priority a workflow may have
+
+
+def run_key(run_id: str, sort: str) -> Key:
+    """Return the key of an item beside the run's own."""
+    return Key(f"RUN#{run_id}", sort)
+
+
+def meta_key(run_id: str) -> Key:
+    """Return the key of the run itself."""
+    return run_key(run_id, "META")
+
+
+def block_key(run_id: str, block: int) -> Key:
+    """Return the key of the note on how far a part of a plan is registered."""
+    return run_key(run_id, f"BLOCK#{block:06}")
+
+
+def grew_key(run_id: str, withdrawals: int, generator: int) -> Key:
+    """Return the key of the note on what a task generated."""
+    return run_key(run_id, f"GREW#{withdrawals}#{generator:07}")
+
+
+def log_partition(run_id: str) -> str:
+    """Return the partition of the run's changes."""
+    return f"RUN#{run_id}#LOG"
+
+
+def log_key(run_id: str, number: int) -> Key:
+    """Return the key of one entry of the change log."""
+    return Key(log_partition(run_id), f"{number:012}")
+
+
+def segment_partition(run_id: str, position: int) -> str:
+    """Return the partition of a task."""
+    return f"RUN#{run_id}#T{position // SEGMENT}"
+
+
+def task_key(run_id: str, position: int) -> Key:
+    """Return the key of a task."""
+    return Key(segment_partition(run_id, position), f"TASK#{position:07}")
+
+
+def specs_key(run_id: str, withdrawals: int, first: int) -> Key:
+    """Return the key of the specifications of tasks from `first` on."""
+    return Key(segment_partition(run_id, first), f"SPECS#{withdrawals}#{first:07}")
+
+
+def edge_prefix(withdrawals: int, source: int) -> str:
+    """Return what sort keys of the edges that leave a node begin with."""
+    return f"EDGE#{withdrawals}#{source}#"
+
+
+def barrier_partition(run_id: str, node: int, part: int | None = None) -> str:
+    """Return the partition of a barrier (a negative node) or of one of its parts."""
+    return f"RUN#{run_id}#B{-1 - node}" + ("" if part is None else f"#{part}")
+
+
+def barrier_key(run_id: str, node: int, part: int | None = None) -> Key:
+    """Return the key of a barrier or of one of its parts."""
+    return Key(barrier_partition(run_id, node, part), "BARRIER")
+
+
+def bucket_of(task_id: str, buckets: int) -> int:
+    """Return the bucket in which the position of an id stands."""
+    return zlib.crc32(task_id.encode()) % buckets
+
+
+def index_partition(run_id: str, bucket: int) -> str:
+    """Return the partition of a bucket of positions by id."""
+    return f"RUN#{run_id}#I{bucket}"
+
+
+def ready_partition(run_id: str, generation: int) -> str:
+    """Return the partition of the ready tasks."""
+    return f"RUN#{run_id}#R{generation}"
+
+
+def ready_key(run_id: str, generation: int, backend: str, priority: int, position: int) -> Key:
+    """Return the key of the page of ready tasks on which a task stands."""
+    rank = f"{_HIGHEST - priority:010}"
+    sort = f"{backend}#{rank}#{position // PAGE:05}"
+    return Key(ready_partition(run_id, generation), sort)
+
+
+def wait_partition(run_id: str, generation: int) -> str:
+    """Return the partition of delayed retries."""
+    return f"RUN#{run_id}#W{generation}"
+
+
+def wait_key(run_id: str, generation: int, not_before: float, position: int) -> Key:
+    """Return the key of a delayed retry."""
+    return Key(wait_partition(run_id, generation), f"{not_before:020.6f}#{position:07}")
+
+
+def attempt_key(run_id: str, task_id: str, number: int) -> Key:
+    """Return the key of an ended attempt."""
+    return Key(f"RUN#{run_id}#A", f"{task_id}#{number:06}")
+
+
+def listing_key(run_id: str) -> Key:
+    """Return the key of a run's entry in the lists of runs."""
+    return Key(f"RUNS#{run_id[:1]}", run_id)
+
+
+def idempotency_key(key: str) -> Key:
+    """Return the key of an idempotency key."""
+    return Key(f"KEY#{key}", "KEY")
+
+
+def backend_key(name: str) -> Key:
+    """Return the key of what all runs have on a backend."""
+    return Key(f"BACKEND#{name}", "BACKEND")

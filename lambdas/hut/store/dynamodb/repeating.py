@@ -1,0 +1,177 @@
+"""How an ended run begins again, as a new generation, and how lost follow-ups are found.
+
+A generation is a number in the run, its tasks, its barriers and the keys of its pages of ready tasks.
+Whatever comes late of an earlier one (a message, a record of the stream) finds another number and
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from hut.model.states import RunState, TaskState
+from hut.store.dynamodb.dependencies import Followers, read_tasks
+from hut.store.dynamodb.items import put_away
+from hut.store.dynamodb.keys import barrier_key, listing_key
+from hut.store.dynamodb.reading import Reading
+from hut.store.dynamodb.table import Condition, Key, Lost, Write
+from hut.store.dynamodb.unit import Unit
+from hut.store.dynamodb.values import Item
+from hut.store.port import StoreError
+
+__all__ = ["Repeating"]
+
+_RESET_AT_ONCE = 40  # tasks per transaction; each may have an attempt to put away
+
+_OF_THE_PAST = (
+    "own",
+    "reason",
+    "message",
+    "code",
+    "cause",
+    "submitted",
+    "started",
+    "ended",
+    "handle",
+    "log",
+    "not_before",
+    "retries",
+    "losses",
+    "ready",
+    "grew",
+)
+
+
+class Repeating(Reading):
+    """The part of `DynamoStore` that begins runs anew."""
+
+    _work: Any
+    _followers: Followers
+
+    def reset_tasks(self, run_id: str, now: float, *, everything: bool = False) -> int:
+        """Make tasks that did not complete (or all) pending again; return how many.
+
+        A new generation begins: what comes late of the old one changes nothing. If this dies half
+        way, the run stays ended, and the next call goes on where it stopped.
+        """
+        meta = self._work(run_id, lambda unit: self._begin_reset(unit, everything=everything))
+        again = 0
+        positions = range(0, meta["total"], _RESET_AT_ONCE)
+        for first in positions:
+            chunk = range(first, min(first + _RESET_AT_ONCE, meta["total"]))
+            again += self._work(run_id, lambda unit, c=chunk: self._reset_some(unit, c, now))
+        if again or meta["reset_some"]:
+            self._clear_barriers(meta)
+            self.reopen(run_id)
+        self._work(run_id, lambda unit: self._end_reset(unit, now))
+        if again:
+            key = listing_key(run_id)
+            values = {"active": "active"}
+            self._table.update(Write(key=key, change="SET #active = :active", values=values))
+        return again
+
+    def _begin_reset(self, unit: Unit, *, everything: bool) -> Item:
+        meta = unit.meta
+        if meta.get("ended") is None:
+            raise StoreError(f"run {meta['id']} has not ended; cancel it, or wait for its end")
+        if meta["phase"] == "resetting":
+            return meta  # somebody died here; what was to be repeated stands in the run
+        meta["phase"], meta["reset_all"], meta["reset_some"] = "resetting", everything, False
+        meta["generation"] += 1
+        if everything and meta.get("grown"):
+            self._withdraw(unit)
+        unit.touch_run()
+        return meta
+
+    def _withdraw(self, unit: Unit) -> None:
+        """Let generated tasks go: they stand behind all others, so the rest keep their places.
+
+        Their attempts are put away first, by `put_away`, so that numbering goes on behind them.
+        """
+        meta = unit.meta
+        gone = list(read_tasks(self._table, meta, meta["own_tasks"], meta["total"]))
+        for task in gone:
+            meta[f"n_{task['state']}"] -= 1
+        self._table.put_all([put_away(meta, task) for task in gone if task.get("own")])
+        meta["total"], meta["barriers"] = meta["own_tasks"], meta["own_barriers"]
+        meta["withdrawals"] += 1
+        del meta["grown"]
+
+    def _reset_some(self, unit: Unit, positions: range, now: float) -> int:
+        """Bring some tasks into the new generation; those that are there already stay."""
+        meta, again = unit.meta, 0
+        for task in unit.tasks(positions).values():
+            if task["generation"] == meta["generation"]:
+                continue
+            task["generation"] = meta["generation"]
+            task.pop("met", None)
+            if task["state"] == TaskState.COMPLETED and not meta["reset_all"]:
+                unit.touch(task)
+                continue
+            if task.get("own"):
+                away = put_away(meta, task)
+                unit.put(Key(away["pk"], away["sk"]), away)
+                task["archived"] = task["attempt"]
+            for name in _OF_THE_PAST:
+                task.pop(name, None)
+            unit.move(task, TaskState.PENDING, now)
+            again += 1
+        if again:
+            meta["reset_some"] = True
+        return again
+
+    def _clear_barriers(self, meta: Item) -> None:
+        """Bring all barriers into the new generation, with nothing met."""
+        for node in self._barrier_nodes(meta):
+            header = self._table.get(barrier_key(meta["id"], node))
+            if header is None:
+                continue
+            parts = [None, *range(header.get("parts", 0))]
+            for part in parts:
+                write = Write(
+                    key=barrier_key(meta["id"], node, part),
+                    change="SET #generation = :generation REMOVE #met, #failed",
+                    values={"generation": meta["generation"]},
+                    condition=Condition("#generation < :generation"),
+                )
+                with suppress(Lost):  # somebody was here before and died later
+                    self._table.update(write)
+
+    def _barrier_nodes(self, meta: Item) -> Iterator[int]:
+        """Yield the barriers of a run, found through the edges that lead to them."""
+        seen: set[int] = set()
+        for task in read_tasks(self._table, meta, 0, meta["total"]):
+            for entry in self._followers.edges(meta, task["position"], task):
+                node = entry if isinstance(entry, int) else entry[0]
+                if node < 0 and node not in seen:
+                    seen.add(node)
+                    yield node
+
+    def reopen(self, run_id: str) -> None:
+        """Work out anew what may run: what a repeated run begins with, and how lost follow-ups heal."""
+        meta = self._meta(run_id)
+        ended: list[int] = []
+        free: list[Item] = []
+        for task in read_tasks(self._table, meta, 0, meta["total"]):
+            if task["state"] != TaskState.PENDING:
+                ended.append(task["position"])
+            elif not task["needs"] or task.get("ready"):
+                free.append(task)
+        self._followers.make_ready(meta, free)
+        for start in range(0, len(ended), 500):
+            self._followers.follow(run_id, ended[start : start + 500])
+
+    def _end_reset(self, unit: Unit, now: float) -> None:
+        meta = unit.meta
+        if meta["phase"] != "resetting":
+            return
+        meta["phase"] = "active"
+        del meta["reset_all"]
+        if meta.pop("reset_some"):
+            for name in ("ended", "started", "stop", "stop_at", "reason", "message"):
+                meta.pop(name, None)
+            meta["state"] = str(RunState.PENDING)
+        unit.touch_run()
+        unit.signal("repeated", now)

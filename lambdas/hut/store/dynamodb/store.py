@@ -1,0 +1,427 @@
+"""The writing half of the DynamoDB store.
+
+Each public operation is one unit of work, or several one after the other where it is too large for
+a transaction; see `unit` for the condition that protects them all. What follows from ends is done
+at once (``follow="inline"``) or left to the reader of the table's stream (``follow="stream"``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from hut.lifecycle.retry import Spent
+from hut.lifecycle.run import end_of_run, is_over
+from hut.model.records import RunRecord
+from hut.model.states import Reason, RunState, TaskState
+from hut.scheduling.room import room
+from hut.store.dynamodb.bodies import Bodies
+from hut.store.dynamodb.dependencies import Followers, read_tasks
+from hut.store.dynamodb.growth import Growth
+from hut.store.dynamodb.items import counts_of, put_away
+from hut.store.dynamodb.keys import backend_key, listing_key, wait_key
+from hut.store.dynamodb.reading import Reading
+from hut.store.dynamodb.ready import ready_tasks
+from hut.store.dynamodb.repeating import Repeating
+from hut.store.dynamodb.table import Key, Table, Write, pauses
+from hut.store.dynamodb.unit import NoRoom, Raced, Unit
+from hut.store.dynamodb.values import Item
+from hut.store.port import (
+    AttemptKey,
+    Claim,
+    ClaimRequest,
+    End,
+    Start,
+    StoreError,
+)
+
+__all__ = ["DynamoStore", "StoreOptions"]
+
+_T = TypeVar("_T")
+
+_RACES = 12  # tries of one change; eight callers at once need three or four
+_PER_UNIT = 90  # tasks a transaction holds at most beside the run, its log and pages
+_MOST_MESSAGE = 2000
+_BEFORE_START = "cancelled before it started"
+_ACTIVE = (TaskState.SUBMITTED, TaskState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How the store is used.
+
+    Attributes
+    ----------
+    table, bucket : str
+        Names of both.
+    retention_days : int
+        When runs are forgotten, counted from their submission.
+    follow : {"inline", "stream"}
+        Who does what follows from ends: the caller at once, or the reader of the stream.
+    """
+
+    table: str
+    bucket: str
+    retention_days: int = 90
+    follow: Literal["inline", "stream"] = "inline"
+
+
+class DynamoStore(Growth, Repeating):
+    """Runs in one DynamoDB table.
+
+    Parameters
+    ----------
+    dynamodb, s3
+        Clients of boto3 or botocore.
+    options
+        See `StoreOptions`.
+    """
+
+    def __init__(self, dynamodb: Any, s3: Any, options: StoreOptions) -> None:
+        Reading.__init__(self, Table(dynamodb, options.table), Bodies(s3, options.bucket))
+        self._options = options
+        self._units: dict[str, Unit] | None = None
+        self._followers = Followers(self._table, self._bodies, self._work)
+
+    # Units of work ------------------------------------------------------------------------------
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Write the calls inside together, one transaction for each run they change.
+
+        Raises
+        ------
+        StoreError
+            At the end, if the run was changed by somebody else or it is too much for a transaction;
+            then nothing of it was written.
+        """
+        if self._units is not None:
+            yield
+            return
+        self._units = {}
+        try:
+            yield
+            units = self._units
+        finally:
+            self._units = None
+        for run_id, unit in units.items():
+            try:
+                unit.commit()
+            except (Raced, NoRoom):
+                raise StoreError(f"run {run_id} was changed meanwhile; do it again") from None
+        for run_id, unit in units.items():
+            self._after(run_id, unit.follow)
+
+    def _work(self, run_id: str, work: Callable[[Unit], _T]) -> _T:
+        """Do a change of a run, anew as often as another one comes first."""
+        if self._units is not None:
+            if run_id not in self._units:
+                self._units[run_id] = Unit(self._table, run_id)
+            return work(self._units[run_id])
+        for pause in pauses(_RACES, base=0.02, most=2.0):
+            unit = Unit(self._table, run_id)
+            result = work(unit)
+            try:
+                unit.commit()
+            except Raced:
+                self._table.sleep(pause)
+                continue
+            self._after(run_id, unit.follow)
+            return result
+        raise StoreError(f"run {run_id} is being changed by too many at once; do it again")
+
+    def _after(self, run_id: str, positions: Sequence[int]) -> None:
+        if positions and self._options.follow == "inline":
+            self._followers.follow(run_id, positions)
+
+    def follow(self, run_id: str, positions: Sequence[int]) -> None:
+        """Do what follows from the ends of tasks; the same the second time."""
+        self._followers.follow(run_id, positions)
+
+    # Claiming -----------------------------------------------------------------------------------
+
+    def begin_epoch(self, run_id: str, now: float) -> RunRecord:
+        """Note that an engine takes the run up; claims of earlier epochs can be told apart."""
+
+        def begin(unit: Unit) -> Item:
+            meta = unit.meta
+            meta["epoch"] += 1
+            meta.setdefault("started", now)
+            if meta["state"] == RunState.PENDING:
+                meta["state"] = str(RunState.RUNNING)
+            unit.touch_run()
+            return meta
+
+        return self._record(self._work(run_id, begin))
+
+    def claim(self, request: ClaimRequest) -> list[Claim]:
+        """Take ready tasks: higher priority first, then document order."""
+        claims: list[Claim] = []
+        while len(claims) < request.at_most:
+            try:
+                wanted = min(request.at_most - len(claims), _PER_UNIT)
+                found, more = self._work(request.run_id, partial(self._claim, request, wanted))
+            except NoRoom:
+                break  # the backend is full: somebody else took the last place
+            claims.extend(found)
+            if not more:
+                break
+        return claims
+
+    def _claim(self, request: ClaimRequest, most: int, unit: Unit) -> tuple[list[Claim], bool]:
+        """Take what fits into one transaction; say whether there may be more."""
+        meta = unit.meta
+        if meta.get("stop") or meta["phase"] != "active":
+            return [], False
+        counts = counts_of(meta)
+        on_backend = 0
+        if request.caps.backend is not None:
+            known = self._table.get(backend_key(request.backend)) or {}
+            on_backend = known.get("busy", 0)
+            unit.cap(request.backend, request.caps.backend)
+        wanted = room(
+            most,
+            request.caps,
+            active_in_run=counts[TaskState.SUBMITTED] + counts[TaskState.RUNNING],
+            active_on_backend=on_backend,
+        )
+        claims: list[Claim] = []
+        for task in ready_tasks(unit, request.backend, request.now, wanted) if wanted else ():
+            number = task["attempt"] + 1
+            for name in ("started", "ended", "reason", "message", "code", "handle", "log", "own"):
+                task.pop(name, None)
+            task.update(attempt=number, epoch=request.epoch, submitted=request.now, ready=True)
+            task.pop("cause", None)
+            unit.move(task, TaskState.SUBMITTED, request.now)
+            claims.append(
+                Claim(
+                    AttemptKey(task["position"], number, request.epoch),
+                    self._spec(meta, task["position"]),
+                    Spent(task.get("retries", 0), task.get("losses", 0)),
+                )
+            )
+        return claims, bool(claims) and (len(claims) == wanted == most or not unit.has_room(2))
+
+    def release_claims(self, run_id: str, keys: Sequence[AttemptKey]) -> int:
+        """Give claims back whose attempts never started. The attempt does not count."""
+
+        def release(chunk: Sequence[AttemptKey], unit: Unit) -> int:
+            released = 0
+            tasks = unit.tasks([key.position for key in chunk])
+            for key in chunk:
+                task = tasks.get(key.position)
+                if task is None or task["state"] != TaskState.SUBMITTED or _key(task) != key:
+                    continue
+                at = float(task["submitted"])
+                task.update(attempt=key.attempt - 1, epoch=0)
+                task.pop("submitted", None)
+                task.pop("handle", None)
+                unit.move(task, TaskState.PENDING, at)
+                if unit.meta.get("stop"):
+                    self._end_waiting(unit, task)
+                else:
+                    unit.page(task, ready=True)
+                released += 1
+            return released
+
+        return sum(self._work(run_id, partial(release, chunk)) for chunk in _chunks(keys, 40))
+
+    # Starting and ending ------------------------------------------------------------------------
+
+    def note_handles(self, run_id: str, handles: Sequence[tuple[AttemptKey, str]]) -> None:
+        """Note under which handle attempts were submitted, if they are still those."""
+
+        def note(chunk: Sequence[tuple[AttemptKey, str]], unit: Unit) -> None:
+            tasks = unit.tasks([key.position for key, _ in chunk])
+            for key, handle in chunk:
+                task = tasks.get(key.position)
+                if task is None or TaskState(task["state"]) not in _ACTIVE or _key(task) != key:
+                    continue
+                if "handle" not in task:
+                    task["handle"] = handle
+                    unit.touch(task)
+
+        for chunk in _chunks(handles, _PER_UNIT):
+            self._work(run_id, partial(note, chunk))
+
+    def record_started(self, run_id: str, starts: Sequence[Start]) -> None:
+        """Note that attempts run."""
+
+        def start(chunk: Sequence[Start], unit: Unit) -> None:
+            tasks = unit.tasks([entry.key.position for entry in chunk])
+            for entry in chunk:
+                task = tasks.get(entry.key.position)
+                if task is None or task["state"] != TaskState.SUBMITTED or _key(task) != entry.key:
+                    continue
+                task.update(started=entry.at, handle=entry.handle or task.get("handle"))
+                task["log"] = entry.log or task.get("log")
+                unit.move(task, TaskState.RUNNING, entry.at)
+
+        for chunk in _chunks(starts, _PER_UNIT):
+            self._work(run_id, partial(start, chunk))
+
+    def record_ended(self, run_id: str, ends: Sequence[End]) -> list[bool]:
+        """Note how attempts ended; say for each end whether it was the first to be told."""
+        applied: list[bool] = []
+        while len(applied) < len(ends):
+            rest = ends[len(applied) :]
+            if rest[0].adds is not None and rest[0].adds.tasks:
+                applied.append(self._end_and_join(run_id, rest[0]))
+            else:
+                applied.extend(self._work(run_id, partial(self._end_some, rest)))
+        return applied
+
+    def _end_some(self, ends: Sequence[End], unit: Unit) -> list[bool]:
+        """Note the first of some ends, as many as fit into a transaction."""
+        applied: list[bool] = []
+        alone = [end for end in ends[:_PER_UNIT] if end.adds is None or not end.adds.tasks]
+        unit.tasks([end.key.position for end in alone])
+        for end in alone:
+            if (applied and not unit.has_room(4) and self._units is None) or end is not ends[
+                len(applied)
+            ]:
+                break
+            applied.append(self._end(end, unit))
+        return applied
+
+    def _end(self, end: End, unit: Unit) -> bool:
+        task = unit.tasks([end.key.position]).get(end.key.position)
+        if task is None or TaskState(task["state"]) not in _ACTIVE or _key(task) != end.key:
+            return False
+        outcome, following = end.outcome, end.next
+        task.update(
+            reason=str(outcome.reason),
+            message=outcome.message[:_MOST_MESSAGE] or None,
+            code=outcome.exit_code,
+            started=task.get("started") if end.started_at is None else end.started_at,
+            handle=end.handle or task.get("handle"),
+            log=end.log or task.get("log"),
+            ended=end.at,
+            not_before=following.not_before or None,
+            retries=following.retries_used or None,
+            losses=following.losses or None,
+            own=True,
+        )
+        _drop_none(task)
+        unit.meta["last_end"] = end.at
+        unit.move(task, following.state, end.at, reason=outcome.reason, code=outcome.exit_code)
+        if following.state is TaskState.PENDING:
+            self._archive(unit, task, outcome.state)
+            del task["ended"]
+            self._wait(unit, task)
+        else:
+            unit.follow.append(end.key.position)
+        return True
+
+    def _archive(self, unit: Unit, task: Item, state: TaskState) -> None:
+        """Give the last attempt an item of its own: another one follows."""
+        away = put_away(unit.meta, task, state)
+        unit.put(Key(away["pk"], away["sk"]), away)
+        task["archived"] = task["attempt"]
+        task.pop("own", None)
+
+    def _wait(self, unit: Unit, task: Item) -> None:
+        """Let a task wait for its next attempt, or end it if there will be none."""
+        if unit.meta.get("stop"):
+            self._end_waiting(unit, task)
+        elif (not_before := task.get("not_before", 0)) > 0:
+            key = wait_key(unit.run_id, unit.generation, not_before, task["position"])
+            item = {"position": task["position"], "backend": task["backend"]}
+            item |= {"priority": task.get("priority", 0), "not_before": not_before}
+            unit.put(key, {"kind": "wait", **item, "ttl": unit.meta["ttl"]})
+        else:
+            unit.page(task, ready=True)
+
+    # Stopping and repeating ---------------------------------------------------------------------
+
+    def settle(self, run_id: str, now: float) -> RunRecord:
+        """End the run if all its tasks have ended; dependents were released with each end."""
+
+        def settle(unit: Unit) -> Item:
+            meta = unit.meta
+            counts = counts_of(meta)
+            if meta.get("ended") is not None or not is_over(counts) or meta["phase"] != "active":
+                return meta
+            stopped = meta.get("stop")
+            end = end_of_run(counts, stopped=None if stopped is None else Reason(stopped))
+            if end is None:
+                return meta
+            meta.update(state=str(end.state), message=end.message, ended=now)
+            meta["reason"] = None if end.reason is None else str(end.reason)
+            unit.touch_run()
+            unit.signal("ended", now)
+            return meta
+
+        meta = self._work(run_id, settle)
+        if meta.get("ended") is not None and self._units is None:
+            self.unlist(run_id)
+        return self._record(meta)
+
+    def unlist(self, run_id: str) -> None:
+        """Take an ended run off the list of active ones."""
+        self._table.update(Write(key=listing_key(run_id), change="REMOVE #active"))
+
+    def cancel_run(self, run_id: str, reason: Reason, now: float) -> RunRecord:
+        """Stop the run: pending tasks end at once, no attempt starts any more.
+
+        With ``follow="stream"`` this only notes it; `end_pending` does the rest.
+        """
+
+        def stop(unit: Unit) -> Item:
+            meta = unit.meta
+            if meta.get("ended") is None:
+                meta.setdefault("stop", str(reason))
+                meta.setdefault("stop_at", now)
+                unit.touch_run()
+                unit.signal("stopped", now)
+            return meta
+
+        meta = self._work(run_id, stop)
+        if self._options.follow == "inline" and meta.get("ended") is None:
+            self.end_pending(run_id)
+        return self.get_run(run_id)
+
+    def end_pending(self, run_id: str) -> None:
+        """End what waits in a stopped run: nothing would ever start it."""
+        meta = self._meta(run_id)
+        if not meta.get("stop") or not meta["n_pending"]:
+            return
+
+        def end(chunk: Sequence[int], unit: Unit) -> None:
+            if not unit.meta.get("stop"):
+                return
+            for task in unit.tasks(chunk).values():
+                if task["state"] == TaskState.PENDING:
+                    self._end_waiting(unit, task)
+
+        pending = [
+            item["position"]
+            for item in read_tasks(self._table, meta, 0, meta["total"])
+            if item["state"] == TaskState.PENDING
+        ]
+        for chunk in _chunks(pending, _PER_UNIT):
+            self._work(run_id, partial(end, chunk))
+
+    def _end_waiting(self, unit: Unit, task: Item) -> None:
+        at = float(unit.meta["stop_at"])
+        task.update(reason=str(Reason.CANCELLED), message=_BEFORE_START, ended=at)
+        for name in ("code", "not_before"):
+            task.pop(name, None)
+        unit.move(task, TaskState.FAILED, at, reason=Reason.CANCELLED)
+
+
+def _key(task: Item) -> AttemptKey:
+    return AttemptKey(task["position"], task["attempt"], task["epoch"])
+
+
+def _drop_none(item: Item) -> None:
+    for name in [name for name, value in item.items() if value is None]:
+        del item[name]
+
+
+def _chunks(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(entries), size):
+        yield entries[start : start + size]
