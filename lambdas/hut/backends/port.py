@@ -158,6 +158,9 @@ class RemoteBackend(Protocol):
     def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
         """Return the jobs that exist under names, oldest first; names without any are left out."""
 
+    def outcome(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:
+        """Return how a job ended, with what only its log tells; None while it has not."""
+
     def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:
         """Return a page of a log, at most `limit` lines, from `cursor` (None: the start) on."""
 

@@ -1,5 +1,6 @@
 """The store on AWS: one DynamoDB table, with large bodies in S3."""
 
-from hut.store.dynamodb.store import DynamoStore, StoreOptions
+from hut.store.dynamodb.options import StoreOptions
+from hut.store.dynamodb.store import DynamoStore
 
 __all__ = ["DynamoStore", "StoreOptions"]

@@ -2,7 +2,7 @@
 
 A run is seen from the moment it is *reserved*: one transaction stores its item, its settings, its
 place in the lists and its idempotency key. Its tasks follow in blocks, which may be written more than
-once and by several at a time; `activate_run` lets tasks be claimed when all of them are there. So a
+once and by several at a time; `begin_run` lets tasks be claimed when all of them are there. So a
 crash leaves a run that does not begin yet, never half a run that runs.
 
 Tasks that join a running run are written first, behind those it has, where nobody looks; then one
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hut.model.records import RunRecord
 from hut.model.states import RunState, TaskState
@@ -34,27 +34,22 @@ from hut.store.dynamodb.keys import (
     meta_key,
     run_key,
 )
+from hut.store.dynamodb.options import StoreOptions
 from hut.store.dynamodb.reading import Reading, listing
 from hut.store.dynamodb.table import Cancelled, Condition, Key, Pages, Write
 from hut.store.dynamodb.unit import Unit
 from hut.store.dynamodb.values import Item
 from hut.store.encoding import encode_settings
+from hut.store.events import NotRegistered, Standing
 from hut.store.port import End, IdempotencyConflict, NewRun, RunExists, StoreError
 
-if TYPE_CHECKING:
-    from hut.store.dynamodb.store import StoreOptions
-
-__all__ = ["Growth", "NotRegistered"]
+__all__ = ["Growth"]
 
 _DAY = 86400
 _JOINING_SECONDS = 300.0  # a Lambda that wrote tasks and died is surely dead by then
 _REGISTER_SECONDS = 130.0  # the same for one that registers a block
 _RESET_AT_ONCE = 40  # tasks per transaction; each may have an attempt to put away
 _NEW = Condition("attribute_not_exists(#pk)")
-
-
-class NotRegistered(StoreError):  # noqa: N818 - named after what it says
-    """Not all blocks of the run's plan are written, or one may still be being written."""
 
 
 class Growth(Reading):
@@ -75,7 +70,7 @@ class Growth(Reading):
             return run
         for items in blocks_of(self._planned(new), self._bodies):
             self._table.put_all(items)
-        self.activate_run(run.id, new.created_at)
+        self.activate_run(run.id)
         return self.get_run(run.id)
 
     def reserve_run(self, new: NewRun, *, blocks: int | None = None) -> tuple[RunRecord, bool]:
@@ -186,7 +181,7 @@ class Growth(Reading):
         """Write one block of a run's plan.
 
         A call that comes late, when the run is active, writes nothing. One that is under way is
-        waited for by `activate_run`: it counts itself before and after.
+        waited for by `begin_run`: it counts itself before and after.
         """
         if self._meta(run_id)["phase"] != "reserved":
             return
@@ -201,8 +196,23 @@ class Growth(Reading):
         done = "SET #ttl = :ttl ADD #done :one"
         self._table.update(Write(key=key, change=done, values={"one": 1, "ttl": meta["ttl"]}))
 
-    def activate_run(self, run_id: str, now: float) -> RunRecord:
-        """Let tasks of a run be claimed.
+    def standing(self, run_id: str) -> Standing:
+        """Return how far a run has come."""
+        meta = self._meta(run_id)
+        begun = meta["phase"] == "active" and meta.get("begun") == meta["generation"]
+        return Standing(meta["generation"], meta["blocks"], begun)
+
+    def activate_run(self, run_id: str) -> None:
+        """Let tasks of a run be claimed, by an engine that begins an epoch first."""
+
+        def activate(unit: Unit) -> None:
+            unit.meta["phase"] = "active"
+            unit.touch_run()
+
+        self._work(run_id, activate)
+
+    def begin_run(self, run_id: str, generation: int, now: float) -> RunRecord:
+        """Let tasks of a run be claimed, once for each generation.
 
         Raises
         ------
@@ -213,14 +223,29 @@ class Growth(Reading):
         if meta["phase"] == "reserved":
             self._check_blocks(meta, now)
 
-        def activate(unit: Unit) -> Item:
-            if unit.meta["phase"] == "reserved":
-                unit.meta["phase"] = "active"
-                unit.touch_run()
-                unit.signal("activated", now)
-            return unit.meta
+        def begin(unit: Unit) -> Item:
+            meta = unit.meta
+            late = meta["generation"] != generation or meta.get("begun") == generation
+            if late or meta["phase"] == "resetting":
+                return meta
+            meta.update(phase="active", begun=generation, epoch=meta["epoch"] + 1)
+            if meta["state"] == RunState.PENDING:
+                meta.update(state=str(RunState.RUNNING), started=now)
+            unit.touch_run()
+            unit.signal("begun", now)
+            return meta
 
-        return self._record(self._work(run_id, activate))
+        return self._record(self._work(run_id, begin))
+
+    def keep_token(self, run_id: str, token: str) -> None:
+        """Keep the token by which whoever waits for the run's end is told of it."""
+        ttl = self._meta(run_id)["ttl"]
+        self._table.put(_at(run_key(run_id, "TOKEN"), kind="token", token=token, ttl=ttl))
+
+    def token(self, run_id: str) -> str | None:
+        """Return that token."""
+        item = self._table.get(run_key(run_id, "TOKEN"))
+        return None if item is None else str(item["token"])
 
     def _check_blocks(self, meta: Item, now: float) -> None:
         notes = {

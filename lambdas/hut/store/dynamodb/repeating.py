@@ -65,7 +65,7 @@ class Repeating(Reading):
         if again or meta["reset_some"]:
             self._clear_barriers(meta)
             self.reopen(run_id)
-        self._work(run_id, lambda unit: self._end_reset(unit, now))
+        self._work(run_id, self._end_reset)
         if again:
             key = listing_key(run_id)
             values = {"active": "active"}
@@ -163,7 +163,7 @@ class Repeating(Reading):
         for start in range(0, len(ended), 500):
             self._followers.follow(run_id, ended[start : start + 500])
 
-    def _end_reset(self, unit: Unit, now: float) -> None:
+    def _end_reset(self, unit: Unit) -> None:
         meta = unit.meta
         if meta["phase"] != "resetting":
             return
@@ -174,4 +174,3 @@ class Repeating(Reading):
                 meta.pop(name, None)
             meta["state"] = str(RunState.PENDING)
         unit.touch_run()
-        unit.signal("repeated", now)

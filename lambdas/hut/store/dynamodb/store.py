@@ -7,11 +7,10 @@ at once (``follow="inline"``) or left to the reader of the table's stream (``fol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
@@ -23,6 +22,7 @@ from hut.store.dynamodb.dependencies import Followers, read_tasks
 from hut.store.dynamodb.growth import Growth
 from hut.store.dynamodb.items import counts_of, put_away
 from hut.store.dynamodb.keys import backend_key, listing_key, wait_key
+from hut.store.dynamodb.options import StoreOptions
 from hut.store.dynamodb.reading import Reading
 from hut.store.dynamodb.ready import ready_tasks
 from hut.store.dynamodb.repeating import Repeating
@@ -38,7 +38,7 @@ from hut.store.port import (
     StoreError,
 )
 
-__all__ = ["DynamoStore", "StoreOptions"]
+__all__ = ["DynamoStore"]
 
 _T = TypeVar("_T")
 
@@ -47,26 +47,6 @@ _PER_UNIT = 90  # tasks a transaction holds at most beside the run, its log and 
 _MOST_MESSAGE = 2000
 _BEFORE_START = "cancelled before it started"
 _ACTIVE = (TaskState.SUBMITTED, TaskState.RUNNING)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """How the store is used.
-
-    Attributes
-    ----------
-    table, bucket : str
-        Names of both.
-    retention_days : int
-        When runs are forgotten, counted from their submission.
-    follow : {"inline", "stream"}
-        Who does what follows from ends: the caller at once, or the reader of the stream.
-    """
-
-    table: str
-    bucket: str
-    retention_days: int = 90
-    follow: Literal["inline", "stream"] = "inline"
 
 
 class DynamoStore(Growth, Repeating):
@@ -246,6 +226,19 @@ class DynamoStore(Growth, Repeating):
 
         for chunk in _chunks(handles, _PER_UNIT):
             self._work(run_id, partial(note, chunk))
+
+    def wait_for_room(self, backend: str, run_id: str) -> None:
+        """Note that a run has ready tasks for which a backend has no room."""
+        change, values = "ADD #waiting :runs", {"runs": {run_id}}
+        self._table.update(Write(key=backend_key(backend), change=change, values=values))
+
+    def take_waiting(self, backend: str) -> Collection[str]:
+        """Return the runs that wait for room on a backend, and forget them."""
+        waiting: set[str] = (self._table.get(backend_key(backend)) or {}).get("waiting", set())
+        if waiting:
+            change, values = "DELETE #waiting :runs", {"runs": waiting}
+            self._table.update(Write(key=backend_key(backend), change=change, values=values))
+        return waiting
 
     def record_started(self, run_id: str, starts: Sequence[Start]) -> None:
         """Note that attempts run."""

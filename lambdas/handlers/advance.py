@@ -1,0 +1,79 @@
+"""The ``advance`` Lambda: reads the table's stream and the wake queue, brings runs forward.
+
+A batch of the stream is folded: each run in it is advanced once, for all of its ends. A run that
+fails is handed to the wake queue, where it is tried again by itself and ends in the dead letters if
+it never works; the other runs of the batch, and the stream behind it, go on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from handlers.wiring import surroundings
+from hut.service.advancing import Advancing
+from hut.store.port import UnknownRun
+
+__all__ = ["handler"]
+
+logger = Logger()
+metrics = Metrics()
+
+_ENDED = ("completed", "failed", "dep_failed")
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Advance the runs of some records; answer which records are to be told again."""
+    around = surroundings(logger, context)
+    advancing = Advancing(around)
+    failures: list[dict[str, str]] = []
+    ended: dict[str, dict[int, None]] = defaultdict(dict)
+    first: dict[str, str] = {}
+    for record in event["Records"]:
+        if record["eventSource"] == "aws:sqs":
+            told = json.loads(record["body"])
+            if not _advance(advancing, str(told["run"]), tuple(told.get("ended", ()))):
+                failures.append({"itemIdentifier": record["messageId"]})
+            continue
+        image = record["dynamodb"].get("NewImage", {})
+        kind = image.get("kind", {}).get("S")
+        if kind not in ("task", "signal"):
+            continue
+        run_id = image["run"]["S"]
+        first.setdefault(run_id, record["dynamodb"]["SequenceNumber"])
+        positions = ended[run_id]
+        if kind == "task" and image["state"]["S"] in _ENDED:
+            positions[int(image["position"]["N"])] = None
+    for run_id, positions in ended.items():
+        if _advance(advancing, run_id, tuple(positions)):
+            continue
+        try:
+            around.wakes.wake(run_id, 1.0, tuple(positions))
+        except Exception:  # the stream keeps the record, so nothing is lost
+            logger.exception("the run could not be handed on")
+            failures.append({"itemIdentifier": first[run_id]})
+    return {"batchItemFailures": failures}
+
+
+def _advance(advancing: Advancing, run_id: str, positions: tuple[int, ...]) -> bool:
+    logger.append_keys(run=run_id)
+    try:
+        run = advancing.advance(run_id, positions)
+    except UnknownRun:
+        logger.warning("a run that is not there any more")
+        return True
+    except Exception:  # one broken run must not keep the others: it is told again by itself
+        logger.exception("the run could not be advanced")
+        metrics.add_metric("AdvanceFailed", MetricUnit.Count, 1)
+        return False
+    if positions:
+        metrics.add_metric("TasksEnded", MetricUnit.Count, len(positions))
+    if run.ended_at is not None:
+        logger.info("the run has ended", state=run.state)
+    return True

@@ -1,0 +1,42 @@
+"""The ``finish`` Lambda: the last step of a run's execution, which says how the run ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from handlers.wiring import surroundings
+from hut.model.states import RunState
+from hut.views import run_document
+
+__all__ = ["handler"]
+
+logger = Logger()
+metrics = Metrics()
+
+_NAMES = {
+    RunState.COMPLETED: "RunsCompleted",
+    RunState.FAILED: "RunsFailed",
+    RunState.CANCELLED: "RunsCancelled",
+}
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer how the run ended; an exception makes the state machine ask again."""
+    run_id = str(event["run"])
+    logger.append_keys(run=run_id)
+    run = surroundings(logger, context).store.get_run(run_id)
+    if run.ended_at is None:
+        message = f"run {run_id} has not ended yet"
+        raise RuntimeError(message)
+    metrics.add_metric(_NAMES[run.state], MetricUnit.Count, 1)
+    seconds = run.ended_at - (run.started_at or run.created_at)
+    metrics.add_metric("RunSeconds", MetricUnit.Seconds, seconds)
+    logger.info("the run has ended", state=run.state, seconds=round(seconds, 3), tasks=run.total)
+    document = run_document(run)
+    names = ("id", "workflow", "state", "reason", "message", "total", "counts", "ended_at")
+    return {name: document[name] for name in names}

@@ -1,0 +1,73 @@
+"""The ``observe`` Lambda: what Batch and Step Functions say, through EventBridge and SQS.
+
+Messages of one run are taken together. Those that can't be recorded yet go back to the queue alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from handlers.wiring import surroundings
+from hut.backends.batch import job_from_detail
+from hut.backends.port import Job, JobName, parse_job_name
+from hut.model.states import Reason
+from hut.service.observing import Observing
+from hut.service.surroundings import Surroundings
+from hut.store.port import UnknownRun
+
+__all__ = ["handler"]
+
+logger = Logger()
+metrics = Metrics()
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Record what some messages say; answer which are to be delivered again."""
+    around = surroundings(logger, context)
+    failed: set[str] = set()
+    seen: dict[str, list[tuple[str, JobName, Job]]] = defaultdict(list)
+    for record in event["Records"]:
+        message_id = record["messageId"]
+        try:
+            told = json.loads(record["body"])
+            if told["source"] == "aws.states":
+                _execution_ended(around, told["detail"])
+            else:
+                job = job_from_detail(told["detail"])
+                name = parse_job_name(job.name)
+                if name is not None and name.prefix == around.prefix:
+                    seen[name.run_id].append((message_id, name, job))
+        except Exception:  # a message that can't be read must not keep the others
+            logger.exception("a message could not be taken in")
+            failed.add(message_id)
+    observing = Observing(around)
+    for run_id, jobs in seen.items():
+        logger.append_keys(run=run_id)
+        try:
+            observed = observing.observe(run_id, [(name, job) for _, name, job in jobs])
+        except Exception:  # one broken run must not keep the others
+            logger.exception("jobs of a run could not be taken in")
+            metrics.add_metric("ObserveFailed", MetricUnit.Count, 1)
+            failed.update(message_id for message_id, _, _ in jobs)
+            continue
+        failed.update(message_id for message_id, _, job in jobs if job.handle in observed.later)
+    return {"batchItemFailures": [{"itemIdentifier": each} for each in sorted(failed)]}
+
+
+def _execution_ended(around: Surroundings, detail: dict[str, Any]) -> None:
+    """Cancel the run whose execution was stopped from outside."""
+    run_id, _, generation = str(detail["name"]).rpartition("-")
+    try:
+        run, standing = around.store.get_run(run_id), around.store.standing(run_id)
+    except UnknownRun:
+        return
+    if run.ended_at is None and str(standing.generation) == generation:
+        logger.warning("the execution was stopped", run=run_id, status=detail["status"])
+        around.store.cancel_run(run_id, Reason.CANCELLED, around.clock())

@@ -1,0 +1,50 @@
+"""The ``register`` Lambda: the steps of the run state machine that write.
+
+- ``block``: write a part of a run's plan; several at a time, each at least once
+- ``start``: keep the token of the execution, let tasks be claimed
+- ``expire``: the run's time is over: stop it, and keep the token of the step that waits now
+- ``abandon``: the tasks could not be stored: end the run
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from handlers.wiring import surroundings
+from hut.model.states import Reason
+from hut.service.advancing import Advancing
+
+__all__ = ["handler"]
+
+logger = Logger()
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Do one step; an exception makes the state machine repeat it."""
+    run_id, step = str(event["run"]), str(event["step"])
+    logger.append_keys(run=run_id, step=step)
+    around = surroundings(logger, context)
+    store, now = around.store, around.clock()
+    if step == "block":
+        store.register_block(run_id, int(event["block"]), now)
+        return {"block": event["block"]}
+    if step == "start":
+        store.keep_token(run_id, str(event["token"]))
+        store.begin_run(run_id, int(event["generation"]), now)
+    elif step == "expire":
+        store.keep_token(run_id, str(event["token"]))
+        store.cancel_run(run_id, Reason.TIMEOUT, now)
+    elif step == "abandon":
+        logger.error("the tasks of a run could not be stored", error=event.get("error"))
+        store.cancel_run(run_id, Reason.CANCELLED, now)
+    else:
+        message = f"unknown step {step!r}"
+        raise ValueError(message)
+    # The run may have ended before its token was there, and its end would not be told again.
+    run = store.get_run(run_id)
+    if run.ended_at is not None:
+        Advancing(around).tell_end(run)
+    return {"run": run_id, "state": run.state}

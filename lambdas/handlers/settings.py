@@ -1,0 +1,45 @@
+"""What the stack tells the functions through their environment, read once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+from hut.backends.batch import BatchOptions, read_backends
+
+__all__ = ["FunctionSettings", "function_settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSettings:
+    """The environment variables of the functions; those a function does not get are empty."""
+
+    table: str
+    bucket: str
+    prefix: str
+    retention_days: int
+    state_machine: str
+    wake_queue: str
+    backends: tuple[BatchOptions, ...]
+
+
+@cache
+def function_settings() -> FunctionSettings:
+    """Return the settings of this function.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the stack did not set them as it should.
+    """
+    prefix = os.environ.get("HUT_PREFIX", "hut")
+    return FunctionSettings(
+        table=os.environ["HUT_TABLE"],
+        bucket=os.environ["HUT_BUCKET"],
+        prefix=prefix,
+        retention_days=int(os.environ.get("HUT_RETENTION_DAYS", "90")),
+        state_machine=os.environ.get("HUT_STATE_MACHINE_ARN", ""),
+        wake_queue=os.environ.get("HUT_WAKE_QUEUE_URL", ""),
+        backends=read_backends(os.environ.get("HUT_BACKENDS", "[]"), prefix=prefix),
+    )

@@ -1,0 +1,129 @@
+"""Puts adapters behind the ports. The only place of the functions that makes clients.
+
+Clients are made when first asked for and kept as long as the function's process lives. They come
+from botocore itself: boto3 would only add to a cold start.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+from botocore.config import Config
+
+from handlers.settings import function_settings
+from hut import __version__
+from hut.aws.executions import StateMachine
+from hut.aws.wakes import WakeQueue
+from hut.backends.batch import BatchBackend, BatchOptions, Clients
+from hut.control import Control, Setting
+from hut.service.ports import Noting
+from hut.service.surroundings import Surroundings
+from hut.store.dynamodb import DynamoStore, StoreOptions
+
+if TYPE_CHECKING:
+    from hut.rest.services import Services
+
+__all__ = ["new_id", "services", "surroundings"]
+
+_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 that don't look like each other
+_RUN_LETTERS = 10
+_SPARE_SECONDS = 15.0  # left for what follows when a function's time runs out
+
+
+@cache
+def _session() -> Any:
+    return botocore.session.get_session()
+
+
+@cache
+def _client(service: str, *, repeats: bool = True) -> Any:
+    retries = {"mode": "standard", "total_max_attempts": 6 if repeats else 1}
+    config = Config(retries=retries, connect_timeout=3, read_timeout=20, max_pool_connections=20)
+    return _session().create_client(service, config=config)
+
+
+@cache
+def _store() -> DynamoStore:
+    settings = function_settings()
+    options = StoreOptions(
+        settings.table, settings.bucket, retention_days=settings.retention_days, follow="stream"
+    )
+    return DynamoStore(_client("dynamodb"), _client("s3"), options)
+
+
+def _backend(options: BatchOptions) -> BatchBackend:
+    submit = _client("batch", repeats=False)
+    clients = Clients(
+        _client("batch"), _client("logs"), _client("s3"), function_settings().bucket, submit
+    )
+    return BatchBackend(options, clients)
+
+
+@cache
+def _backends() -> dict[str, BatchBackend]:
+    return {options.name: _backend(options) for options in function_settings().backends}
+
+
+def surroundings(note: Noting, context: Any = None) -> Surroundings:
+    """Return what the use cases of a function work with.
+
+    Parameters
+    ----------
+    context
+        The invocation's context, which knows how much time is left.
+    """
+    settings = function_settings()
+    until = float("inf")
+    if context is not None:
+        left = context.get_remaining_time_in_millis() / 1000
+        until = time.monotonic() + left - _SPARE_SECONDS
+    return Surroundings(
+        store=_store(),
+        backends=_backends(),
+        executions=StateMachine(_client("stepfunctions"), settings.state_machine),
+        wakes=WakeQueue(_client("sqs"), settings.wake_queue),
+        note=note,
+        clock=time.time,
+        prefix=settings.prefix,
+        caps={b.name: b.max_concurrent for b in settings.backends if b.max_concurrent},
+        has_time=lambda: time.monotonic() < until,
+    )
+
+
+def new_id(letters: int = _RUN_LETTERS) -> str:
+    """Return a random id."""
+    return "".join(_LETTERS[byte % 32] for byte in os.urandom(letters))
+
+
+@cache
+def services() -> Services:
+    """Return what the REST API works with."""
+    from hut.aws.uploads import BucketUploads
+    from hut.rest.services import Services
+    from hut.service.submitting import Submitting
+
+    settings, store = function_settings(), _store()
+    submitting = Submitting(store, StateMachine(_client("stepfunctions"), settings.state_machine))
+    return Services(
+        control=Control(store),
+        store=store,
+        submit=lambda submission, setting: submitting.submit(
+            submission, setting, now=time.time(), new_id=new_id()
+        ),
+        cancel=lambda run_id: submitting.cancel(run_id, time.time()),
+        retry=lambda run_id, everything: submitting.retry(
+            run_id, time.time(), everything=everything
+        ),
+        backend=_backends().get,
+        uploads=BucketUploads(
+            _client("s3"), settings.bucket, clock=time.time, new_id=lambda: new_id(26)
+        ),
+        setting=Setting(backends=tuple(_backends())),
+        clock=time.time,
+        version=__version__,
+        prefix=settings.prefix,
+    )

@@ -1,0 +1,152 @@
+"""Bring a run forward: follow up what ended, claim what is ready, submit it, end the run.
+
+Called for each batch of the table's stream, for each wake message and by the sweep, as often and as
+concurrently as they come. Claims are stored, under a deterministic job name, before anything is
+submitted. What happens if this dies:
+
+- before the claim: nothing has happened; the stream or the sweep calls again
+- between claim and submit, or between submit and the note of the handle: the sweep finds the job
+  under its name and adopts it, or gives the claim back
+- between the end of the run and telling of it: the sweep tells again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from hut.backends.port import JobRequest, RemoteBackend, job_name
+from hut.control import Control
+from hut.model.records import Outcome, RunRecord
+from hut.model.states import ACTIVE
+from hut.scheduling.room import Caps
+from hut.service.surroundings import Surroundings
+from hut.store.port import AttemptKey, Claim, ClaimRequest, End, TaskFilter
+
+__all__ = ["CANCELLED", "Advancing"]
+
+CANCELLED = "hut: cancelled"
+"""What a terminated job is told; the backend knows by it why the job ended."""
+
+_AT_ONCE = 90  # claims per transaction
+_BUSY_SECONDS = 15.0  # until a service that had no time is asked again
+_LONGEST_WAIT = 900.0  # seconds a message may be delayed (SQS)
+
+
+class Advancing:
+    """See the module's docstring."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._store = around.store
+        self._backends = around.backends
+        self._control = Control(around.store)
+
+    def advance(self, run_id: str, ended: Sequence[int] = ()) -> RunRecord:
+        """Bring a run forward.
+
+        Parameters
+        ----------
+        ended
+            Positions of tasks that ended, whose followers are to be released.
+        """
+        if ended:
+            self._store.follow(run_id, ended)
+        run = self._store.get_run(run_id)
+        if run.ended_at is None and run.cancel_requested_at is not None:
+            self._stop(run)
+        elif run.ended_at is None:
+            self._dispatch(run)
+        run = self._store.settle(run_id, self._around.clock())
+        if run.ended_at is not None:
+            self.tell_end(run)
+        if ended:
+            self._wake_others(run_id)
+        return run
+
+    def tell_end(self, run: RunRecord) -> None:
+        """Tell the run's execution that it has ended; told twice is told once."""
+        token = self._store.token(run.id)
+        if token is not None:
+            self._around.executions.tell_end(token)
+        self._store.unlist(run.id)
+
+    # Stopping -----------------------------------------------------------------------------------
+
+    def _stop(self, run: RunRecord) -> None:
+        """End what waits and what runs; the ends of jobs are told by the backend."""
+        self._store.end_pending(run.id)
+        handles: dict[str, list[str]] = {}
+        if run.active:
+            for task in self._store.list_tasks(run.id, TaskFilter(states=ACTIVE)):
+                if task.handle is not None:
+                    handles.setdefault(task.backend, []).append(task.handle)
+        for backend, found in handles.items():
+            if backend in self._backends:
+                self._backends[backend].terminate(found, CANCELLED)
+
+    # Dispatching --------------------------------------------------------------------------------
+
+    def _dispatch(self, run: RunRecord) -> None:
+        for name, backend in self._backends.items():
+            while self._claim_some(run, name, backend):
+                if not self._around.has_time():
+                    self._around.wakes.wake(run.id)
+                    return
+        at = self._store.next_retry(run.id, self._around.clock())
+        if at is not None:
+            self._around.wakes.wake(run.id, min(max(at - self._around.clock(), 0.0), _LONGEST_WAIT))
+
+    def _claim_some(self, run: RunRecord, name: str, backend: RemoteBackend) -> bool:
+        """Claim and submit a number of tasks; say whether there may be more."""
+        cap = self._around.caps.get(name)
+        caps = Caps(run=run.settings.max_concurrent, backend=cap)
+        epoch = run.epoch
+        request = ClaimRequest(
+            run.id, epoch, self._around.clock(), _AT_ONCE, backend=name, caps=caps
+        )
+        claims = self._store.claim(request)
+        if cap is not None and len(claims) < _AT_ONCE:
+            # Perhaps it is the cap. A run that waits in vain is woken once too often, not never.
+            self._store.wait_for_room(name, run.id)
+        if not claims:
+            return False
+        self._submit(run, backend, claims)
+        return len(claims) == _AT_ONCE
+
+    def _submit(self, run: RunRecord, backend: RemoteBackend, claims: Sequence[Claim]) -> None:
+        prefix = self._around.prefix
+        requests = [JobRequest(run, c, job_name(prefix, run.id, c.key)) for c in claims]
+        submitted: list[tuple[AttemptKey, str]] = []
+        refused: list[End] = []
+        given_back: list[AttemptKey] = []
+        for claim, result in zip(claims, backend.submit(requests), strict=True):
+            if result.handle is not None:
+                submitted.append((claim.key, result.handle))
+            elif result.outcome is not None:
+                refused.append(self._end(claim, result.outcome))
+            else:
+                given_back.append(claim.key)
+                self._around.note.warning("not submitted", run=run.id, detail=result.detail)
+        self._store.note_handles(run.id, submitted)
+        if given_back:
+            self._store.release_claims(run.id, given_back)
+            self._around.wakes.wake(run.id, _BUSY_SECONDS)
+        if refused:
+            self._store.record_ended(run.id, refused)
+        self._around.note.info(
+            "submitted", run=run.id, backend=backend.name, jobs=len(submitted), refused=len(refused)
+        )
+        # The run may have been stopped before the handles were there to be seen.
+        if submitted and self._store.get_run(run.id).cancel_requested_at is not None:
+            backend.terminate([handle for _, handle in submitted], CANCELLED)
+
+    def _end(self, claim: Claim, outcome: Outcome) -> End:
+        return self._control.end_of_attempt(claim, outcome, self._around.clock())
+
+    def _wake_others(self, run_id: str) -> None:
+        """Let runs that waited for room on a capped backend try again."""
+        for backend in self._around.caps:
+            waiting: Collection[str] = self._store.take_waiting(backend)
+            for other in waiting:
+                if other != run_id:
+                    self._around.wakes.wake(other)

@@ -1,0 +1,190 @@
+"""Take note of what a backend says of jobs: starts, ends, generated tasks, jobs nobody wants.
+
+What is said may come twice, late or out of order. Only the attempt that a job's name means is
+changed, only while it is active, and the first end that is told counts (see `hut.store.port`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from hut.backends.port import Job, JobName, JobState
+from hut.control import Control
+from hut.lifecycle.attempt import invalid_output
+from hut.lifecycle.retry import Spent
+from hut.model.problems import InvalidInput
+from hut.model.records import Outcome, RunRecord, TaskRecord
+from hut.model.states import ACTIVE, TaskState
+from hut.planning import Extension
+from hut.service.surroundings import Surroundings
+from hut.store.port import AttemptKey, Claim, End, Start, StoreError, UnknownRun
+
+__all__ = ["DUPLICATE", "Observed", "Observing", "Seen"]
+
+DUPLICATE = "hut: another job runs this attempt"
+"""What a job is told that was submitted for an attempt which has another one, or has ended."""
+
+_PROBLEMS_SHOWN = 5
+
+_LOG_SECONDS = 300.0
+"""How long after its end a job's log may still be incomplete."""
+
+Seen = tuple[JobName, Job]
+
+
+@dataclass(slots=True)
+class Observed:
+    """What came of it.
+
+    Attributes
+    ----------
+    ended : list of int
+        Positions of tasks that ended by it.
+    later : set of str
+        Handles of jobs whose end can't be recorded yet: it is to be told again.
+    """
+
+    ended: list[int] = field(default_factory=list)
+    later: set[str] = field(default_factory=set)
+
+
+class _NotYet(Exception):  # noqa: N818 - says what it is
+    """What a task generated is not in its log yet."""
+
+
+class Observing:
+    """See the module's docstring."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._store = around.store
+        self._backends = around.backends
+        self._control = Control(around.store)
+
+    def observe(self, run_id: str, seen: Sequence[Seen]) -> Observed:
+        """Record what is said of jobs of one run."""
+        observed = Observed()
+        try:
+            run = self._store.get_run(run_id)
+        except UnknownRun:
+            self._around.note.warning("jobs of an unknown run", run=run_id, jobs=len(seen))
+            return observed
+        tasks = self._store.get_tasks(run_id, {name.key.position for name, _ in seen})
+        starts: dict[AttemptKey, Start] = {}
+        ends: dict[AttemptKey, tuple[TaskRecord, Job]] = {}
+        unwanted: dict[str, list[str]] = defaultdict(list)
+        for name, job in seen:
+            task = tasks.get(name.key.position)
+            if task is None:
+                continue
+            if not _is_attempt(task, name.key) or task.handle not in (None, job.handle):
+                if job.state is not JobState.ENDED:
+                    unwanted[task.backend].append(job.handle)
+                continue
+            if job.state is JobState.RUNNING:
+                at = job.started_at or self._around.clock()
+                starts.setdefault(name.key, Start(name.key, at, job.handle, job.log))
+            elif job.state is JobState.ENDED:
+                ends.setdefault(name.key, (task, job))
+        if starts:
+            self._store.record_started(run_id, list(starts.values()))
+        for backend, handles in unwanted.items():
+            self._around.note.warning("unwanted jobs", run=run_id, jobs=len(handles))
+            if backend in self._backends:
+                self._backends[backend].terminate(handles, DUPLICATE)
+        self._end_all(run, list(ends.values()), observed)
+        return observed
+
+    def _end_all(
+        self, run: RunRecord, ended: Sequence[tuple[TaskRecord, Job]], observed: Observed
+    ) -> None:
+        """Record ends: generators one by one, since what joins with one changes the next one's plan."""
+        plain = [(task, job) for task, job in ended if task.spec.generates_source is None]
+        observed.ended += self._record(run.id, [self._end(run, task, job) for task, job in plain])
+        for task, job in ended:
+            if task.spec.generates_source is None:
+                continue
+            try:
+                observed.ended += self._record(run.id, [self._end(run, task, job)])
+            except (_NotYet, StoreError) as error:
+                self._around.note.info("an end must wait", run=run.id, why=str(error))
+                observed.later.add(job.handle)
+
+    def _record(self, run_id: str, ends: Sequence[End]) -> list[int]:
+        if not ends:
+            return []
+        applied = self._store.record_ended(run_id, ends)
+        return [end.key.position for end, first in zip(ends, applied, strict=True) if first]
+
+    def record_outcomes(
+        self, run: RunRecord, ended: Iterable[tuple[TaskRecord, Outcome]]
+    ) -> list[int]:
+        """Record ends that no job tells of: attempts that are lost."""
+        ends = [
+            self._control.end_of_attempt(
+                _claim(task),
+                outcome,
+                self._around.clock(),
+                cancelling=run.cancel_requested_at is not None,
+            )
+            for task, outcome in ended
+        ]
+        return self._record(run.id, ends)
+
+    def _end(self, run: RunRecord, task: TaskRecord, job: Job) -> End:
+        backend = self._backends.get(task.backend)
+        outcome = job.outcome
+        if backend is not None:
+            outcome = backend.outcome(run, task.spec, task.attempt, job)
+        assert outcome is not None  # noqa: S101 - a job that has ended says how
+        adds: Extension | None = None
+        wants = task.spec.generates_source is not None
+        if outcome.state is TaskState.COMPLETED and wants:
+            outcome, adds = self._generated(run, task, job, outcome)
+        end = self._control.end_of_attempt(
+            _claim(task),
+            outcome,
+            job.ended_at or self._around.clock(),
+            cancelling=run.cancel_requested_at is not None,
+            started_at=job.started_at,
+            handle=job.handle,
+            adds=adds,
+        )
+        return end._replace(log=job.log)
+
+    def _generated(
+        self, run: RunRecord, task: TaskRecord, job: Job, outcome: Outcome
+    ) -> tuple[Outcome, Extension | None]:
+        """Read and plan the tasks a generator wrote; a fault makes its attempt fail."""
+        path = task.spec.generates_source or ""
+        backend = self._backends.get(task.backend)
+        try:
+            text = None
+            if backend is not None and job.log is not None:
+                text = backend.read_generated(run, task.spec, task.attempt, job.log)
+            if text is None:
+                now = self._around.clock()
+                if now - (job.ended_at or now) < _LOG_SECONDS:
+                    raise _NotYet("its log is not complete yet")
+                detail = f"generates_source {path}: can't be read: the log does not hold it"
+                return invalid_output(detail), None
+            adds = self._control.plan_generated(run, text, path)
+        except InvalidInput as error:
+            shown = [str(problem) for problem in error.problems[:_PROBLEMS_SHOWN]]
+            more = len(error.problems) - len(shown)
+            detail = "; ".join(shown) + (f"; and {more:,} more" if more else "")
+            return invalid_output(f"generates_source {path}: {detail}"), None
+        told = "; ".join(str(warning) for warning in adds.warnings[:_PROBLEMS_SHOWN])
+        return outcome._replace(message=told), adds
+
+
+def _is_attempt(task: TaskRecord, key: AttemptKey) -> bool:
+    """Say whether an attempt is the task's present one, and active."""
+    return task.state in ACTIVE and (task.attempt, task.epoch) == (key.attempt, key.epoch)
+
+
+def _claim(task: TaskRecord) -> Claim:
+    key = AttemptKey(task.position, task.attempt, task.epoch)
+    return Claim(key, task.spec, Spent(task.retries_used, task.losses))

@@ -1,0 +1,41 @@
+"""What the use cases on AWS ask for beside a store and backends. Small, so that fakes are small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+__all__ = ["Executions", "Noting", "Wakes"]
+
+
+class Executions(Protocol):
+    """Runs as executions of a state machine: one for each generation of a run."""
+
+    def start(self, run_id: str, generation: int, blocks: int, time_limit: float) -> None:
+        """Start the execution; if it was started before, nothing happens."""
+
+    def tell_end(self, token: str) -> None:
+        """Tell whoever waits under a token that the run has ended; a token that is gone is fine."""
+
+
+class Wakes(Protocol):
+    """Messages that make a run be looked at again."""
+
+    def wake(self, run_id: str, delay: float = 0.0, ended: Sequence[int] = ()) -> None:
+        """Have a run advanced after some seconds; a long delay may be cut short.
+
+        Parameters
+        ----------
+        ended
+            Positions of tasks whose followers are to be released then.
+        """
+
+
+class Noting(Protocol):
+    """Structured logs: what happened to which run. Never commands, variables or file contents."""
+
+    def info(self, message: str, /, **fields: Any) -> None:
+        """Note something that is as it should be."""
+
+    def warning(self, message: str, /, **fields: Any) -> None:
+        """Note something that was repaired or given up."""

@@ -1,0 +1,45 @@
+"""What all use cases on AWS work with: one frozen object instead of ten parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hut.backends.port import RemoteBackend
+from hut.service.ports import Executions, Noting, Wakes
+from hut.store.events import EventStore
+
+__all__ = ["Surroundings"]
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The ports, and what is configured.
+
+    Attributes
+    ----------
+    backends : mapping of str to RemoteBackend
+        By the name that workflows use.
+    caps : mapping of str to int
+        For each capped backend how many tasks it may have at once.
+    prefix : str
+        What job names begin with.
+    clock : callable
+        Seconds since the epoch.
+    has_time : callable
+        Says whether there is time for more; what is left is left to a message or the next sweep.
+    """
+
+    store: EventStore
+    backends: Mapping[str, RemoteBackend]
+    executions: Executions
+    wakes: Wakes
+    note: Noting
+    clock: Callable[[], float]
+    prefix: str
+    caps: Mapping[str, int]
+    has_time: Callable[[], bool] = _always

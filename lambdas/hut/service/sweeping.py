@@ -1,0 +1,183 @@
+"""The guarantee behind the events: compare what the store says with what the backends say.
+
+One sweep at a time looks at every run that has not ended. Nothing it finds is special to it: it calls
+what the events would have called, so with all events lost a run still ends, a little later.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hut.backends.port import JobState, RemoteBackend, job_name, parse_job_name
+from hut.lifecycle.attempt import lost
+from hut.model.records import Outcome, RunRecord, TaskRecord
+from hut.model.states import ACTIVE, Reason, TaskState
+from hut.service.advancing import Advancing
+from hut.service.observing import Observing, Seen
+from hut.service.submitting import start_execution
+from hut.service.surroundings import Surroundings
+from hut.store.port import AttemptKey, TaskFilter
+
+__all__ = ["Sweeping", "Swept"]
+
+_START_SECONDS = 60.0
+"""After which a run that is stored but not begun gets its execution (again)."""
+
+_CLAIM_SECONDS = 150.0
+"""After which a claim without a handle is looked for: its Lambda can't be alive any more."""
+
+_LIMIT_SLACK = 60.0
+"""Seconds the state machine is left to act on a run's time limit by itself."""
+
+_PAGE = 1000
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep did, for the metrics."""
+
+    runs: int = 0
+    ends_found: int = 0
+    claims_returned: int = 0
+    lost: int = 0
+    started_again: int = 0
+    failed: int = 0
+
+
+class Sweeping:
+    """See the module's docstring."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._store = around.store
+        self._backends = around.backends
+        self._advancing = Advancing(around)
+        self._observing = Observing(around)
+
+    def sweep(self) -> Swept:
+        """Look at all runs that have not ended; those there is no time for are next time's first.
+
+        The order is turned by the clock, so that no run is always the last.
+        """
+        swept = Swept()
+        runs = self._store.active_runs()
+        turn = int(self._around.clock() // 60) % len(runs) if runs else 0
+        for run_id in (*runs[turn:], *runs[:turn]):
+            if not self._around.has_time():
+                self._around.note.warning("no time for all runs", runs=len(runs), done=swept.runs)
+                break
+            swept.runs += 1
+            try:
+                self.sweep_run(run_id, swept)
+            except Exception as error:  # noqa: BLE001 - one broken run must not keep the others
+                swept.failed += 1
+                self._around.note.warning(
+                    "a run could not be swept", run=run_id, error=repr(error)[:500]
+                )
+        return swept
+
+    def sweep_run(self, run_id: str, swept: Swept) -> None:
+        """Look at one run."""
+        run, now = self._store.get_run(run_id), self._around.clock()
+        if run.ended_at is not None:
+            self._advancing.tell_end(run)
+            return
+        if not self._store.standing(run_id).begun:
+            if now - run.created_at > _START_SECONDS:
+                swept.started_again += 1
+                start_execution(self._store, self._around.executions, run)
+            if run.cancel_requested_at is None:
+                return
+        self._check_time_limit(run, now)
+        if run.active:
+            self._check_jobs(run, swept)
+        run = self._store.get_run(run_id)
+        stuck = not run.active and run.counts[TaskState.PENDING]
+        if stuck and self._store.next_retry(run_id, now) is None:
+            self._store.reopen(run_id)  # nothing runs that could wake what waits
+        self._advancing.advance(run_id)
+
+    def _check_time_limit(self, run: RunRecord, now: float) -> None:
+        limit = run.settings.time_limit
+        if limit is None or run.started_at is None or run.cancel_requested_at is not None:
+            return
+        if now - run.started_at > limit + _LIMIT_SLACK:
+            self._store.cancel_run(run.id, Reason.TIMEOUT, now)
+
+    # Jobs ---------------------------------------------------------------------------------------
+
+    def _check_jobs(self, run: RunRecord, swept: Swept) -> None:
+        after = -1
+        while True:
+            query = TaskFilter(states=ACTIVE, after=after, limit=_PAGE)
+            tasks = self._store.list_tasks(run.id, query)
+            by_backend: dict[str, list[TaskRecord]] = defaultdict(list)
+            for task in tasks:
+                by_backend[task.backend].append(task)
+            for name, found in by_backend.items():
+                if name in self._backends:
+                    self._check_tasks(run, self._backends[name], found, swept)
+            if len(tasks) < _PAGE:
+                return
+            after = tasks[-1].position
+
+    def _check_tasks(
+        self, run: RunRecord, backend: RemoteBackend, tasks: Sequence[TaskRecord], swept: Swept
+    ) -> None:
+        known = {task.handle: task for task in tasks if task.handle is not None}
+        jobs = backend.describe(list(known))
+        seen: list[Seen] = []
+        gone: list[tuple[TaskRecord, Outcome]] = []
+        for handle, task in known.items():
+            job = jobs.get(handle)
+            name = None if job is None else parse_job_name(job.name)
+            if job is None:
+                gone.append((task, lost(f"{backend.name} does not know job {handle} any more")))
+            elif name is not None and job.state is not JobState.WAITING:
+                seen.append((name, job))
+        seen.extend(self._adopt(run, backend, tasks, swept))
+        ended = self._observing.observe(run.id, seen).ended if seen else []
+        swept.ends_found += len(ended)
+        if gone:
+            swept.lost += len(gone)
+            ended = [*ended, *self._observing.record_outcomes(run, gone)]
+        if ended:
+            self._around.note.warning("ends that no event told of", run=run.id, tasks=len(ended))
+            self._store.follow(run.id, ended)
+
+    def _adopt(
+        self, run: RunRecord, backend: RemoteBackend, tasks: Sequence[TaskRecord], swept: Swept
+    ) -> list[Seen]:
+        """Find the jobs of claims whose handle was never noted; give back those that have none."""
+        now = self._around.clock()
+        names = {
+            job_name(self._around.prefix, run.id, _key(task)): task
+            for task in tasks
+            if task.handle is None and now - (task.submitted_at or 0.0) > _CLAIM_SECONDS
+        }
+        if not names:
+            return []
+        found = backend.find(list(names))
+        seen: list[Seen] = []
+        handles: list[tuple[AttemptKey, str]] = []
+        missing: list[AttemptKey] = []
+        for name, task in names.items():
+            jobs = found.get(name, ())
+            if not jobs:
+                missing.append(_key(task))
+                continue
+            handles.append((_key(task), jobs[0].handle))  # the oldest is the attempt's job
+            parsed = parse_job_name(name)
+            assert parsed is not None  # noqa: S101 - written by job_name
+            seen.extend((parsed, job) for job in jobs)
+        self._store.note_handles(run.id, handles)
+        swept.claims_returned += self._store.release_claims(run.id, missing)
+        if missing:
+            self._around.note.warning("claims without a job", run=run.id, tasks=len(missing))
+        return seen
+
+
+def _key(task: TaskRecord) -> AttemptKey:
+    return AttemptKey(task.position, task.attempt, task.epoch)

@@ -1,0 +1,107 @@
+"""The store port of a control plane that is driven by events, beside `hut.store.port`.
+
+On AWS a run is stored before its tasks, ends are recorded by one function and followed up by
+another, and any of them may die between two calls. What protects each operation:
+
+==================  ============================================================================
+operation           what protects it
+==================  ============================================================================
+reserve_run         the run id and the idempotency key must be new; all of it or nothing
+register_block      the run has not begun; counted before and after, so `begin_run` can wait
+begin_run           every block is written; once for each generation
+follow              set operations, the same the second time, bound to the generation
+end_pending         the run is stopped; pending tasks only
+note_handles        the attempt is active under its key and has no handle yet
+keep_token          the last one counts; an ended run keeps it for `token`
+reopen              as `follow`
+==================  ============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hut.model.records import RunRecord, TaskRecord
+from hut.store.port import AttemptKey, NewRun, Store, StoreError
+
+__all__ = ["EventStore", "NotRegistered", "Standing"]
+
+
+class NotRegistered(StoreError):  # noqa: N818 - named after what it says
+    """Not all blocks of the run's plan are written, or one may still be being written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a run has come on its way into the store.
+
+    Attributes
+    ----------
+    generation : int
+        How often it was repeated.
+    blocks : int
+        Parts its plan was stored in.
+    begun : bool
+        Whether tasks may be claimed.
+    """
+
+    generation: int
+    blocks: int
+    begun: bool
+
+
+class EventStore(Store, Protocol):
+    """See the module's docstring for what protects each operation."""
+
+    def reserve_run(self, new: NewRun, *, blocks: int | None = None) -> tuple[RunRecord, bool]:
+        """Store a run without its tasks, and its plan for `register_block`; say if it is new."""
+
+    def register_block(self, run_id: str, block: int, now: float) -> None:
+        """Write one block of a run's plan."""
+
+    def begin_run(self, run_id: str, generation: int, now: float) -> RunRecord:
+        """Let tasks of a run be claimed.
+
+        Raises
+        ------
+        NotRegistered
+            If its plan is not all there.
+        """
+
+    def standing(self, run_id: str) -> Standing:
+        """Return how far a run has come."""
+
+    def follow(self, run_id: str, positions: Sequence[int]) -> None:
+        """Do what follows from the ends of tasks."""
+
+    def reopen(self, run_id: str) -> None:
+        """Work out anew what may run, from the states of all tasks."""
+
+    def end_pending(self, run_id: str) -> None:
+        """End what waits in a stopped run."""
+
+    def note_handles(self, run_id: str, handles: Sequence[tuple[AttemptKey, str]]) -> None:
+        """Note under which handle attempts were submitted."""
+
+    def get_tasks(self, run_id: str, positions: Collection[int]) -> dict[int, TaskRecord]:
+        """Return tasks by their positions; those that don't exist are left out."""
+
+    def active_runs(self) -> list[str]:
+        """Return the ids of runs that have not ended, oldest first."""
+
+    def unlist(self, run_id: str) -> None:
+        """Take an ended run off the list of active ones."""
+
+    def keep_token(self, run_id: str, token: str) -> None:
+        """Keep the token by which whoever waits for the run's end is told of it."""
+
+    def token(self, run_id: str) -> str | None:
+        """Return that token."""
+
+    def wait_for_room(self, backend: str, run_id: str) -> None:
+        """Note that a run has ready tasks for which a backend has no room."""
+
+    def take_waiting(self, backend: str) -> Collection[str]:
+        """Return the runs that wait for room on a backend, and forget them."""
