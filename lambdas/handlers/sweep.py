@@ -34,5 +34,5 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:  # noqa: ARG
     if any(swept.values()):
         for name, count in swept.items():
             metrics.add_metric(_NAMES[name], MetricUnit.Count, count)
-    logger.info("swept", **swept)
+    logger.info("swept", extra=swept)
     return swept

@@ -20,14 +20,15 @@ from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
 from hut.backends.batch import BatchBackend, BatchOptions, Clients
 from hut.control import Control, Setting
-from hut.service.ports import Noting
 from hut.service.surroundings import Surroundings
 from hut.store.dynamodb import DynamoStore, StoreOptions
 
 if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
+
     from hut.rest.services import Services
 
-__all__ = ["new_id", "services", "surroundings"]
+__all__ = ["Notes", "new_id", "services", "surroundings"]
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 that don't look like each other
 _RUN_LETTERS = 10
@@ -68,11 +69,28 @@ def _backends() -> dict[str, BatchBackend]:
     return {options.name: _backend(options) for options in function_settings().backends}
 
 
-def surroundings(note: Noting, context: Any = None) -> Surroundings:
+class Notes:
+    """A function's logger as `hut.service.ports.Noting`."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+
+    def info(self, message: str, /, **fields: Any) -> None:
+        """Note something that is as it should be."""
+        self._logger.info(message, **fields)
+
+    def warning(self, message: str, /, **fields: Any) -> None:
+        """Note something that was repaired or given up."""
+        self._logger.warning(message, **fields)
+
+
+def surroundings(logger: Logger, context: Any = None) -> Surroundings:
     """Return what the use cases of a function work with.
 
     Parameters
     ----------
+    logger
+        The function's own.
     context
         The invocation's context, which knows how much time is left.
     """
@@ -86,7 +104,7 @@ def surroundings(note: Noting, context: Any = None) -> Surroundings:
         backends=_backends(),
         executions=StateMachine(_client("stepfunctions"), settings.state_machine),
         wakes=WakeQueue(_client("sqs"), settings.wake_queue),
-        note=note,
+        note=Notes(logger),
         clock=time.time,
         prefix=settings.prefix,
         caps={b.name: b.max_concurrent for b in settings.backends if b.max_concurrent},

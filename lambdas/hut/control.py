@@ -79,13 +79,26 @@ class Submission:
     backend: str | None = None
     idempotency_key: str | None = None
 
-    def digest(self) -> str:
-        """Return what tells two submissions under one idempotency key apart."""
+    def digest(self, name: str, setting: Setting) -> str:
+        """Return what tells two submissions under one idempotency key apart.
+
+        Parameters
+        ----------
+        name
+            The name the run gets: the file's own may be a part of it.
+        setting
+            Its environments are a part of what runs.
+        """
         import hashlib  # costs milliseconds; only keys need it
 
+        environments = sorted(
+            (e.name, sorted(e.variables.items()), e.extra_init)
+            for e in setting.environments.values()
+        )
         parts = (
             self.text,
-            self.workflow,
+            name,
+            repr(environments),
             repr(self.max_concurrent),
             repr(sorted(self.env_vars.items())),
             repr(sorted(self.tags.items())),
@@ -162,17 +175,17 @@ class Control:
             If the key was used with another body.
         """
         plan, settings = self.plan(submission, setting)
-        key = submission.idempotency_key
+        key, name = submission.idempotency_key, workflow_name(submission, plan)
         new = NewRun(
             id=new_id,
-            workflow=workflow_name(submission, plan),
+            workflow=name,
             owner=submission.owner,
             created_at=now,
             settings=settings,
             tasks=plan.tasks,
             graph=plan.graph,
             idempotency_key=key,
-            body_digest=submission.digest() if key is not None else None,
+            body_digest=submission.digest(name, setting) if key is not None else None,
         )
         for attempt in range(3):
             try:

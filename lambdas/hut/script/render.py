@@ -67,10 +67,17 @@ class Scripts:
         What will run them; ``pipefail`` is certain only with bash.
     journal
         Where scripts note starts and ends, if they do.
+    exports
+        Whether scripts set the variables; if not, what runs them must have set them.
     """
 
     def __init__(
-        self, run: RunRecord, shell: Literal["bash", "sh"], journal: Journal | None = None
+        self,
+        run: RunRecord,
+        shell: Literal["bash", "sh"],
+        journal: Journal | None = None,
+        *,
+        exports: bool = True,
     ) -> None:
         self._run = run
         if shell == "bash":
@@ -80,6 +87,7 @@ class Scripts:
             first, pipefail = "#!/bin/sh", "(set -o pipefail) 2>/dev/null && set -o pipefail\n"
         self._head = f"{first}\n# run {run.id}, task "
         self._pipefail = pipefail
+        self._exports = exports
         self._journal = "" if journal is None else _journal_lines(journal)
         self._run_gives = bool(run.settings.env_vars or run.settings.environment)
         # One export for all: a third of the time of one for each.
@@ -96,17 +104,19 @@ class Scripts:
         """Return the script of one attempt."""
         spec, key = request.spec, request.journal_key
         journal = "" if key is None else self._journal.replace("\0", key)
-        # An id and a number need no quotes.
-        own = f" \\\n  HUT_TASK_ID={spec.id} \\\n  HUT_ATTEMPT={request.attempt}"
-        given = init = folder = ""
+        given = automatic = init = folder = ""
         if self.has_values(spec):
-            given, init = self._given(spec), self._init(spec)
+            given, init = self._given(spec) if self._exports else "", self._init(spec)
+        if self._exports:
+            # An id and a number need no quotes.
+            own = f" \\\n  HUT_TASK_ID={spec.id} \\\n  HUT_ATTEMPT={request.attempt}"
+            automatic = f"export{self._automatic}{own}\n"
         if request.working_dir is not None:
             path = self._quote_path(request.working_dir)
             folder = f"cd -- {path} || exit {EXIT_NOT_STARTED}\n"
         return (
             f"{self._head}{spec.id}, attempt {request.attempt}\n{self._pipefail}{journal}"
-            f"{given}export{self._automatic}{own}\n{init}{folder}{spec.command}\n"
+            f"{given}{automatic}{init}{folder}{spec.command}\n"
         )
 
     def _given(self, spec: TaskSpec) -> str:

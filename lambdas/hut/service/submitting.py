@@ -47,18 +47,18 @@ class Submitting:
             If the key was used with another body.
         """
         plan, settings = self._control.plan(submission, setting)
-        key = submission.idempotency_key
+        key, name = submission.idempotency_key, workflow_name(submission, plan)
         for attempt in ("", "0", "1"):
             new = NewRun(
                 id=f"{new_id}{attempt}",
-                workflow=workflow_name(submission, plan),
+                workflow=name,
                 owner=submission.owner,
                 created_at=now,
                 settings=settings,
                 tasks=plan.tasks,
                 graph=plan.graph,
                 idempotency_key=key,
-                body_digest=submission.digest() if key is not None else None,
+                body_digest=submission.digest(name, setting) if key is not None else None,
             )
             try:
                 run, created = self._store.reserve_run(new)

@@ -1,0 +1,338 @@
+"""Runs attempts as jobs of AWS Batch: the edge that calls it, CloudWatch Logs and S3.
+
+What is asked of them, and what their answers mean, is decided in the pure modules beside this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hut.backends.batch.definitions import JobDefinitions
+from hut.backends.batch.jobs import PlannedJob, plan_job, script_key
+from hut.backends.batch.logs import JobLogs
+from hut.backends.batch.markers import Damaged, Markers, NoFile, nonce_of
+from hut.backends.batch.options import BatchOptions, Platform
+from hut.backends.batch.outcomes import (
+    OUR_REASON,
+    job_from_detail,
+    needs_log,
+    told_by_log,
+    unsatisfiable,
+    with_limit,
+)
+from hut.backends.batch.pace import SUBMITS, Pace
+from hut.backends.batch.refusals import is_gone, may_have_happened, names_definition, refused
+from hut.backends.batch.resources import Unsatisfiable
+from hut.backends.batch.script import StoredScript, resolve, task_script
+from hut.backends.port import Job, JobRequest, LogPage, SubmitResult
+from hut.model.problems import InvalidInput, Problem
+from hut.model.records import Outcome, RunRecord
+from hut.model.workflow import TaskSpec
+
+__all__ = ["BatchBackend", "Clients"]
+
+_DESCRIBED_AT_ONCE = 100
+_LONGEST_REASON = 1024
+_URL_SECONDS = 7 * 86400
+_AT_A_TIME = 8
+_PAUSES = (0.5, 1.0, 2.0)
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Clients of boto3, which any number of threads may use at once.
+
+    Attributes
+    ----------
+    batch, logs, s3 : client
+    submit : client or None
+        For SubmitJob only; one that repeats nothing by itself (``total_max_attempts`` of 1), because
+        SubmitJob has no token that would keep a repetition from making a second job. None: `batch`.
+    bucket : str
+        For scripts that are too large for a job.
+    """
+
+    batch: Any
+    logs: Any
+    s3: Any
+    bucket: str
+    submit: Any = None
+
+
+class BatchBackend:
+    """A backend on AWS Batch; implements `hut.backends.port.RemoteBackend`.
+
+    Parameters
+    ----------
+    options
+        What it is made of.
+    clients
+        What it calls.
+    pace
+        Keeps SubmitJob below the account's limit; by default shared by the whole process.
+    sleep
+        Replaced in tests.
+    """
+
+    def __init__(
+        self,
+        options: BatchOptions,
+        clients: Clients,
+        *,
+        pace: Pace = SUBMITS,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.options = options
+        self._batch = clients.batch
+        self._submit_client = clients.submit or clients.batch
+        self._s3 = clients.s3
+        self._bucket = clients.bucket
+        self._pace = pace
+        self._sleep = sleep
+        self._logs = JobLogs(clients.logs, options.log_group)
+        self._definitions = JobDefinitions(clients.batch, options)
+
+    @property
+    def name(self) -> str:
+        """What workflows call it."""
+        return self.options.name
+
+    def submit(self, requests: Sequence[JobRequest]) -> list[SubmitResult]:
+        """Submit each attempt as a job, in order.
+
+        Job definitions are looked up or registered first, each once. What AWS says of one attempt
+        does not hold up the others.
+        """
+        planned = [self._plan(request) for request in requests]
+        kinds = {
+            (job.image, job.placement.platform) for job in planned if isinstance(job, PlannedJob)
+        }
+        definitions = {kind: self._definition(*kind) for kind in sorted(kinds)}
+        prepared = [_with_definition(job, definitions) for job in planned]
+        return _each(self._submit, list(zip(requests, prepared, strict=True)))
+
+    def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
+        """Return the script an attempt runs, with its variables, so that it can be read and tried.
+
+        In the job itself the variables are in the container's environment, except when they are too
+        large for it.
+        """
+        return task_script(run, spec, attempt, exports=True)
+
+    def terminate(self, handles: Sequence[str], reason: str) -> None:
+        """End jobs that wait or run; those that have ended are left alone.
+
+        Batch sends TERM, and KILL after 30 seconds. `reason` comes back as the job's status reason.
+        All jobs are tried before an error is raised.
+        """
+        text = f"{OUR_REASON}{reason.removeprefix(OUR_REASON)}"[:_LONGEST_REASON]
+
+        def end(handle: str) -> ClientError | None:
+            try:
+                self._batch.terminate_job(jobId=handle, reason=text)
+            except ClientError as error:
+                return None if is_gone(error) else error
+            return None
+
+        for error in _each(end, handles):
+            if error is not None:
+                raise error
+
+    def describe(self, handles: Sequence[str]) -> dict[str, Job]:
+        """Return what Batch knows of jobs; it forgets those that ended some days ago."""
+        some = [
+            list(handles[start : start + _DESCRIBED_AT_ONCE])
+            for start in range(0, len(handles), _DESCRIBED_AT_ONCE)
+        ]
+        answers = _each(lambda jobs: self._batch.describe_jobs(jobs=jobs), some)
+        jobs = (job_from_detail(detail) for answer in answers for detail in answer["jobs"])
+        return {job.handle: job for job in jobs}
+
+    def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
+        """Return the jobs that exist under names, oldest first; names without any are left out.
+
+        A call of ListJobs for each name and queue (it takes one name at a time): for a few lost
+        claims, not for whole runs.
+        """
+        queues = dict.fromkeys(self.options.queues.values())
+        handles = _each(self._named, [(queue, name) for queue in queues for name in names])
+        jobs = self.describe([handle for some in handles for handle in some])
+        found: defaultdict[str, list[Job]] = defaultdict(list)
+        for job in sorted(jobs.values(), key=lambda job: (job.created_at or 0.0, job.handle)):
+            found[job.name].append(job)
+        return dict(found)
+
+    def outcome(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:
+        """Return how a job ended, with what its log adds; None if it has not ended.
+
+        The log is read only where it may say more: `hut.backends.batch.needs_log`.
+        """
+        if job.outcome is None:
+            return None
+        outcome = with_limit(job.outcome, spec)
+        if job.log is None or not needs_log(outcome, spec):
+            return outcome
+        for pause in (*_PAUSES[:2], 0.0):  # CloudWatch takes a moment to show what it was sent
+            markers = self._logs.tail(job.log, Markers(nonce_of(run, spec, attempt)))
+            told = told_by_log(outcome, spec, markers)
+            if told != outcome:
+                return told
+            self._sleep(pause)
+        return outcome
+
+    def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:
+        """Return a page of a log, at most `limit` lines, from `cursor` (None: the start) on.
+
+        At the end of what there is, the cursor stays the same.
+
+        Raises
+        ------
+        ValueError
+            If the cursor is none of this log, or older than a day.
+        """
+        return self._logs.read(log, cursor, limit)
+
+    def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, log: str) -> str | None:
+        """Return the content of the file a task generated, or None if the log does not hold it (yet).
+
+        Raises
+        ------
+        InvalidInput
+            If the job found no such file, or what is in the log can't be used.
+        """
+        for pause in (*_PAUSES, 0.0):
+            markers = Markers(nonce_of(run, spec, attempt))
+            for line in self._logs.all_lines(log):
+                markers.feed(line)
+            try:
+                content = markers.content()
+                if content is not None:
+                    return content.decode("utf-8")
+            except NoFile as error:
+                raise _unusable(spec, f"can't be read: {error}") from None
+            except Damaged as error:
+                raise _unusable(spec, str(error)) from None
+            except UnicodeDecodeError as error:
+                raise _unusable(spec, f"is not UTF-8 text ({error})") from None
+            self._sleep(pause)
+        return None
+
+    def _plan(self, request: JobRequest) -> PlannedJob | SubmitResult:
+        try:
+            job = plan_job(self.options, request)
+            if job is None:
+                job = plan_job(self.options, request, self._stored(script_key(request)))
+            assert job is not None  # noqa: S101 - a stored script always fits
+        except Unsatisfiable as error:
+            return SubmitResult(None, unsatisfiable(str(error)), str(error))
+        except (ClientError, BotoCoreError) as error:
+            return SubmitResult(None, None, f"the script can't be stored: {error}")
+        return job
+
+    def _definition(self, image: str, platform: Platform) -> str | SubmitResult:
+        try:
+            return self._definitions.arn(image, platform)
+        except (ClientError, BotoCoreError) as error:
+            return refused(error)
+
+    def _stored(self, key: str) -> StoredScript:
+        url = self._s3.generate_presigned_url(
+            "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=_URL_SECONDS
+        )
+        place = f"s3://{self._bucket}/{key}" if self.options.job_role_arn else None
+        return StoredScript(url, place)
+
+    def _submit(self, pair: tuple[JobRequest, PlannedJob | SubmitResult]) -> SubmitResult:
+        request, job = pair
+        if isinstance(job, SubmitResult):
+            return job
+        try:
+            if job.upload is not None:
+                self._s3.put_object(
+                    Bucket=self._bucket,
+                    Key=script_key(request),
+                    Body=job.upload.encode(),
+                    ContentType="text/x-shellscript; charset=utf-8",
+                )
+        except (ClientError, BotoCoreError) as error:
+            return SubmitResult(None, None, f"the script could not be stored: {error}")
+        try:
+            return self._call(job.parameters)
+        except ClientError as error:
+            if names_definition(error):
+                return self._submit_anew(job)
+            return self._after(error, request)
+        except BotoCoreError as error:
+            return self._after(error, request)
+
+    def _call(self, parameters: Mapping[str, Any]) -> SubmitResult:
+        self._pace.wait()
+        answer = self._submit_client.submit_job(**parameters)
+        return SubmitResult(str(answer["jobId"]))
+
+    def _submit_anew(self, job: PlannedJob) -> SubmitResult:
+        """Submit a job once more after its definition was looked up again."""
+        self._definitions.forget(job.parameters["jobDefinition"])
+        try:
+            definition = self._definitions.arn(job.image, job.placement.platform)
+            return self._call({**job.parameters, "jobDefinition": definition})
+        except (ClientError, BotoCoreError) as error:
+            return refused(error)
+
+    def _after(self, error: ClientError | BotoCoreError, request: JobRequest) -> SubmitResult:
+        """Return the result of a call without an answer: the job may exist all the same."""
+        if not may_have_happened(error):
+            return refused(error)
+        for pause in _PAUSES[:2]:
+            self._sleep(pause)
+            try:
+                jobs = self.find([request.name]).get(request.name)
+            except (ClientError, BotoCoreError):
+                continue
+            if jobs:
+                return SubmitResult(jobs[0].handle, detail="found after an error of the call")
+        return refused(error)
+
+    def _named(self, place: tuple[str, str]) -> list[str]:
+        queue, name = place
+        pages = self._batch.get_paginator("list_jobs").paginate(
+            jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
+        )
+        summaries = (job for page in pages for job in page["jobSummaryList"])
+        # The filter does not tell capitals from small letters.
+        return [job["jobId"] for job in summaries if job["jobName"] == name]
+
+
+def _each(call: Callable[[_Item], _Answer], items: Sequence[_Item]) -> list[_Answer]:
+    """Return what `call` returns for each item, in order; a few of the calls are made at a time."""
+    if len(items) < 2:
+        return [call(item) for item in items]
+    with ThreadPoolExecutor(max_workers=min(_AT_A_TIME, len(items))) as pool:
+        return list(pool.map(call, items))
+
+
+def _with_definition(
+    job: PlannedJob | SubmitResult,
+    definitions: Mapping[tuple[str, Platform], str | SubmitResult],
+) -> PlannedJob | SubmitResult:
+    if isinstance(job, SubmitResult):
+        return job
+    definition = definitions[job.image, job.placement.platform]
+    if isinstance(definition, SubmitResult):
+        return definition
+    return replace(job, parameters={**job.parameters, "jobDefinition": definition})
+
+
+def _unusable(spec: TaskSpec, message: str) -> InvalidInput:
+    assert spec.generates_source is not None  # noqa: S101 - the caller asks for it
+    return InvalidInput([Problem(message)], source=resolve(spec, spec.generates_source))

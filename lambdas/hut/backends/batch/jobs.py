@@ -1,0 +1,155 @@
+"""From a claimed attempt to the parameters of SubmitJob. Pure.
+
+Two limits shape it. Amazon ECS, which Batch uses to run containers, refuses overrides of more than
+8,192 characters, JSON and what Batch adds included, and the job fails ("Container Overrides length
+must be at most 8192"). Batch refuses jobs of more than 30 KiB; what passes the first limit is far
+below. So a script that is too large goes to S3, and takes the variables along if it must.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hut.backends.batch.options import BatchOptions
+from hut.backends.batch.resources import Placement, Unsatisfiable, place, requirements
+from hut.backends.batch.script import (
+    SHORTEST_BATCH_LIMIT,
+    StoredScript,
+    launcher,
+    task_script,
+)
+from hut.backends.port import JobRequest
+from hut.model.records import RunRecord
+from hut.model.states import AUTOMATIC_VARIABLES
+from hut.model.workflow import TaskSpec
+from hut.script import variables_of
+from hut.script.variables import run_variables
+
+__all__ = ["LARGEST_OVERRIDES", "PlannedJob", "environment_of", "plan_job", "script_key"]
+
+LARGEST_OVERRIDES = 8192 - 1024
+"""Characters of overrides this module makes; Batch adds its own variables (AWS_BATCH_JOB_ID, ...)."""
+
+_RESERVED = "AWS_BATCH"
+_BACKSTOP_SECONDS = 120
+_LONGEST_TAG = 256
+_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9 _.:/=+@-]")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """A job that is ready but for its definition.
+
+    Attributes
+    ----------
+    parameters : dict
+        Of SubmitJob, without ``jobDefinition``.
+    upload : str or None
+        Content of the script to be stored before the submit.
+    """
+
+    placement: Placement
+    image: str
+    parameters: dict[str, Any]
+    upload: str | None = None
+
+
+def plan_job(
+    options: BatchOptions, request: JobRequest, stored: StoredScript | None = None
+) -> PlannedJob | None:
+    """Return the job of an attempt, or None if its script is too large and not said to be stored.
+
+    Parameters
+    ----------
+    stored
+        Where the script will be, if it does not fit.
+
+    Raises
+    ------
+    Unsatisfiable
+        If this attempt can never be a job of this backend.
+    """
+    run, spec, attempt = request.run, request.claim.spec, request.claim.key.attempt
+    placement = place(options, spec)
+    resources = requirements(spec.resources, placement.platform)
+    variables = environment_of(run, spec, attempt)
+    for name in variables:
+        if name.startswith(_RESERVED):
+            raise Unsatisfiable(
+                f"variable {name}: AWS Batch keeps names that begin with {_RESERVED} for itself; "
+                "use another name"
+            )
+    upload = None
+    if stored is None:
+        script = task_script(run, spec, attempt, exports=False)
+        overrides = _overrides(request, variables, None, script)
+        if _length(overrides, resources) > LARGEST_OVERRIDES:
+            return None
+    else:
+        upload = task_script(run, spec, attempt, exports=False)
+        overrides = _overrides(request, variables, stored)
+        if _length(overrides, resources) > LARGEST_OVERRIDES:
+            upload = task_script(run, spec, attempt, exports=True)
+            overrides = _overrides(request, {}, stored)
+        if _length(overrides, resources) > LARGEST_OVERRIDES:
+            raise Unsatisfiable("the job is too large for AWS Batch; use shorter paths")
+    overrides["resourceRequirements"] = resources
+    limit = spec.resources.time_limit
+    seconds = math.ceil(limit) if limit >= SHORTEST_BATCH_LIMIT else _BACKSTOP_SECONDS
+    parameters = {
+        "jobName": request.name,
+        "jobQueue": placement.queue,
+        "containerOverrides": overrides,
+        "timeout": {"attemptDurationSeconds": seconds},
+        "tags": _tags(run, spec),
+    }
+    return PlannedJob(placement, spec.image or options.default_image, parameters, upload)
+
+
+def environment_of(run: RunRecord, spec: TaskSpec, attempt: int) -> dict[str, str]:
+    """Return the variables of an attempt: what people gave, then Hut's own, which nobody overrides."""
+    given = variables_of(run, spec)
+    kept = {name: text for name, text in given.items() if name not in AUTOMATIC_VARIABLES}
+    own = {"HUT_TASK_ID": spec.id, "HUT_ATTEMPT": str(attempt)}
+    return {**kept, **run_variables(run), **own}
+
+
+def script_key(request: JobRequest) -> str:
+    """Return the S3 key of an attempt's script."""
+    key = request.claim.key
+    return f"scripts/{request.run.id}/{key.position}-{key.attempt}-{key.epoch}.sh"
+
+
+def _overrides(
+    request: JobRequest,
+    variables: Mapping[str, str],
+    stored: StoredScript | None,
+    script: str = "hut",  # with a stored script, what the shell calls itself in its messages
+) -> dict[str, Any]:
+    claim = request.claim
+    empty = [name for name, text in variables.items() if not text]
+    text = launcher(request.run, claim.spec, claim.key.attempt, empty=empty, stored=stored)
+    overrides: dict[str, Any] = {"command": ["/bin/sh", "-c", text, script]}
+    if environment := [{"name": name, "value": text} for name, text in variables.items() if text]:
+        overrides["environment"] = environment
+    return overrides
+
+
+def _length(overrides: Mapping[str, Any], resources: object) -> int:
+    return len(json.dumps({**overrides, "resourceRequirements": resources}))
+
+
+def _tags(run: RunRecord, spec: TaskSpec) -> dict[str, str]:
+    """Return tags for bills and consoles; characters that AWS does not take become ``_``."""
+    tags = {
+        "hut:run": run.id,
+        "hut:workflow": run.workflow,
+        "hut:task": spec.id,
+        "hut:owner": run.owner,
+    }
+    return {key: _NOT_IN_TAGS.sub("_", text)[:_LONGEST_TAG] for key, text in tags.items()}

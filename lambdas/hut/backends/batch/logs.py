@@ -1,0 +1,99 @@
+"""Reads the log streams of jobs from CloudWatch Logs, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from hut.backends.batch.markers import Markers, without_markers
+from hut.backends.port import LogPage
+
+__all__ = ["JobLogs"]
+
+_MOST_EVENTS = 10_000
+_MOST_EMPTY_PAGES = 100
+_TAIL_EVENTS = 100
+
+
+class JobLogs:
+    """The streams of one log group.
+
+    Parameters
+    ----------
+    client
+        Of boto3, for CloudWatch Logs.
+    """
+
+    def __init__(self, client: Any, group: str) -> None:
+        self._client = client
+        self._group = group
+
+    def read(self, stream: str, cursor: str | None, limit: int) -> LogPage:
+        """Return a page, without the lines that are for Hut only.
+
+        At the end of what there is, the page is empty and the cursor stays what it was. Empty
+        pages in between, which CloudWatch has, are passed over.
+
+        Raises
+        ------
+        ValueError
+            If the cursor is none of this stream, or older than a day.
+        """
+        for _ in range(_MOST_EMPTY_PAGES):
+            answer = self._page(stream, cursor, min(limit, _MOST_EVENTS))
+            if answer is None:
+                return LogPage("", None)
+            lines = (without_markers(event["message"]) for event in answer["events"])
+            text = "".join(_with_end(line) for line in lines if line is not None)
+            before, cursor = cursor, str(answer["nextForwardToken"])
+            if text or before == cursor:
+                return LogPage(text, cursor)
+        return LogPage("", cursor)
+
+    def all_lines(self, stream: str) -> Iterator[str]:
+        """Yield every line of a stream, with those that are for Hut only."""
+        cursor: str | None = None
+        while (answer := self._page(stream, cursor, _MOST_EVENTS)) is not None:
+            for event in answer["events"]:
+                yield event["message"]
+            if answer["nextForwardToken"] == cursor:
+                return
+            cursor = answer["nextForwardToken"]
+
+    def tail(self, stream: str, markers: Markers) -> Markers:
+        """Feed the last lines of a stream to `markers`: the launcher's word comes last."""
+        answer = self._page(stream, None, _TAIL_EVENTS, from_head=False)
+        for event in answer["events"] if answer else ():
+            markers.feed(event["message"])
+        return markers
+
+    def _page(
+        self, stream: str, cursor: str | None, limit: int, *, from_head: bool = True
+    ) -> dict[str, Any] | None:
+        """Return an answer of GetLogEvents, or None if there is no such stream (yet)."""
+        more = {} if cursor is None else {"nextToken": cursor}
+        try:
+            answer: dict[str, Any] = self._client.get_log_events(
+                logGroupName=self._group,
+                logStreamName=stream,
+                startFromHead=from_head,
+                limit=limit,
+                **more,
+            )
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "ResourceNotFoundException":
+                return None
+            if code == "InvalidParameterException" and cursor is not None:
+                raise ValueError(
+                    "this cursor does not belong to this log, or is older than a day; "
+                    "read from the start"
+                ) from None
+            raise
+        return answer
+
+
+def _with_end(line: str) -> str:
+    return line if line.endswith("\n") else f"{line}\n"

@@ -1,0 +1,172 @@
+"""Lines by which a job tells Hut something through its log. Pure.
+
+A container may have neither credentials nor an HTTP client, but it always has a log. What travels
+in it has to survive the way: a line is cut at 16 KiB, an empty one is lost, bytes that are not UTF-8
+are replaced, and lines of two streams mix. So a file goes as numbered short lines of plain ASCII
+between a beginning and an end that says how many there were, with a checksum. The nonce of the
+attempt is in each of them: the text of another attempt's log, printed, means nothing.
+
+``::hut:<nonce>:`` is followed by one of::
+
+    begin <encoding>             base64, od or text
+    data <number> <piece>
+    end <pieces> <check>         check: cksum=<crc>,<bytes> or sha256=<hex> or -
+    no-file <why>
+    timeout <sentence>
+    not-started <sentence>
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import zlib
+from dataclasses import dataclass, field
+
+from hut.model.records import RunRecord
+from hut.model.rfc3339 import format_time
+from hut.model.workflow import TaskSpec
+
+__all__ = ["Damaged", "Markers", "NoFile", "cksum", "nonce_of", "without_markers"]
+
+_MARKER = re.compile(
+    r"::hut:([0-9a-f]{16}):(?:"
+    r"(?P<begin>begin) (?P<encoding>base64|od|text)$"
+    r"|data (?P<number>[0-9]+) (?P<piece>.*)"
+    r"|end (?P<pieces>[0-9]+) (?P<check>[a-z0-9=,-]+)$"
+    r"|no-file (?P<why>.+)"
+    r"|(?P<what>timeout|not-started) (?P<sentence>.+)"
+    r")",
+    re.ASCII | re.DOTALL,
+)
+
+
+class Damaged(ValueError):  # noqa: N818 - named after what it says
+    """The log holds the whole of a file, but not as the file was."""
+
+
+class NoFile(ValueError):  # noqa: N818
+    """The job found no file to copy; the message says why."""
+
+
+def nonce_of(run: RunRecord, spec: TaskSpec, attempt: int) -> str:
+    """Return what marks the lines of one attempt. Not a secret: nobody meets it by accident."""
+    parts = (run.id, format_time(run.created_at), spec.id, str(attempt))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def without_markers(line: str) -> str | None:
+    """Return a line of a log as people see it, or None for one that is not for them."""
+    match = _MARKER.search(line) if "::hut:" in line else None
+    if match is None:
+        return line
+    if sentence := match["sentence"]:
+        return f"{line[: match.start()]}hut: {sentence}"
+    return line[: match.start()] or None
+
+
+@dataclass(slots=True)
+class Markers:
+    """What the lines of a log tell, as far as they have been fed.
+
+    Attributes
+    ----------
+    nonce : str
+        Of the attempt whose lines count.
+    timed_out : bool
+        The script stopped the command at its time limit.
+    not_started : str
+        Why the command was never reached; empty if nothing says so.
+    """
+
+    nonce: str
+    timed_out: bool = False
+    not_started: str = ""
+    _encoding: str = ""
+    _pieces: dict[int, str] = field(default_factory=dict)
+    _end: tuple[int, str] | None = None
+    _why_no_file: str = ""
+
+    def feed(self, line: str) -> None:
+        """Take a line of the log; any other line than a marker changes nothing."""
+        match = _MARKER.search(line) if self.nonce in line else None
+        if match is None or match[1] != self.nonce:
+            return
+        if match["begin"]:
+            self._encoding = match["encoding"]
+        elif match["number"]:
+            self._pieces[int(match["number"])] = match["piece"]
+        elif match["pieces"]:
+            self._end = int(match["pieces"]), match["check"]
+        elif match["why"]:
+            self._why_no_file = match["why"]
+        elif match["what"] == "timeout":
+            self.timed_out = True
+        else:
+            self.not_started = match["sentence"]
+
+    def content(self) -> bytes | None:
+        """Return the file that was copied into the log, or None if not all of it is there.
+
+        Raises
+        ------
+        NoFile
+            If the job says that there was none.
+        Damaged
+            If all of it is there, but was changed on its way.
+        """
+        if self._why_no_file:
+            raise NoFile(self._why_no_file)
+        if self._end is None or not self._encoding:
+            return None
+        count, check = self._end
+        if not all(number in self._pieces for number in range(1, count + 1)):
+            return None
+        pieces = [self._pieces[number] for number in range(1, count + 1)]
+        content = _decode(self._encoding, pieces)
+        if not _matches(content, check):
+            raise Damaged(
+                "its copy in the log is not what the file was; it may have been written to"
+            )
+        return content
+
+
+def _decode(encoding: str, pieces: list[str]) -> bytes:
+    try:
+        if encoding == "base64":
+            return base64.b64decode("".join(pieces), validate=True)
+        if encoding == "od":
+            return bytes.fromhex(" ".join(pieces))
+    except (binascii.Error, ValueError):
+        raise Damaged("its copy in the log can't be decoded") from None
+    # "text": a piece that ends a line begins with a dot; the bar keeps blanks at the end.
+    if not all(len(piece) > 1 and piece[0] in ".+" and piece[-1] == "|" for piece in pieces):
+        raise Damaged("its copy in the log can't be decoded")
+    return "".join(p[1:-1] + ("\n" if p[0] == "." else "") for p in pieces).encode()
+
+
+def _matches(content: bytes, check: str) -> bool:
+    kind, _, value = check.partition("=")
+    if kind == "cksum":
+        return value == f"{cksum(content)},{len(content)}"
+    if kind == "sha256":
+        return value == hashlib.sha256(content).hexdigest()
+    # Without a checksum, bytes that are no UTF-8 still show: the log replaces them.
+    return check == "-" and "\ufffd".encode() not in content
+
+
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def cksum(content: bytes) -> int:
+    """Return the checksum POSIX's ``cksum`` prints.
+
+    It is CRC-32 with the bits of each byte in the other order, no bits set at the beginning, and the
+    length behind the content; so zlib can do it.
+    """
+    length = len(content)
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "little")
+    crc = zlib.crc32((content + octets).translate(_REVERSED), 0xFFFFFFFF)
+    return int(f"{crc:032b}"[::-1], 2)

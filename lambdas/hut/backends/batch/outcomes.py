@@ -1,0 +1,203 @@
+"""What Batch says of a job, in Hut's words. Pure.
+
+The same shape comes from DescribeJobs and as ``detail`` of the event "Batch Job State Change". How a
+job ended is spread over it: the exit code, the reasons of the job, of its last attempt and of its
+container, which are sentences for people. Their wording is taken from AWS's documentation and from
+what users report; unknown sentences are told as they are.
+
+What only the log can tell (a time limit below Batch's, a script that never reached its command) is
+`needs_log` and `told_by_log`: nobody has to read the log of a job that ended in any other way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hut.backends.batch.markers import Markers
+from hut.backends.batch.script import EXIT_TIMED_OUT, SHORTEST_BATCH_LIMIT
+from hut.backends.port import Job, JobState
+from hut.lifecycle.attempt import (
+    EXIT_NOT_STARTED,
+    Evidence,
+    cancelled_before_start,
+    judge,
+    lost,
+)
+from hut.model.records import Outcome
+from hut.model.states import Reason, TaskState
+from hut.model.workflow import TaskSpec
+
+__all__ = [
+    "OUR_REASON",
+    "job_from_detail",
+    "launch_failed",
+    "needs_log",
+    "told_by_log",
+    "unsatisfiable",
+    "with_limit",
+]
+
+OUR_REASON = "hut: "
+"""Begins the reason under which Hut terminates a job: ``hut: cancelled``."""
+
+_STATES = {
+    "SUBMITTED": JobState.WAITING,
+    "PENDING": JobState.WAITING,
+    "RUNNABLE": JobState.WAITING,
+    "STARTING": JobState.WAITING,
+    "RUNNING": JobState.RUNNING,
+    "SUCCEEDED": JobState.ENDED,
+    "FAILED": JobState.ENDED,
+}
+
+_TIMED_OUT = "Job attempt duration exceeded timeout"
+_SAYS_NOTHING = "Essential container in task exited"
+_OUT_OF_MEMORY = "OutOfMemory"
+_HOST = re.compile(
+    r"Host EC2\b.*\bterminated|Spot Task was interrupted|SpotInterruption"
+    r"|maintenance on the underlying infrastructure",
+    re.IGNORECASE,
+)
+_NOT_LAUNCHED = re.compile(
+    r"CannotPull|CannotCreateContainer|CannotStartContainer|ResourceInitializationError"
+)
+_IMPOSSIBLE = re.compile(r"^MISCONFIGURATION:")
+
+
+def job_from_detail(detail: Mapping[str, Any]) -> Job:
+    """Return a job as Batch describes it.
+
+    Raises
+    ------
+    ValueError
+        If this is not the description of a job.
+    """
+    status = detail.get("status")
+    if status not in _STATES or not isinstance(detail.get("jobId"), str):
+        raise ValueError("this does not describe a Batch job: it has no jobId and known status")
+    state = _STATES[status]
+    attempts = detail.get("attempts") or []
+    last = attempts[-1] if attempts else {}
+    container, tried = detail.get("container") or {}, last.get("container") or {}
+    reasons = [detail.get("statusReason"), container.get("reason")]
+    told = " - ".join(dict.fromkeys(str(reason) for reason in reasons if reason))
+    reasons += [last.get("statusReason"), tried.get("reason")]
+    outcome: Outcome | None = None
+    started_at = _seconds(detail, "startedAt") or _seconds(last, "startedAt")
+    if state is JobState.ENDED:
+        code = container.get("exitCode", tried.get("exitCode"))
+        evidence = " - ".join(str(reason) for reason in reasons if reason)
+        if status == "SUCCEEDED":
+            outcome = judge(Evidence(exit_code=0))
+        else:
+            limit = (detail.get("timeout") or {}).get("attemptDurationSeconds", 0)
+            terminated = bool(detail.get("isTerminated") or detail.get("isCancelled"))
+            outcome = (
+                _stopped(str(detail.get("statusReason") or ""), evidence, code, limit, started_at)
+                or _broken(evidence, told, code, started_at)
+                or _ended(told, code, started_at, terminated=terminated)
+            )
+    return Job(
+        name=str(detail.get("jobName", "")),
+        handle=detail["jobId"],
+        state=state,
+        outcome=outcome,
+        log=container.get("logStreamName") or tried.get("logStreamName"),
+        created_at=_seconds(detail, "createdAt"),
+        started_at=started_at,
+        ended_at=_seconds(detail, "stoppedAt") or _seconds(last, "stoppedAt"),
+        detail=told,
+    )
+
+
+def launch_failed(message: str) -> Outcome:
+    """Return the outcome of an attempt that Batch could not or would not start."""
+    return judge(Evidence(not_started=message))
+
+
+def unsatisfiable(message: str) -> Outcome:
+    """Return the outcome of an attempt that asks for what this backend never has."""
+    return Outcome(TaskState.FAILED, Reason.UNSATISFIABLE, None, message)
+
+
+def needs_log(outcome: Outcome, spec: TaskSpec) -> bool:
+    """Say whether the log may tell more of an end than the job does."""
+    short = spec.resources.time_limit < SHORTEST_BATCH_LIMIT
+    return outcome.reason is Reason.EXIT and (
+        outcome.exit_code == EXIT_NOT_STARTED or (short and outcome.exit_code == EXIT_TIMED_OUT)
+    )
+
+
+def with_limit(outcome: Outcome, spec: TaskSpec) -> Outcome:
+    """Return the outcome again; a time-out names the task's limit, which Batch may not have known."""
+    if outcome.reason is not Reason.TIMEOUT:
+        return outcome
+    limit = spec.resources.time_limit
+    return judge(Evidence(outcome.exit_code, timed_out=True, time_limit=limit))
+
+
+def told_by_log(outcome: Outcome, spec: TaskSpec, markers: Markers) -> Outcome:
+    """Return the outcome again, with what the lines of the log say."""
+    if not needs_log(outcome, spec):
+        return outcome
+    if markers.timed_out and outcome.exit_code == EXIT_TIMED_OUT:
+        limit = spec.resources.time_limit
+        return judge(Evidence(outcome.exit_code, timed_out=True, time_limit=limit))
+    if markers.not_started and outcome.exit_code == EXIT_NOT_STARTED:
+        return judge(Evidence(outcome.exit_code, not_started=markers.not_started))
+    return outcome
+
+
+def _stopped(
+    status_reason: str, evidence: str, code: int | None, limit: float, started_at: float | None
+) -> Outcome | None:
+    """Return the outcome of a job that was stopped on purpose: by Batch's limit or by Hut."""
+    if _TIMED_OUT in evidence:
+        return judge(Evidence(code, timed_out=True, time_limit=limit))
+    if not status_reason.startswith(OUR_REASON):
+        return None
+    why = status_reason.removeprefix(OUR_REASON)
+    if why == Reason.TIMEOUT:
+        return judge(Evidence(code, timed_out=True, time_limit=limit))
+    if started_at is None:
+        return cancelled_before_start()
+    outcome = judge(Evidence(code, cancelled=True))
+    return outcome if why == Reason.CANCELLED else outcome._replace(message=f"stopped: {why}")
+
+
+def _broken(evidence: str, told: str, code: int | None, started_at: float | None) -> Outcome | None:
+    """Return the outcome of a job that the machine, its memory or its image ended."""
+    if _HOST.search(evidence):
+        return Outcome(TaskState.FAILED, Reason.HOST_TERMINATED, code, told)
+    if _OUT_OF_MEMORY in evidence:
+        message = "killed for lack of memory; ask for more with `memory`"
+        return Outcome(TaskState.FAILED, Reason.OUT_OF_MEMORY, code, message)
+    if _NOT_LAUNCHED.search(evidence):
+        return launch_failed(told)
+    if code is None and started_at is None and _IMPOSSIBLE.search(evidence):
+        return unsatisfiable(told)
+    return None
+
+
+def _ended(told: str, code: int | None, started_at: float | None, *, terminated: bool) -> Outcome:
+    if terminated:
+        message = f"stopped in AWS Batch: {told}" if told else "stopped in AWS Batch"
+        return Outcome(TaskState.FAILED, Reason.CANCELLED, code, message)
+    if code is None:
+        if started_at is None:
+            return launch_failed(told or "AWS Batch gave no reason")
+        return lost(told or "AWS Batch gave neither an exit code nor a reason")
+    if code == 0:
+        # The command succeeded, but Batch failed the job: its reason is all there is.
+        return lost(told)
+    outcome = judge(Evidence(code))
+    extra = told.removeprefix(_SAYS_NOTHING).removeprefix(" - ")
+    return outcome._replace(message=f"{outcome.message}; {extra}") if extra else outcome
+
+
+def _seconds(detail: Mapping[str, Any], key: str) -> float | None:
+    """Return a time, which Batch gives in milliseconds; 0 and missing mean: not yet."""
+    value = detail.get(key)
+    return value / 1000 if value else None

@@ -1,0 +1,52 @@
+"""What the API tells its operators: a line per request, faults of our own, what was submitted.
+
+Ids, routes, statuses and times only. Bodies, variables, commands and the messages of exceptions
+(which may quote any of these) never reach the log.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Mapping
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+__all__ = ["count_submission", "log_failure", "log_request"]
+
+_logger = Logger()
+_FRAMES = 12
+_WORDS = 300
+
+
+def log_request(
+    method: str, route: str, status: int, milliseconds: float, notes: Mapping[str, str]
+) -> None:
+    """Log that a request was answered."""
+    facts = {"method": method, "route": route, "status": status, "ms": round(milliseconds, 1)}
+    _logger.info("request", extra={**facts, **notes})
+
+
+def log_failure(
+    error: Exception, notes: Mapping[str, str], what: str = "the request failed"
+) -> None:
+    """Log an error that is no fault of the request: its type, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    facts: dict[str, object] = {
+        "error": type(error).__name__,
+        "raised_at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+    operation = getattr(error, "operation_name", None)
+    if operation is not None:  # AWS refused a call; its words name actions and resources
+        facts["operation"] = operation
+        facts["detail"] = str(error)[:_WORDS]
+    _logger.error(what, extra={**facts, **notes})
+
+
+def count_submission(tasks: int) -> None:
+    """Publish the metrics of a submitted run, through the log (EMF)."""
+    metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Hut")
+    metrics.add_metric("RunsSubmitted", MetricUnit.Count, 1)
+    metrics.add_metric("TasksSubmitted", MetricUnit.Count, tasks)
+    metrics.flush_metrics()

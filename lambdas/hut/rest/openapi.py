@@ -1,0 +1,276 @@
+"""The OpenAPI document. Powertools describes routes and parameters; bodies and answers are here.
+
+Loaded only when somebody asks for the document: its models cost more than most requests.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic.json_schema import models_json_schema
+
+from hut import __version__
+from hut.rest import schemas
+from hut.rest.answers import PROBLEM_TYPE, TITLES
+from hut.rest.app import api
+from hut.rest.bodies import Envelope, RetryBody
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["openapi_document", "openapi_text"]
+
+_REF = "#/components/schemas/{model}"
+_JSON = "application/json"
+_DESCRIPTION = """\
+Submits workflows of shell tasks and shows what becomes of them.
+
+Requests are signed with AWS Signature Version 4. Lists are JSON arrays; where they go on, the
+header `X-Next-Cursor` (and `Link`) leads to the next page. A page may be shorter than `limit`
+where entries are large. Errors are problem documents (RFC 9457)."""
+
+_TASKS = [
+    {"id": "split", "command": "split -n 2 data.csv part-"},
+    {"id": "count", "command": "wc -l part-*", "deps": ["split"]},
+]
+_WORKFLOW_BODY: dict[str, Any] = {
+    "description": "A workflow, or an envelope with one and what is said beside it.",
+    "required": True,
+    "content": {
+        _JSON: {
+            "schema": {
+                "anyOf": [
+                    {"$ref": _REF.format(model="Workflow")},
+                    {"$ref": _REF.format(model="Envelope")},
+                ]
+            },
+            "examples": {
+                "workflow": {"summary": "A workflow", "value": {"name": "count", "tasks": _TASKS}},
+                "envelope": {
+                    "summary": "With options",
+                    "value": {
+                        "workflow": _TASKS,
+                        "name": "nightly",
+                        "max_concurrent": 10,
+                        "env_vars": {"YEAR": "2026"},
+                        "environments": {"py": {"variables": {"PYTHONUTF8": "1"}}},
+                    },
+                },
+                "text": {
+                    "summary": "A file as it is",
+                    "value": {
+                        "workflow": "tasks:\n- id: hello\n  command: echo hello\n",
+                        "filename": "hello.yaml",
+                    },
+                },
+                "upload": {
+                    "summary": "A file that was uploaded",
+                    "value": {"upload": "q3vx0zt2", "filename": "large.json"},
+                },
+            },
+        }
+    },
+}
+_RETRY_BODY: dict[str, Any] = {
+    "required": False,
+    "content": {
+        _JSON: {
+            "schema": {"$ref": _REF.format(model="RetryBody")},
+            "examples": {"everything": {"summary": "Repeat all tasks", "value": {"all": True}}},
+        }
+    },
+}
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key and body give the same run, another body gives 409. "
+    "Keys of different callers never meet.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """What powertools does not know of a route.
+
+    Attributes
+    ----------
+    answers : dict of int to (str, model or None)
+        By status; None is plain text.
+    problems : tuple of int
+        Statuses that this route refuses with, beside those of all routes.
+    """
+
+    answers: dict[int, tuple[str, type[BaseModel] | None]]
+    problems: tuple[int, ...] = ()
+    is_list: bool = False
+    body: dict[str, Any] | None = None
+    parameters: tuple[dict[str, Any], ...] = field(default=())
+
+
+_OPERATIONS: dict[str, _Operation] = {
+    "health": _Operation({200: ("It does", schemas.Health)}),
+    "describeApi": _Operation({200: ("This document", None)}),
+    "planWorkflow": _Operation(
+        {200: ("What would run", schemas.Plan)}, (404, 413, 422), body=_WORKFLOW_BODY
+    ),
+    "submitRun": _Operation(
+        {
+            201: ("The new run", schemas.Submitted),
+            200: ("The run that was submitted under this key before", schemas.Submitted),
+        },
+        (404, 409, 413, 422),
+        body=_WORKFLOW_BODY,
+        parameters=(_KEY,),
+    ),
+    "createUpload": _Operation({201: ("Where to PUT the file", schemas.Upload)}),
+    "listRuns": _Operation({200: ("A page of runs", schemas.Run)}, is_list=True),
+    "showRun": _Operation({200: ("The run", schemas.Run)}, (404,)),
+    "listChanges": _Operation({200: ("What happened", schemas.Changes)}, (404,)),
+    "cancelRun": _Operation(
+        {
+            200: ("The run has ended", schemas.Run),
+            202: ("The run ends when its active tasks have", schemas.Run),
+        },
+        (404, 409),
+    ),
+    "retryRun": _Operation(
+        {202: ("The run goes on", schemas.Repeated)}, (404, 409), body=_RETRY_BODY
+    ),
+    "listFailures": _Operation(
+        {200: ("A page of failed attempts", schemas.Failure)}, (404,), is_list=True
+    ),
+    "listTasks": _Operation({200: ("A page of tasks", schemas.Task)}, (404,), is_list=True),
+    "showTask": _Operation({200: ("The task", schemas.Task)}, (404,)),
+    "showScript": _Operation({200: ("The script", None)}, (404, 409, 413)),
+    "explainTask": _Operation({200: ("An answer", schemas.Why)}, (404,)),
+    "readOutput": _Operation({200: ("A piece of the log", schemas.LogPage)}, (404, 409)),
+    "readError": _Operation({200: ("A piece of the log", schemas.MergedLogPage)}, (404, 409)),
+    "listJobs": _Operation({200: ("A page of jobs", schemas.Job)}, is_list=True),
+}
+_ALWAYS = (400, 403, 429, 500)
+_TEXTS = {"describeApi": {_JSON: {"schema": {"type": "object"}}}}
+_PLAIN = {"text/plain": {"schema": {"type": "string"}}}
+_NEXT_PAGE = {
+    "X-Next-Cursor": {
+        "description": "`cursor` of the next page; missing on the last one.",
+        "schema": {"type": "string"},
+    },
+    "Link": {"description": "The next page (RFC 8288).", "schema": {"type": "string"}},
+}
+_LOCATION = {"Location": {"description": "Path of the run.", "schema": {"type": "string"}}}
+
+
+@cache
+def openapi_text() -> str:
+    """Return the document as JSON text."""
+    return json.dumps(openapi_document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def openapi_document() -> dict[str, Any]:
+    """Return the document: OpenAPI 3.1."""
+    found = json.loads(
+        api.get_openapi_json_schema(title="Hut", version=__version__, description=_DESCRIPTION)
+    )
+    paths: dict[str, Any] = found["paths"]
+    for methods in paths.values():
+        for operation in methods.values():
+            _complete(operation, _OPERATIONS[operation["operationId"]])
+    return {
+        "openapi": found["openapi"],
+        "info": found["info"],
+        "security": [{"sigv4": []}],
+        "paths": {path: paths[path] for path in sorted(paths)},
+        "components": {
+            "schemas": _schemas(),
+            "responses": _problems(),
+            "securitySchemes": {
+                "sigv4": {
+                    "type": "apiKey",
+                    "name": "Authorization",
+                    "in": "header",
+                    "description": "AWS Signature Version 4 for the service execute-api.",
+                    "x-amazon-apigateway-authtype": "awsSigv4",
+                }
+            },
+        },
+    }
+
+
+def _complete(operation: dict[str, Any], known: _Operation) -> None:
+    """Add to what powertools wrote of an operation."""
+    name = operation["operationId"]
+    parameters = [_tidy(entry) for entry in operation.get("parameters", ())]
+    if parameters or known.parameters:
+        operation["parameters"] = [*parameters, *known.parameters]
+    if known.body is not None:
+        operation["requestBody"] = known.body
+    responses: dict[str, Any] = {}
+    for status, (description, model) in known.answers.items():
+        if model is None:
+            content = _TEXTS.get(name, _PLAIN)
+        else:
+            schema: dict[str, Any] = {"$ref": _REF.format(model=model.__name__)}
+            if known.is_list:
+                schema = {"type": "array", "items": schema}
+            content = {_JSON: {"schema": schema}}
+        response: dict[str, Any] = {"description": description, "content": content}
+        if known.is_list:
+            response["headers"] = _NEXT_PAGE
+        if model is schemas.Submitted:
+            response["headers"] = _LOCATION
+        responses[str(status)] = response
+    for status in sorted({*_ALWAYS, *known.problems}):
+        responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
+    operation["responses"] = responses
+
+
+def _tidy(parameter: dict[str, Any]) -> dict[str, Any]:
+    """Return a parameter without what its schema says twice, and without a null nobody can send."""
+    schema = {k: v for k, v in parameter["schema"].items() if k not in ("title", "description")}
+    kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+    for kind in kinds:
+        schema |= kind
+    for bound in schema.keys() & {"minimum", "maximum"}:
+        schema[bound] = int(schema[bound])
+    order = ("name", "in", "required", "description")
+    return {**{key: parameter[key] for key in order if key in parameter}, "schema": schema}
+
+
+def _problems() -> dict[str, Any]:
+    """Return the answers that tell of problems."""
+    statuses = {status for known in _OPERATIONS.values() for status in known.problems}
+    content = {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(model="ProblemDocument")}}}
+    return {
+        f"Problem{status}": {"description": TITLES[status], "content": content}
+        for status in sorted({*_ALWAYS, *statuses})
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    """Return the schemas of all bodies and answers."""
+    answered: set[type[BaseModel]] = {schemas.ProblemDocument}
+    answered |= {
+        model
+        for operation in _OPERATIONS.values()
+        for _, model in operation.answers.values()
+        if model is not None
+    }
+    _, answers = models_json_schema(
+        [(model, "serialization") for model in answered],
+        ref_template=_REF,
+    )
+    _, bodies = models_json_schema(
+        [(Envelope, "validation"), (RetryBody, "validation")], ref_template=_REF
+    )
+    found = {
+        **answers["$defs"],
+        **bodies["$defs"],
+        "Workflow": schemas.WORKFLOW,
+        "WorkflowTask": schemas.WORKFLOW_TASK,
+    }
+    return {name: found[name] for name in sorted(found)}

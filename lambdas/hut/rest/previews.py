@@ -1,0 +1,92 @@
+"""Plans as answers: scripts of tasks that were not submitted, and what is left out of large plans.
+
+What would not fit goes in this order: the scripts of all tasks (``scripts_left_out``), then tasks
+from the end (``truncated``; ``total`` still counts them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from hut.model.records import RunRecord, RunSettings
+from hut.model.rfc3339 import format_time
+from hut.model.states import RunState, TaskState
+from hut.model.workflow import TaskSpec
+from hut.planning import Plan
+from hut.rest.answers import MOST_BYTES, dump, fitting, wire_size
+from hut.rest.services import Services
+from hut.views import Document
+
+__all__ = ["plan_text", "preview_script"]
+
+_NEVER = 0.0
+_MOST_WARNINGS = 1000
+
+
+def preview_script(
+    services: Services, workflow: str, settings: RunSettings
+) -> Callable[[TaskSpec], str | None]:
+    """Return what renders the script of a task of a run that does not exist.
+
+    ``RUN`` and ``TIME`` stand for what is known only of a run. A task whose backend is not at hand
+    has no script.
+    """
+    run = RunRecord(
+        id="RUN",
+        workflow=workflow,
+        state=RunState.PENDING,
+        reason=None,
+        message="",
+        owner="",
+        created_at=_NEVER,
+        started_at=None,
+        ended_at=None,
+        total=0,
+        counts=dict.fromkeys(TaskState, 0),
+        settings=settings,
+    )
+
+    def script(spec: TaskSpec) -> str | None:
+        backend = services.backend(spec.backend or settings.backend)
+        if backend is None:
+            return None
+        return backend.script(run, spec, 1).replace(format_time(_NEVER), "TIME")
+
+    return script
+
+
+def plan_text(
+    plan: Plan,
+    document: Document,
+    script: Callable[[TaskSpec], str | None] | None,
+    room: int = MOST_BYTES,
+) -> str:
+    """Return a plan's document as JSON that fits.
+
+    Parameters
+    ----------
+    document
+        As `hut.views.plan_document` made it of `plan`, without scripts.
+    script
+        Renders a task's script, if scripts are wanted.
+    """
+    tasks: list[Document] = document["tasks"]
+    head = {name: value for name, value in document.items() if name != "tasks"}
+    head["warnings"] = head["warnings"][:_MOST_WARNINGS]
+    head |= {"scripts_left_out": False, "truncated": False}
+    room -= wire_size(dump(head)) + 100
+    texts: list[str] = []
+    if script is not None:
+        texts = fitting(_with_scripts(plan, tasks, script), room)
+        head["scripts_left_out"] = len(texts) < len(tasks)
+    if len(texts) < len(tasks):
+        texts = fitting(tasks, room)
+    head["truncated"] = len(texts) < len(tasks)
+    return f'{dump(head)[:-1]},"tasks":[{",".join(texts)}]}}'
+
+
+def _with_scripts(
+    plan: Plan, tasks: list[Document], script: Callable[[TaskSpec], str | None]
+) -> Iterator[Document]:
+    for document, spec in zip(tasks, plan.tasks, strict=True):
+        yield {**document, "script": script(spec)}

@@ -1,0 +1,317 @@
+"""The shapes of answers, for the OpenAPI document. Nothing is answered from here.
+
+The documents themselves are made in `hut.views` and by the routes; tests hold every answer against
+these models.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hut.model.states import Reason, RunState, TaskState
+
+__all__ = [
+    "Change",
+    "Changes",
+    "Failure",
+    "Health",
+    "Job",
+    "LogPage",
+    "MergedLogPage",
+    "Plan",
+    "ProblemDocument",
+    "Repeated",
+    "Run",
+    "Submitted",
+    "Task",
+    "Upload",
+    "Why",
+]
+
+Time = Annotated[
+    str,
+    Field(
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+Texts = dict[str, str]
+
+
+class Schema(BaseModel):
+    """What all shapes have in common; fields may be added in later versions."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class ProblemEntry(Schema):
+    """One fault of an input and its place."""
+
+    task: str | None
+    field: str | None
+    line: int | None
+    message: str
+
+
+class ProblemDocument(Schema):
+    """An error, after RFC 9457."""
+
+    type: str = Field(description="`urn:hut:problem:` and a word that stays the same.")
+    title: str
+    status: int
+    detail: str
+    instance: str | None = Field(default=None, description="The request, as the log names it.")
+    errors: list[ProblemEntry]
+
+
+class Health(Schema):
+    """That the API answers."""
+
+    status: Literal["ok"]
+    version: str
+    prefix: str = Field(description="Name prefix of this installation.")
+
+
+class Run(Schema):
+    """A run."""
+
+    id: str
+    workflow: str
+    state: RunState
+    reason: Reason | None
+    message: str
+    owner: str
+    created_at: Time
+    started_at: Time | None
+    ended_at: Time | None
+    cancel_requested_at: Time | None
+    total: int
+    counts: dict[TaskState, int]
+    cost: float | None
+    backend: str
+    max_concurrent: int | None
+    tags: Texts
+    description: str | None
+
+
+class Submitted(Run):
+    """A run that was submitted, with what is odd about its workflow."""
+
+    warnings: list[str]
+
+
+class AttemptEntry(Schema):
+    """An attempt to run a task."""
+
+    attempt: int
+    state: TaskState
+    reason: Reason | None
+    message: str
+    exit_code: int | None
+    submitted_at: Time | None
+    started_at: Time | None
+    ended_at: Time | None
+    backend: str
+    job_id: str | None
+
+
+class Spec(Schema):
+    """What the workflow says of a task, in the workflow file's fields and units."""
+
+    command: str
+    cpus: int
+    memory: str
+    time_limit: str
+    retries: int
+    priority: int
+    gres: str | None = None
+    retry_delay: float | None = None
+    retry_backoff: float | None = None
+    retry_on: list[int | str] | None = None
+    working_dir: str | None = None
+    partition: str | None = None
+    image: str | None = None
+    environment: str | None = None
+    output_file: str | None = None
+    error_file: str | None = None
+    generates_source: str | None = None
+    group: str | None = None
+    env_vars: Texts | None = None
+    properties: Texts | None = None
+    tags: Texts | None = None
+
+
+class Task(Spec):
+    """A task of a run with its attempts; `deps` stand as they were written."""
+
+    id: str
+    name: str
+    state: TaskState
+    reason: Reason | None
+    message: str
+    exit_code: int | None
+    attempt: int = Field(description="Number of the latest attempt; 0 before the first.")
+    attempts: list[AttemptEntry]
+    backend: str
+    job_id: str | None
+    created_at: Time
+    submitted_at: Time | None
+    started_at: Time | None
+    ended_at: Time | None
+    deps: list[str]
+
+
+class PlannedTask(Spec):
+    """A task of a plan."""
+
+    id: str
+    name: str
+    level: int = Field(description="Length of the longest chain of dependencies before it.")
+    deps: list[str]
+    backend: str
+    script: str | None = Field(default=None, description="Only where scripts were asked for.")
+
+
+class Plan(Schema):
+    """What a workflow would run."""
+
+    workflow: str
+    total: int = Field(description="Number of tasks, those left out included.")
+    levels: int
+    max_concurrent: int | None
+    backend: str
+    cost: float | None
+    deps_expanded: bool = Field(description="False where patterns are too many to expand.")
+    warnings: list[ProblemEntry]
+    scripts_left_out: bool = Field(description="Scripts were asked for, but do not fit.")
+    truncated: bool = Field(description="Tasks at the end are left out, because they do not fit.")
+    tasks: list[PlannedTask]
+
+
+class Change(Schema):
+    """One transition of a task."""
+
+    at: Time
+    task: str
+    attempt: int
+    state: TaskState
+    reason: Reason | None
+    exit_code: int | None
+
+
+class Running(Schema):
+    """A task that runs."""
+
+    task_id: str
+    attempt: int
+    since: Time
+
+
+class Changes(Schema):
+    """What happened in a run since a cursor.
+
+    A run that has ended and an empty list of changes mean that there is nothing more to come.
+    """
+
+    run: Run
+    changes: list[Change]
+    cursor: int = Field(description="Where to go on.")
+    running: list[Running] = Field(description="The first ten tasks that run.")
+
+
+class Why(Schema):
+    """Why a task is where it is."""
+
+    task: str
+    state: TaskState
+    reason: Reason | None
+    why: str
+    details: list[str]
+    waiting_for: list[str]
+    cause: str | None
+
+
+class LogPage(Schema):
+    """A piece of an attempt's log."""
+
+    attempt: int = Field(description="0 if nothing ran yet.")
+    content: str
+    cursor: str | None = Field(description="Where to go on; null is the start.")
+    ended: bool = Field(description="There is nothing more to come.")
+
+
+class MergedLogPage(LogPage):
+    """A piece of a log that holds output and errors."""
+
+    merged: Literal[True]
+
+
+class Upload(Schema):
+    """Leave to upload a file; its id is then submitted as `upload`."""
+
+    id: str
+    method: Literal["PUT"]
+    url: str
+    headers: Texts
+    expires_at: Time
+
+
+class Repeated(Schema):
+    """A run whose tasks are repeated."""
+
+    repeated: int
+    run: Run
+
+
+class Failure(AttemptEntry):
+    """A failed attempt."""
+
+    task: str
+    command: str
+    tags: Texts
+    final: bool = Field(description="It is the last of a task that is failed now.")
+
+
+class Job(Schema):
+    """An active attempt."""
+
+    job_id: str | None
+    run: str
+    task: str
+    attempt: int
+    state: Literal["submitted", "running"]
+    backend: str
+    submitted_at: Time | None
+    started_at: Time | None
+
+
+WORKFLOW: dict[str, Any] = {
+    "title": "Workflow",
+    "description": "A workflow file; every field is described in docs/workflow-files.md.",
+    "anyOf": [
+        {"type": "array", "items": {"$ref": "#/components/schemas/WorkflowTask"}},
+        {
+            "type": "object",
+            "required": ["tasks"],
+            "properties": {
+                "tasks": {
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/WorkflowTask"},
+                }
+            },
+        },
+    ],
+}
+
+WORKFLOW_TASK: dict[str, Any] = {
+    "title": "WorkflowTask",
+    "type": "object",
+    "required": ["id", "command"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,200}$"},
+        "command": {"type": "string"},
+        "deps": {"type": "array", "items": {"type": "string"}},
+    },
+}

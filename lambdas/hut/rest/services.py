@@ -1,0 +1,147 @@
+"""What the REST API needs of the rest of the control plane. Built elsewhere, used here.
+
+The routes know the store port, the use cases and these protocols; which adapters stand behind them
+is decided where a `Services` is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hut.backends.port import RemoteBackend
+from hut.control import Control, Setting, Submission
+from hut.model.records import RunRecord
+from hut.planning import Plan
+from hut.store.port import Store
+
+__all__ = [
+    "Busy",
+    "Cancel",
+    "Retry",
+    "Services",
+    "Submit",
+    "TooLarge",
+    "UnknownUpload",
+    "UploadTicket",
+    "Uploads",
+]
+
+
+class UnknownUpload(LookupError):  # noqa: N818 - named after what it says
+    """There is no such upload of this owner; the argument is its id."""
+
+
+class TooLarge(ValueError):  # noqa: N818
+    """An upload holds more than can be read; the message says how much is allowed."""
+
+
+class Busy(Exception):  # noqa: N818
+    """A service behind this one has no room just now; the same request may succeed later."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTicket:
+    """Leave to upload one file.
+
+    Attributes
+    ----------
+    id : str
+        What a submission names as ``upload``: letters, digits, ``_`` and ``-``.
+    url : str
+        Where to PUT the content.
+    headers : mapping of str to str
+        Headers the PUT must carry.
+    expires_at : float
+        Seconds since the epoch.
+    """
+
+    id: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    expires_at: float = 0.0
+
+
+class Uploads(Protocol):
+    """Files that are too large for a request's body."""
+
+    def ticket(self, owner: str) -> UploadTicket:
+        """Return leave to upload a file that only `owner` can submit."""
+
+    def read(self, owner: str, upload_id: str, /) -> str:
+        """Return the text of an upload.
+
+        Raises
+        ------
+        UnknownUpload
+            If `owner` has uploaded nothing under this id.
+        TooLarge
+            If it is larger than can be planned.
+        MalformedDocument
+            If it is not UTF-8 text.
+        """
+
+
+class Submit(Protocol):
+    """The use case behind ``POST /runs``."""
+
+    def __call__(self, submission: Submission, setting: Setting, /) -> tuple[RunRecord, Plan, bool]:
+        """Store a run and start it; the last value says whether it is new.
+
+        Raises
+        ------
+        InvalidInput
+            With every problem of the input.
+        IdempotencyConflict
+            If the key was used with another body.
+        """
+
+
+class Cancel(Protocol):
+    """The use case behind ``POST /runs/{run}/cancel``; a run that has ended is left alone."""
+
+    def __call__(self, run_id: str, /) -> RunRecord:
+        """Stop a run and return it as it stands then."""
+
+
+class Retry(Protocol):
+    """The use case behind ``POST /runs/{run}/retry``."""
+
+    def __call__(self, run_id: str, everything: bool, /) -> tuple[int, RunRecord]:
+        """Repeat what did not complete, or everything; return how many tasks, and the run.
+
+        Raises
+        ------
+        StoreError
+            If the run has not ended.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a request may need.
+
+    Attributes
+    ----------
+    setting : Setting
+        Backends and environments the control plane knows; `base_dir` is empty.
+    backend : callable
+        Returns a backend by its name, or None.
+    clock : callable
+        Seconds since the epoch.
+    version, prefix : str
+        What ``GET /health`` tells of this installation.
+    """
+
+    control: Control
+    store: Store
+    submit: Submit
+    cancel: Cancel
+    retry: Retry
+    backend: Callable[[str], RemoteBackend | None]
+    uploads: Uploads
+    setting: Setting
+    clock: Callable[[], float]
+    version: str
+    prefix: str

@@ -1,0 +1,224 @@
+"""Routes of tasks: list them, look at one, its script, its logs, and why it is where it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, NamedTuple
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from hut.backends.port import LogPage, RemoteBackend
+from hut.explanation import Explanation
+from hut.model.problems import Problem
+from hut.model.records import TaskRecord
+from hut.model.states import ACTIVE, TERMINAL, TaskState
+from hut.rest.answers import MOST_BYTES, Answer, json_answer, text_answer, wire_size
+from hut.rest.exchange import Exchange, exchange_of
+from hut.rest.observing import log_failure
+from hut.rest.paging import answer_page, decode_cursor, encode_cursor
+from hut.rest.refusals import Refusal, malformed
+from hut.rest.routing import REPEAT, SPLIT, Limit, Position, RunId, TaskId, new_router
+from hut.store.port import TaskFilter
+from hut.views import Document, explanation_document, task_document
+
+__all__ = ["router"]
+
+router = new_router()
+
+_TOKEN = re.compile(r"[!-~]{1,3000}")
+
+AttemptNumber = Annotated[
+    int | None, Query(description="Number of the attempt, from 1; the latest if left out.")
+]
+LogCursor = Annotated[
+    str | None, Query(max_length=4000, description="`cursor` of the answer before.")
+]
+Lines = Annotated[int, Query(ge=1, le=10_000, description="Lines at most.")]
+
+
+@router.get("/runs/<run>/tasks", summary="List the tasks of a run", operation_id="listTasks")
+def list_tasks(
+    run: RunId,
+    limit: Limit = 100,
+    cursor: Position = None,
+    state: Annotated[
+        list[TaskState] | None, SPLIT, Query(description=f"Only tasks in these states; {REPEAT}.")
+    ] = None,
+    match: Annotated[
+        str | None,
+        Query(min_length=1, max_length=500, description="Pattern on the id, as in `deps`."),
+    ] = None,
+) -> Answer:
+    """Answer with a page of tasks in document order, with their attempts."""
+    exchange = exchange_of(router)
+    exchange.run(run)
+    store = exchange.services.store
+
+    def documents(tasks: Sequence[TaskRecord]) -> list[Document]:
+        attempts = store.list_attempts(run, [task.position for task in tasks])
+        return [task_document(task, attempts.get(task.position, ())) for task in tasks]
+
+    after = -1 if cursor is None else cursor
+    tasks = store.list_tasks(run, TaskFilter(state, match, after, limit + 1))
+    return answer_page(exchange, tasks, limit, documents, lambda task: str(task.position))
+
+
+@router.get("/runs/<run>/tasks/<task>", summary="Show a task", operation_id="showTask")
+def show_task(run: RunId, task: TaskId) -> Answer:
+    """Answer with one task and its attempts."""
+    exchange = exchange_of(router)
+    _, record = exchange.task(run, task)
+    attempts = exchange.services.store.list_attempts(run, [record.position])
+    return json_answer(task_document(record, attempts.get(record.position, ())))
+
+
+@router.get(
+    "/runs/<run>/tasks/<task>/script",
+    summary="Show the script of a task",
+    operation_id="showScript",
+)
+def show_script(run: RunId, task: TaskId) -> Answer:
+    """Answer with the script of the latest attempt, or of the first if there is none."""
+    exchange = exchange_of(router)
+    owner, record = exchange.task(run, task)
+    backend = _backend(exchange, record.backend, "its script can't be shown")
+    return text_answer(backend.script(owner, record.spec, record.attempt or 1))
+
+
+@router.get(
+    "/runs/<run>/tasks/<task>/why",
+    summary="Say why a task is where it is",
+    operation_id="explainTask",
+)
+def explain_task(run: RunId, task: TaskId) -> Answer:
+    """Answer with a sentence and its details, what the backend says of a waiting job included."""
+    exchange = exchange_of(router)
+    owner, record = exchange.task(run, task)
+    services = exchange.services
+    answer = services.control.explain(owner, record, services.clock(), slots=None, driven=True)
+    return json_answer(explanation_document(record, _with_detail(exchange, record, answer)))
+
+
+@router.get(
+    "/runs/<run>/tasks/<task>/logs/output",
+    summary="Read what a task printed",
+    operation_id="readOutput",
+)
+def read_output(
+    run: RunId,
+    task: TaskId,
+    attempt: AttemptNumber = None,
+    cursor: LogCursor = None,
+    limit: Lines = 1000,
+) -> Answer:
+    """Answer with a page of an attempt's log."""
+    return json_answer(_log(exchange_of(router), run, task, attempt, cursor, limit))
+
+
+@router.get(
+    "/runs/<run>/tasks/<task>/logs/error",
+    summary="Read what a task complained",
+    operation_id="readError",
+)
+def read_error(
+    run: RunId,
+    task: TaskId,
+    attempt: AttemptNumber = None,
+    cursor: LogCursor = None,
+    limit: Lines = 1000,
+) -> Answer:
+    """Answer with a page of an attempt's log; backends keep one for output and errors."""
+    page = _log(exchange_of(router), run, task, attempt, cursor, limit)
+    return json_answer({**page, "merged": True})
+
+
+class _Place(NamedTuple):
+    """Where an attempt's log is; `log` is None where there is nothing to read."""
+
+    attempt: int
+    backend: str
+    log: str | None
+    ended: bool
+
+
+def _log(
+    exchange: Exchange, run: str, task: str, attempt: int | None, cursor: str | None, limit: int
+) -> Document:
+    _, record = exchange.task(run, task)
+    place = _place(exchange, run, record, attempt)
+    token = None
+    if cursor is not None:
+        number, token = decode_cursor(cursor, int, _TOKEN)
+        if number != place.attempt:
+            message = f"belongs to attempt {number}, not to attempt {place.attempt}"
+            raise malformed([Problem(message, field="cursor")])
+    document: Document = {"attempt": place.attempt, "content": "", "cursor": cursor, "ended": True}
+    if place.log is None:
+        return {**document, "ended": place.ended}
+    backend = _backend(exchange, place.backend, "its log can't be read")
+    page = _page(backend, place.log, None if token is None else str(token), limit)
+    stands_still = not page.text and page.cursor in (None, token)
+    if not stands_still:
+        following = None if page.cursor is None else encode_cursor(place.attempt, page.cursor)
+        document |= {"content": page.text, "cursor": following}
+    return {**document, "ended": place.ended and stands_still}
+
+
+def _place(exchange: Exchange, run: str, task: TaskRecord, wanted: int | None) -> _Place:
+    """Return where the log of an attempt is, the latest if none is wanted.
+
+    Raises
+    ------
+    Refusal
+        With status 404 if there never was such an attempt.
+    """
+    if wanted is not None and not 1 <= wanted <= task.attempt:
+        known = f"1 to {task.attempt}" if task.attempt else "none yet"
+        detail = f"task {task.spec.id!r} has no attempt {wanted}; there are: {known}"
+        raise Refusal(404, "unknown-attempt", detail)
+    number = wanted or task.attempt
+    if number == 0:
+        return _Place(0, task.backend, None, task.state in TERMINAL)
+    found = exchange.services.store.list_attempts(run, [task.position]).get(task.position, [])
+    for ended in found:
+        if ended.number == number:
+            return _Place(number, ended.backend, ended.log, ended=True)
+    if number != task.attempt:  # it was given back before it started
+        return _Place(number, task.backend, None, ended=True)
+    return _Place(number, task.backend, task.log, task.state not in ACTIVE)
+
+
+def _page(backend: RemoteBackend, log: str, cursor: str | None, limit: int) -> LogPage:
+    """Read a page of a log, of fewer lines where these are too long for an answer."""
+    while True:
+        page = backend.read_log(log, cursor, limit)
+        if limit == 1 or wire_size(page.text) <= MOST_BYTES - 10_000:
+            return page
+        limit = max(limit // 8, 1)
+
+
+def _backend(exchange: Exchange, name: str, so: str) -> RemoteBackend:
+    backend = exchange.services.backend(name)
+    if backend is None:
+        detail = f"the task's backend {name!r} is not known to this control plane; {so}"
+        raise Refusal(409, "unknown-backend", detail)
+    return backend
+
+
+def _with_detail(exchange: Exchange, task: TaskRecord, answer: Explanation) -> Explanation:
+    """Add what the backend says of a job that waits."""
+    if task.state is not TaskState.SUBMITTED or task.handle is None:
+        return answer
+    backend = exchange.services.backend(task.backend)
+    if backend is None:
+        return answer
+    try:
+        job = backend.describe([task.handle]).get(task.handle)
+    except Exception as error:  # noqa: BLE001 - whatever a client raises: the rest is an answer too
+        log_failure(error, exchange.notes, "the backend said nothing of a job")
+        return answer
+    if job is None or not job.detail:
+        return answer
+    return replace(answer, details=(*answer.details, f"{backend.name}: {job.detail}"))

@@ -1,0 +1,24 @@
+"""The Lambda's own module: it hands the event on, and looks for its services only then."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from handlers.api import handler
+from tests.rest.api_world import Api, api_event
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_the_handler_answers_with_the_services_that_are_wired(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wiring = SimpleNamespace(services=lambda: api.services)
+    monkeypatch.setitem(sys.modules, "handlers.wiring", wiring)
+    answer = handler(api_event("GET", "/health"), SimpleNamespace(aws_request_id="x"))
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["version"] == "1.2.3"
