@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from hutctl.pace import Pace
+
 __all__ = [
     "Attended",
     "Client",
@@ -82,11 +84,14 @@ class Progress:
         What happened since the last time.
     running : sequence of Running
         The first few of what runs.
+    queued : bool
+        Submitted tasks wait in a queue elsewhere, maybe for minutes, so they are worth a word.
     """
 
     run: Document
     changes: Sequence[Document]
     running: Sequence[Running]
+    queued: bool = False
 
 
 class Display(Protocol):
@@ -106,7 +111,7 @@ class Attended:
     Attributes
     ----------
     interrupted : bool
-        A person pressed Ctrl-C (and a local run was cancelled for it).
+        A person pressed Ctrl-C. A local run was cancelled for it; one elsewhere goes on.
     """
 
     run: Document
@@ -123,15 +128,21 @@ class LogPart:
         Whose log it is; 0 if nothing ran yet.
     ended : bool
         Nothing more will come.
+    merged : bool
+        What went to stdout and what went to stderr is one log there.
     """
 
     attempt: int
     content: bytes
     ended: bool
+    merged: bool = False
 
 
 class Client(Protocol):
     """A target. Runs and tasks are named by their full ids, but for `find_run`."""
+
+    def pace(self) -> Pace:
+        """Return how often to look whether something has changed."""
 
     def plan(self, file: WorkflowFile, *, scripts: bool) -> Document:
         """Return what would run."""
@@ -174,6 +185,12 @@ class Client(Protocol):
         self, run_id: str, task_id: str, kind: str, *, attempt: int | None, offset: int
     ) -> LogPart:
         """Return what a task printed (``out``) or complained (``err``), from a byte on."""
+
+    def list_failures(self, run_id: str, *, final: bool) -> Iterator[Document]:
+        """Yield failed attempts, or only those of tasks that are failed now."""
+
+    def list_jobs(self, *, limit: int) -> list[Document]:
+        """Return what is submitted or runs now, of all runs."""
 
     def cancel(self, run_id: str) -> Document:
         """Stop a run; return it when it has ended."""

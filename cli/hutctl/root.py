@@ -34,10 +34,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "script": ("explaining", "the script of a task, exactly as it ran"),
         "why": ("explaining", "why a task waits, or why it ended as it did"),
         "failures": ("failures", "command lines of failed attempts"),
+        "jobs": ("listing", "what is submitted or runs now, of all runs"),
     },
     "Set up": {
+        "target": ("targeting", "add, choose, list or remove control planes in AWS"),
         "config": ("configuring", "check or show the configuration"),
-        "doctor": ("doctor", "check this machine and the state on it"),
+        "doctor": ("doctor", "check this machine or the target, and the way there"),
         "completion": ("completion", "completion for bash, zsh or fish"),
     },
 }

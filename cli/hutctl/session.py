@@ -14,15 +14,18 @@ import click
 if TYPE_CHECKING:
     from hut.model.problems import InvalidInput
     from hutctl.client import Client
+    from hutctl.remote.targets import Targets
 
 __all__ = [
     "EXIT_FAULT",
     "EXIT_INPUT",
     "EXIT_UNREACHABLE",
     "Session",
+    "complete_target",
     "report",
     "report_input",
     "shared_options",
+    "unknown_target",
 ]
 
 EXIT_INPUT = 2
@@ -42,7 +45,7 @@ class Session:
     as_json : bool
         Print JSON documents instead of text.
     target : str or None
-        Where runs run; None if nothing was said.
+        Where runs run, as ``--target`` says it; None if it does not.
     config : str or None
         Path of the configuration file, if it was named.
     """
@@ -60,17 +63,40 @@ class Session:
         ------
         click.UsageError
             If there is no such target.
+        InvalidInput
+            If the file of the targets is broken.
         """
         if self._client is None:
-            if self.target not in (None, "local"):
-                message = f"there is no target {self.target!r}; known: local"
-                raise click.UsageError(message)
-            if self.target is None:
+            name = self.target_name()
+            if name is None:
                 self.say("no target configured: using local, this machine", dim=True)
-            from hutctl.local.client import LocalClient
-
-            self._client = LocalClient(self.config, self.say, verbose=self.verbose)
+            self._client = self._local() if name in (None, "local") else self._remote(name)
         return self._client
+
+    def target_name(self) -> str | None:
+        """Return where commands go: by option, by ``HUT_TARGET``, by ``target use``, or None."""
+        named = self.target or os.environ.get("HUT_TARGET")
+        if named:
+            return named
+        from hutctl.remote.targets import load_targets
+
+        return load_targets().current
+
+    def _local(self) -> Client:
+        from hutctl.local.client import LocalClient
+
+        return LocalClient(self.config, self.say, verbose=self.verbose)
+
+    def _remote(self, name: str) -> Client:
+        from hutctl.remote.targets import load_targets
+
+        targets = load_targets()
+        target = targets.known.get(name)
+        if target is None:
+            raise unknown_target(name, targets)
+        from hutctl.remote.client import RemoteClient
+
+        return RemoteClient(target, self.config, self.say, verbose=self.verbose)
 
     def say(self, message: str, *, dim: bool = False) -> None:
         """Tell a person something that is not a result."""
@@ -89,6 +115,32 @@ class Session:
             click.echo(json.dumps(document, ensure_ascii=False), nl=False)
             separator = ",\n "
         click.echo("[]" if separator == "[" else "]")
+
+
+def unknown_target(name: str, targets: Targets) -> click.UsageError:
+    """Return what to raise where a target is named that was never added."""
+    from hut.model.problems import nearest
+
+    known = ["local", *sorted(targets.known)]
+    near = nearest(name, known)
+    hint = f"did you mean {near!r}? " if near else ""
+    said = "" if name != os.environ.get("HUT_TARGET") else " (HUT_TARGET says it)"
+    return click.UsageError(
+        f"there is no target {name!r}{said}; {hint}known: {', '.join(known)}; "
+        "add it with: hutctl target add"
+    )
+
+
+def complete_target(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Return the names of targets that begin with what was typed."""
+    from hut.model.problems import InvalidInput
+    from hutctl.remote.targets import load_targets
+
+    try:
+        known = load_targets().known
+    except (InvalidInput, OSError):  # a shell that completes is no place for errors
+        known = {}
+    return [name for name in ("local", *sorted(known)) if name.startswith(begun)]
 
 
 def shared_options(command: _Command) -> _Command:
@@ -113,7 +165,8 @@ def shared_options(command: _Command) -> _Command:
         ),
         click.option(
             "--target", metavar="NAME", expose_value=False, callback=take("target"),
-            help="Where runs run: local (this machine).",
+            shell_complete=complete_target,
+            help="Where runs run: local (this machine), or one of 'hutctl target list'.",
         ),
         click.option(
             "--json", is_flag=True, expose_value=False, callback=take("as_json"),

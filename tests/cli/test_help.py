@@ -12,7 +12,7 @@ from tests.hutctl_process import Hut
 COMMANDS = [
     *("run", "plan", "watch", "resume", "retry", "cancel"),
     *("runs", "show", "tasks", "logs", "script", "why", "failures"),
-    *("config", "doctor", "completion"),
+    *("config", "doctor", "completion", "jobs", "target"),
 ]
 
 
@@ -26,7 +26,7 @@ def test_the_overview_lists_every_command_with_a_line(hut: Hut) -> None:
     assert not (hut.folder / "home").exists()
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "config check", "config show"])
+@pytest.mark.parametrize("command", [*COMMANDS, "config check", "config show", "target add"])
 def test_every_command_has_help_with_examples(hut: Hut, command: str) -> None:
     done = hut(*command.split(), "--help")
     assert "Examples:" in done.stdout

@@ -1,4 +1,4 @@
-"""``doctor``: whether this machine is fit, and whether anything was left undone."""
+"""``doctor``: whether this machine, or the target, is fit to work."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = ["doctor"]
     epilog="""\b
 Examples:
   hutctl doctor
+  hutctl doctor --target lab     credentials, the way to the control plane, versions, clock
 \b
 Exit code 1 if something is not well.
 """
@@ -22,7 +23,7 @@ Exit code 1 if something is not well.
 @shared_options
 @click.pass_obj
 def doctor(session: Session) -> int:
-    """Check this machine and the state on it."""
+    """Check this machine and the state on it, or a target in AWS and the way there."""
     checks = [*session.client().diagnose(), _configuration(session)]
     well = all(good for _, good, _ in checks)
     if session.as_json:

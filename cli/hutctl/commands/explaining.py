@@ -41,7 +41,7 @@ def why(session: Session, run: str, task: str) -> None:
     if failed is not None:
         kind, lines = log_tail(client, run_id, client.get_task(run_id, failed), _LOG_LINES)
         if lines:
-            name = "stderr" if kind == "err" else "stdout"
+            name = {"err": "stderr", "out": "stdout"}.get(kind, "the log")
             click.echo(f"The end of {name} of {failed}:")
             for line in lines:
                 click.echo(f"    {line}")

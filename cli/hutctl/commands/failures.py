@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
-from hutctl.client import Client, Document
+from hutctl.client import Document
 from hutctl.session import Session, shared_options
 
 __all__ = ["failures"]
@@ -30,7 +28,7 @@ A command of several lines is written as one, with $'...' quoting.
 def failures(session: Session, run: str, *, final: bool, with_tags: bool) -> None:
     """Print the command lines of failed attempts, one per line."""
     client = session.client()
-    found = _failures(client, client.find_run(run)["id"], final=final)
+    found = client.list_failures(client.find_run(run)["id"], final=final)
     if session.as_json:
         session.emit_list(found)
         return
@@ -39,28 +37,6 @@ def failures(session: Session, run: str, *, final: bool, with_tags: bool) -> Non
         if with_tags:
             line += f"  # HUT: {_tags(failure)}"
         click.echo(line)
-
-
-def _failures(client: Client, run_id: str, *, final: bool) -> Iterator[Document]:
-    """Yield failed attempts in the order in which they ended; cancelled ones did not fail."""
-    found: list[tuple[str, Document]] = []
-    for task in client.list_tasks(run_id, states=["failed"] if final else None):
-        failed = [
-            attempt
-            for attempt in task["attempts"]
-            if attempt["state"] == "failed" and attempt["reason"] != "cancelled"
-        ]
-        found.extend(
-            (attempt["ended_at"], {**_about(task), **attempt})
-            for attempt in (failed[-1:] if final else failed)
-        )
-    found.sort(key=lambda entry: entry[0])
-    for _, document in found:
-        yield document
-
-
-def _about(task: Document) -> Document:
-    return {"task": task["id"], "command": task["command"], "tags": task.get("tags", {})}
 
 
 def _one_line(command: str) -> str:

@@ -1,4 +1,4 @@
-"""``runs``, ``show`` and ``tasks``: what there is and how it stands."""
+"""``runs``, ``show``, ``tasks`` and ``jobs``: what there is and how it stands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from hutctl.client import Document
 from hutctl.session import Session, shared_options
 
-__all__ = ["runs", "show", "tasks"]
+__all__ = ["jobs", "runs", "show", "tasks"]
 
 _RUN_STATES = ("pending", "running", "completed", "failed", "cancelled")
 _TASK_STATES = ("pending", "submitted", "running", "completed", "failed", "dep_failed")
@@ -173,3 +173,39 @@ def _note(task: dict[str, Any]) -> str:
     if task["state"] == "dep_failed":
         return "a dependency failed"
     return str(task["message"] or "")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  hutctl jobs
+  hutctl jobs --json | jq -r '.[] | select(.state == "submitted") | .job_id'
+"""
+)
+@click.option("--limit", type=click.IntRange(1), default=100, metavar="N", help="At most N (100).")
+@shared_options
+@click.pass_obj
+def jobs(session: Session, limit: int) -> None:
+    """List what is submitted or runs now, of all runs."""
+    found = session.client().list_jobs(limit=limit)
+    if session.as_json:
+        session.emit_list(found)
+        return
+    if not found:
+        session.say("nothing is submitted or runs now")
+        return
+    from hutctl.display.text import age, columns, paint
+
+    rows = [
+        [
+            job["run"],
+            job["task"],
+            str(job["attempt"]),
+            paint(job["state"]),
+            age(job["started_at"] or job["submitted_at"]),
+            job["job_id"] or "",
+        ]
+        for job in found
+    ]
+    for line in columns(("RUN", "TASK", "ATTEMPT", "STATE", "SINCE", "JOB"), rows):
+        click.echo(line)

@@ -12,8 +12,6 @@ from hutctl.session import Session, shared_options
 
 __all__ = ["logs"]
 
-_POLL_SECONDS = 0.2
-
 
 @click.command(
     epilog="""\b
@@ -52,18 +50,24 @@ def logs(
         attempt = _wait_for_attempt(client, run_id, task, attempt)
     offset = 0 if tail is None else _start_of_tail(client, run_id, task, kind, attempt, tail)
     printed = 0
+    pace = client.pace()
+    told = not error
     while True:
         part = client.read_log(run_id, task, kind, attempt=attempt, offset=offset)
         attempt = part.attempt or attempt
+        if part.merged and not told:
+            told = True
+            session.say("stdout and stderr are one log there; this is both")
         sys.stdout.buffer.write(part.content)
         sys.stdout.buffer.flush()
         offset += len(part.content)
         printed += len(part.content)
         if part.content:
+            pace.changed()
             continue
         if part.ended or not follow:
             break
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pace.next())
     if not printed and tail != 0:
         _tell_empty(session, client, run_id, task, kind, attempt)
     return 0
@@ -71,11 +75,12 @@ def logs(
 
 def _wait_for_attempt(client: Client, run_id: str, task: str, attempt: int | None) -> int | None:
     """Return the attempt to follow, after waiting for the first one to begin."""
+    pace = client.pace()
     while attempt is None:
         document = client.get_task(run_id, task)
         if document["attempt"] or document["state"] in ("failed", "dep_failed"):
             return document["attempt"] or None
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pace.next())
     return attempt
 
 
@@ -111,7 +116,8 @@ def _tell_empty(
     state = client.get_task(run_id, task)["state"]
     so_far = " so far" if state in ("submitted", "running") else ""
     other = "out" if kind == "err" else "err"
-    if client.read_log(run_id, task, other, attempt=attempt, offset=-1).content:
+    part = client.read_log(run_id, task, other, attempt=attempt, offset=-1)
+    if part.content and not part.merged:
         flag = "--error" if other == "err" else "without --error"
         what = "stderr" if kind == "err" else "stdout"
         session.say(f"attempt {attempt} wrote nothing to {what}{so_far}, but to the other: {flag}")

@@ -47,8 +47,16 @@ def show_plan(session: Session, workflow: WorkflowFile, *, scripts: bool) -> int
         return 0
     for line in _overview(document):
         click.echo(line)
-    if scripts:
+    if document.get("truncated"):
+        session.say(f"only the first {len(document['tasks']):,} tasks fit into the answer")
+    if scripts and document.get("scripts_left_out"):
+        session.say(
+            "the scripts of all tasks don't fit into the answer; plan fewer tasks to see them"
+        )
+    elif scripts:
         for task in document["tasks"]:
+            if task["script"] is None:
+                continue
             click.echo(f"\n{click.style('# ' + task['id'], bold=True)}")
             click.echo(_for_terminal(task["script"]), nl=False)
     return 0

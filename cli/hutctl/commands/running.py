@@ -26,7 +26,8 @@ Examples:
   hutctl run workflow.json --dry-run      only show what would run
   generate.py | hutctl run -              read the workflow from stdin
 \b
-Ctrl-C cancels the run: its tasks get TERM, then KILL; a second Ctrl-C kills at once.
+Ctrl-C cancels a local run: its tasks get TERM, then KILL; a second Ctrl-C kills at once. A run on
+another target goes on; its id and how to follow it are printed.
 Exit codes: 0 every task completed, 1 failed, 2 the input is wrong, 3 cancelled, 130 interrupted.
 """
 )
@@ -169,13 +170,18 @@ def attend_and_report(session: Session, client: Client, run_id: str) -> int:
 
 
 def conclude(session: Session, client: Client, attended: Attended) -> int:
-    """Print how a run ended and return the exit code."""
+    """Print how a run ended, or that it goes on without us, and return the exit code."""
+    run = attended.run
+    if attended.interrupted and run["ended_at"] is None:
+        run_id = run["id"]
+        session.say(f"run {run_id} goes on")
+        session.say(f"  follow it: hutctl watch {run_id}    stop it: hutctl cancel {run_id}")
     if session.as_json:
-        session.emit(attended.run)
-    else:
+        session.emit(run)
+    elif run["ended_at"] is not None:
         from hutctl.display.summary import summary
 
-        for line in summary(client, attended.run):
+        for line in summary(client, run):
             click.echo(line)
     return exit_code(attended)
 

@@ -97,7 +97,7 @@ class LiveDisplay:
         numbers = Text("  ").join(
             Text(f"{count:,} {state}", _STYLES[state])
             for state, count in counts.items()
-            if count and state != "submitted"
+            if count and (state != "submitted" or progress.queued)
         )
         return Group(head, bar, numbers, *self._running(progress.running, counts["running"]))
 

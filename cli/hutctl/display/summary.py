@@ -64,7 +64,13 @@ def verdict(task: Document) -> str:
 def log_tail(
     client: Client, run_id: str, task: dict[str, Any], count: int
 ) -> tuple[str, list[str]]:
-    """Return the last lines a task wrote: to stderr or, if nothing is there, to stdout."""
+    """Return the last lines a task wrote: to stderr or, if nothing is there, to stdout.
+
+    Returns
+    -------
+    tuple of str and list of str
+        ``err``, ``out``, or ``both`` where they are one log; and the lines.
+    """
     if not task["attempt"]:
         return "err", []
     for kind in ("err", "out"):
@@ -74,7 +80,9 @@ def log_tail(
             continue
         text = part.content.decode(errors="replace").rstrip()
         if text:
-            return kind, [_shown(line) for line in text.split("\n")[-count:]]
+            return "both" if part.merged else kind, [
+                _shown(line) for line in text.split("\n")[-count:]
+            ]
     return "err", []
 
 

@@ -22,10 +22,12 @@ from hutctl.configuration import find_configuration, load_configuration
 from hutctl.local.driving import Machine, drive, follow
 from hutctl.local.home import find_home
 from hutctl.local.launching import Launcher
+from hutctl.local.listing import active_jobs, failed_attempts
 from hutctl.local.lock import holder_of
 from hutctl.local.logs import read_attempt_log
 from hutctl.local.previews import preview_script
 from hutctl.local.takeover import Takeover
+from hutctl.pace import Pace
 
 __all__ = ["LocalClient"]
 
@@ -33,6 +35,7 @@ _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 that don't look like each
 _ID_LENGTH = 10
 _PAGE = 1000
 _DETACH_SECONDS = 10.0
+_LOOK_SECONDS = 0.2
 
 
 class LocalClient:
@@ -61,6 +64,10 @@ class LocalClient:
         self._verbose = verbose
         if verbose:
             say(f"store: {self._home.database}")
+
+    def pace(self) -> Pace:
+        """Return how often to look whether something has changed."""
+        return Pace(_LOOK_SECONDS, _LOOK_SECONDS)
 
     # Before a run -------------------------------------------------------------------------------
 
@@ -261,6 +268,16 @@ class LocalClient:
         return read_attempt_log(
             folder, run, task, kind, attempts=attempts, attempt=attempt, offset=offset
         )
+
+    def list_failures(self, run_id: str, *, final: bool) -> Iterator[Document]:
+        """Yield failed attempts, or only those of tasks that are failed now."""
+        return failed_attempts(
+            self.list_tasks(run_id, states=["failed"] if final else None), final=final
+        )
+
+    def list_jobs(self, *, limit: int) -> list[Document]:
+        """Return what is submitted or runs now, of all runs."""
+        return active_jobs(self._store, limit)
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Return checks of this machine."""

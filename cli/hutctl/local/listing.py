@@ -1,0 +1,48 @@
+"""Lists that cut across tasks or runs: failed attempts, active jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hut.model.states import ACTIVE, TERMINAL_RUN, RunState
+from hut.store.port import RunFilter, TaskFilter
+from hut.store.sqlite import SqliteStore
+from hut.views import Document, task_document
+
+__all__ = ["active_jobs", "failed_attempts"]
+
+_RUNS = 1000
+_JOB_FIELDS = ("job_id", "attempt", "state", "backend", "submitted_at", "started_at")
+
+
+def failed_attempts(tasks: Iterable[Document], *, final: bool) -> Iterator[Document]:
+    """Yield failed attempts in the order in which they ended; cancelled ones did not fail."""
+    found: list[tuple[str, Document]] = []
+    for task in tasks:
+        failed = [
+            attempt
+            for attempt in task["attempts"]
+            if attempt["state"] == "failed" and attempt["reason"] != "cancelled"
+        ]
+        about = {"task": task["id"], "command": task["command"], "tags": task.get("tags", {})}
+        for attempt in failed[-1:] if final else failed:
+            last = task["state"] == "failed" and attempt["attempt"] == task["attempt"]
+            found.append((attempt["ended_at"], {**about, **attempt, "final": last}))
+    found.sort(key=lambda entry: entry[0])
+    for _, document in found:
+        yield document
+
+
+def active_jobs(store: SqliteStore, limit: int) -> list[Document]:
+    """Return the attempts that are submitted or run, newest run first."""
+    going = [state for state in RunState if state not in TERMINAL_RUN]
+    jobs: list[Document] = []
+    for run in store.list_runs(RunFilter(states=going, limit=_RUNS)):
+        query = TaskFilter(states=ACTIVE, limit=limit - len(jobs))
+        for task in store.list_tasks(run.id, query):
+            document = task_document(task, ())
+            about = {field: document[field] for field in _JOB_FIELDS}
+            jobs.append({"run": run.id, "task": task.spec.id, **about})
+        if len(jobs) >= limit:
+            break
+    return jobs

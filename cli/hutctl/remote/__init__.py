@@ -1,0 +1,1 @@
+"""Targets in AWS: the same commands over the REST API of a control plane."""
