@@ -1,0 +1,88 @@
+"""Batch: what AWS refuses, with the words it uses where they are known."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_OVERRIDES = 8_192  # characters
+_PAYLOAD = 30 * 1024
+_TAGS = 50
+_SHORTEST_LIMIT = 60  # seconds
+# Memory in MiB that goes with a number of vCPUs on Fargate: least, most, step
+# (AWS::Batch::JobDefinition ResourceRequirement).
+_FARGATE = {
+    "0.25": (512, 2048, 512),
+    "0.5": (1024, 4096, 1024),
+    "1": (2048, 8192, 1024),
+    "2": (4096, 16384, 1024),
+    "4": (8192, 30720, 1024),
+    "8": (16384, 61440, 4096),
+    "16": (32768, 122880, 8192),
+}
+
+
+class RefusedError(Exception):
+    """A request AWS answers with ClientException."""
+
+
+def check_name(kind: str, name: Any) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise RefusedError(f"{kind} should match valid pattern: {name!r}")
+
+
+def check_submission(body: Mapping[str, Any]) -> None:
+    """Check the sizes of SubmitJob's request."""
+    check_name("Job name", body.get("jobName"))
+    overrides = json.dumps(body.get("containerOverrides") or {}, separators=(",", ":"))
+    if len(overrides) > _OVERRIDES:
+        raise RefusedError(f"Container Overrides length must be at most {_OVERRIDES}")
+    size = len(json.dumps(body, separators=(",", ":")).encode())
+    if size > _PAYLOAD:
+        raise RefusedError(f"Request payload of {size} bytes is larger than {_PAYLOAD}")
+    if len(body.get("tags") or {}) > _TAGS:
+        raise RefusedError(f"A job may have at most {_TAGS} tags")
+    size = (body.get("arrayProperties") or {}).get("size", 2)
+    if not 2 <= size <= 10_000:
+        raise RefusedError("Array size must be between 2 and 10000")
+    check_attempts(body)
+
+
+def check_attempts(body: Mapping[str, Any]) -> None:
+    """Check the time limit and the retry strategy of a job or of a job definition."""
+    limit = (body.get("timeout") or {}).get("attemptDurationSeconds")
+    if limit is not None and limit < _SHORTEST_LIMIT:
+        raise RefusedError(f"attemptDurationSeconds must be at least {_SHORTEST_LIMIT}")
+    if not 1 <= (body.get("retryStrategy") or {}).get("attempts", 1) <= 10:
+        raise RefusedError("Retry strategy attempts must be between 1 and 10")
+
+
+def check_resources(container: Mapping[str, Any], platforms: list[str]) -> None:
+    """Check that a container asks for something its platform has."""
+    wanted = {each["type"]: each["value"] for each in container.get("resourceRequirements") or []}
+    for name in ("VCPU", "MEMORY"):
+        if name not in wanted:
+            raise RefusedError(
+                f"Container properties should specify {name} in resourceRequirements"
+            )
+    if "FARGATE" not in platforms:
+        if float(wanted["VCPU"]) < 1 or not float(wanted["VCPU"]).is_integer():
+            raise RefusedError(f"VCPU must be a whole number on EC2, not {wanted['VCPU']}")
+        if int(wanted["MEMORY"]) < 4:
+            raise RefusedError(f"MEMORY must be at least 4 MiB, not {wanted['MEMORY']}")
+        return
+    if "GPU" in wanted:
+        raise RefusedError("GPU is not supported on Fargate")
+    if "executionRoleArn" not in container:
+        raise RefusedError("Container properties should specify executionRoleArn on Fargate")
+    pair = f"{wanted['VCPU']} vCPU, {wanted['MEMORY']} MiB"
+    vcpus = f"{float(wanted['VCPU']):g}"
+    if vcpus not in _FARGATE:
+        raise RefusedError(f"Fargate resource requirements ({pair}) not valid.")
+    least, most, step = _FARGATE[vcpus]
+    memory = int(wanted["MEMORY"])
+    if not (least <= memory <= most and (memory - least) % step == 0):
+        raise RefusedError(f"Fargate resource requirements ({pair}) not valid.")

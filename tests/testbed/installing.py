@@ -1,0 +1,46 @@
+"""Put all parts of the test bed into the emulator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.testbed import (
+    api_gateway,
+    batch,
+    cloudformation,
+    dynamodb,
+    ec2_ssm,
+    events,
+    faults,
+    hooks,
+    lambdas,
+    logs,
+    metrics,
+    record,
+    sqs,
+    stepfunctions,
+    streams,
+)
+from tests.testbed.patching import on_reset
+
+
+def install(app: Any) -> None:
+    """Change the emulator; its modules are imported, its server has not started."""
+    for part in (
+        logs,
+        events,
+        faults,
+        record,
+        batch,
+        lambdas,
+        metrics,
+        streams,
+        sqs,
+        dynamodb,
+        stepfunctions,
+        api_gateway,
+        cloudformation,
+        ec2_ssm,
+    ):
+        part.install()
+    hooks.install(app, on_reset)

@@ -1,0 +1,104 @@
+"""Lambda: what its answers and logs say, and how large an answer may be.
+
+Functions run in warm processes of the emulator's own interpreter: packages that a bundle lacks
+go unnoticed here. Not modelled: memory limits, ephemeral storage, SnapStart, layers' runtimes.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import queue
+import time
+from typing import Any
+
+from ministack.core import lambda_runtime
+from ministack.services import lambda_svc
+
+from tests.testbed import record
+from tests.testbed.patching import replace, replace_text
+
+_LARGEST_ANSWER = 6_291_556  # bytes
+_END_OF_LOG = "\x1e end of the invocation's log \x1e"
+_LOG_LIMIT = 2.0  # seconds in which the end of the log has to come
+
+_last_error: contextvars.ContextVar[tuple[str, list[str]] | None] = contextvars.ContextVar(
+    "testbed_last_error", default=None
+)
+
+
+def install() -> None:
+    lambda_runtime._PYTHON_WORKER_SCRIPT = _improved(lambda_runtime._PYTHON_WORKER_SCRIPT)
+    invoke = replace(lambda_runtime.Worker, "invoke", None)
+    execute = replace(lambda_svc, "_execute_function_warm", None)
+
+    def invoke_noting_errors(self: Any, *arguments: Any, **options: Any) -> Any:
+        answer = invoke(self, *arguments, **options)
+        if answer.get("status") == "error" and answer.get("error_type"):
+            _last_error.set((answer["error_type"], answer.get("stack") or []))
+        return answer
+
+    def execute_as_aws(function: Any, event: Any, request_id: str) -> Any:
+        _last_error.set(None)
+        started = time.monotonic()
+        result = execute(function, event, request_id)
+        name = (function.get("config") or function)["FunctionName"]
+        record.count("invocations", name)
+        record.count("milliseconds", name, round((time.monotonic() - started) * 1000))
+        error = _last_error.get()
+        if result.get("error") and error and isinstance(result.get("body"), dict):
+            result["body"].update(errorType=error[0], stackTrace=error[1], requestId=request_id)
+        elif not result.get("error") and len(json.dumps(result.get("body"))) > _LARGEST_ANSWER:
+            message = "Response payload size exceeded maximum allowed payload size (6291556 bytes)."
+            body = {"errorMessage": message, "errorType": "Function.ResponseSizeTooLarge"}
+            result = {"error": True, "body": body, "log": result.get("log", "")}
+        return result
+
+    lambda_runtime.Worker.invoke = invoke_noting_errors
+    lambda_svc._execute_function_warm = execute_as_aws
+    replace(lambda_runtime.Worker, "_drain_stderr_bounded", _drain_log)
+
+
+def _improved(script: str) -> str:
+    """Let functions report their errors' types and mark where the log of an invocation ends."""
+    error = (
+        '_real_stdout.write(json.dumps({"status": "error", "error": str(e), '
+        '"trace": traceback.format_exc()}) + "\\n")'
+    )
+    script = replace_text(
+        script,
+        error,
+        error.replace(
+            '"trace": traceback.format_exc()',
+            '"trace": traceback.format_exc(), "error_type": type(e).__name__, '
+            '"stack": traceback.format_tb(e.__traceback__)',
+        ),
+    )
+    return replace_text(
+        script,
+        "            result = handler_fn(event, context)\n",
+        "            try:\n"
+        "                result = handler_fn(event, context)\n"
+        "            finally:\n"
+        f"                sys.stderr.write({_END_OF_LOG + chr(10)!r})\n"
+        "                sys.stderr.flush()\n",
+    )
+
+
+def _drain_log(self: Any, *_: Any, **__: Any) -> str:
+    """Take exactly the lines of this invocation."""
+    lines: list[str] = []
+    until = time.monotonic() + _LOG_LIMIT
+    while True:
+        try:
+            line = self._stderr_queue.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            break
+        before, mark, _ = line.partition(_END_OF_LOG)
+        if before or not mark:
+            lines.append(before)
+        if mark:
+            break
+        if self._proc is None or self._proc.poll() is not None:
+            until = min(until, time.monotonic() + 0.05)
+    return "\n".join(lines)

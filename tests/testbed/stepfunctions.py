@@ -1,0 +1,277 @@
+"""Step Functions: what standard workflows promise and the emulator leaves out.
+
+Repeated starts under the same name, time limits (of tasks, also as JSONata; of heartbeats; of
+executions), task tokens that are used once, executions that stay stopped, size limits.
+Not modelled: roles, redrives, the size limit between states that call nothing.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import re
+import threading
+import time
+from typing import Any
+
+from ministack.core.concurrency import spawn_background
+from ministack.core.responses import error_response_json, json_response, now_iso
+from ministack.services import stepfunctions as emulated
+
+from tests.testbed import record
+from tests.testbed.patching import on_reset, replace, require
+
+_LARGEST = 262_144  # bytes of an input or a result
+_NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
+_FOREVER = 99_999_999
+_TICK = 0.1  # seconds between two looks at heartbeats
+
+_execution: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
+    "testbed_execution", default=None
+)
+_issued: set[str] = set()
+_waiting: dict[str, set[str]] = {}  # execution -> tokens it waits for
+
+
+class _ClosedError(Exception):
+    """The execution ended while a task was waiting; nothing may catch this."""
+
+
+def install() -> None:
+    require(emulated, "_executions", "_state_machines", "_task_tokens", "_jsonata_state_field")
+    require(emulated, "_emit_execution_status_event", "_ExecutionError", "_extract_lambda_ref")
+    _improve_starts()
+    _improve_ends()
+    _improve_tasks()
+    _improve_tokens()
+    _count_transitions()
+    on_reset.extend((_issued.clear, _waiting.clear))
+
+
+def _improve_starts() -> None:
+    start = replace(emulated, "_start_execution", None)
+    run = replace(emulated, "_run_execution", None)
+
+    def start_once(data: dict[str, Any]) -> Any:
+        """Start; the same name and input again, while it runs, is the same execution."""
+        name, given = data.get("name"), data.get("input", "{}")
+        if name is not None and not _NAME.fullmatch(name):
+            return error_response_json("InvalidName", f"Invalid Name: '{name}'", 400)
+        try:
+            json.loads(given)
+        except ValueError:
+            message = "Invalid State Machine Execution Input"
+            return error_response_json("InvalidExecutionInput", message, 400)
+        if len(given.encode()) > _LARGEST:
+            return error_response_json("ValidationException", "The input is too long", 400)
+        machine = emulated._state_machines.get(data.get("stateMachineArn", ""))
+        if name is not None and machine is not None:
+            arn = machine["stateMachineArn"].replace(":stateMachine:", ":execution:")
+            known = emulated._executions.get(f"{arn}:{name}")
+            if known and known["status"] == "RUNNING" and known["input"] == given:
+                shown = {key: known[key] for key in ("executionArn", "startDate")}
+                return json_response(shown)
+        return start(data)
+
+    def run_in_time(arn: str) -> None:
+        execution = emulated._executions.get(arn)
+        if execution is None:
+            return
+        _execution.set(execution)
+        machine = emulated._state_machines.get(execution["stateMachineArn"]) or {}
+        limit = json.loads(machine.get("definition") or "{}").get("TimeoutSeconds")
+        if limit is not None:
+            spawn_background(_time_out, execution, float(limit), thread_name="testbed-execution")
+        run(arn)
+
+    emulated._start_execution = start_once
+    emulated._run_execution = run_in_time
+
+
+def _time_out(execution: dict[str, Any], seconds: float) -> None:
+    time.sleep(seconds)
+    if execution["status"] != "RUNNING":
+        return
+    execution.update(status="TIMED_OUT", stopDate=now_iso(), error="States.Timeout")
+    emulated._add_event(execution, "ExecutionTimedOut", {"executionTimedOutEventDetails": {}})
+    _close_tokens(execution)
+    emulated._emit_execution_status_event(execution)
+
+
+def _improve_ends() -> None:
+    stop = replace(emulated, "_stop_execution", None)
+    fail = replace(emulated, "_fail_execution", None)
+    add_event = replace(emulated, "_add_event", None)
+
+    def stop_and_close(data: dict[str, Any]) -> Any:
+        answer = stop(data)
+        execution = emulated._executions.get(data.get("executionArn"))
+        if execution is not None and execution["status"] != "RUNNING":
+            _close_tokens(execution)
+        return answer
+
+    def fail_once(execution: dict[str, Any], error: str, cause: str) -> None:
+        """Fail an execution unless it has ended: stopped stays stopped."""
+        if execution["status"] == "RUNNING":
+            fail(execution, error, cause)
+            _close_tokens(execution)
+
+    def add_while_running(execution: dict[str, Any], kind: str, details: Any = None) -> Any:
+        if kind in ("TaskScheduled", "SucceedStateEntered", "FailStateEntered"):
+            record.count("transitions", "states")  # every try of a task is one
+        if execution.get("status", "RUNNING") != "RUNNING" and not kind.startswith("Execution"):
+            return {}
+        return add_event(execution, kind, details)
+
+    emulated._stop_execution = stop_and_close
+    emulated._fail_execution = fail_once
+    emulated._add_event = add_while_running
+
+
+def _count_transitions() -> None:
+    for kind in ("pass", "choice", "wait", "map", "parallel"):
+        _count_calls(f"_execute_{kind}")
+
+
+def _count_calls(name: str) -> None:
+    execute = replace(emulated, name, None)
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        record.count("transitions", "states")
+        return execute(*arguments, **options)
+
+    setattr(emulated, name, counted)
+
+
+def _improve_tasks() -> None:
+    execute = replace(emulated, "_execute_task", None)
+    call_lambda = replace(emulated, "_call_lambda", None)
+    wait_for_token = replace(emulated, "_invoke_with_callback", None)
+
+    def execute_task(state: dict[str, Any], given: Any, execution: Any, context: Any) -> Any:
+        if execution.get("status", "RUNNING") != "RUNNING":
+            raise _ClosedError
+        _execution.set(execution)
+        limits = {
+            name: emulated._jsonata_state_field(state, name, "number", given, context)
+            for name in ("TimeoutSeconds", "HeartbeatSeconds")
+            if isinstance(state.get(name), str)
+        }
+        return execute({**state, **limits}, given, execution, context)
+
+    def call_lambda_as_aws(reference: str, event: Any) -> Any:
+        try:
+            result = call_lambda(reference, event)
+        except emulated._ExecutionError as error:
+            if "TooManyRequestsException" in str(error.cause):
+                name = "Lambda.TooManyRequestsException"
+                raise emulated._ExecutionError(name, error.cause) from None
+            raise
+        if len(json.dumps(result)) > _LARGEST:
+            cause = "The state/task returned a result with a size exceeding the maximum number"
+            raise emulated._ExecutionError("States.DataLimitExceeded", cause)
+        return result
+
+    def wait_for_lambda(resource: str, given: Any, token: str, state: dict[str, Any]) -> Any:
+        """Call a function and wait for the token at the same time."""
+        plain = resource.replace(".waitForTaskToken", "")
+        reference = emulated._extract_lambda_ref(plain)
+        if not reference and "states:::lambda:invoke" in plain:
+            reference = emulated._resolve_lambda_function_ref(given.get("FunctionName", ""), True)
+        if not reference:
+            return wait_for_token(resource, given, token, state)
+        payload = given.get("Payload", given) if isinstance(given, dict) else given
+        _register(token)
+        spawn_background(_call, reference, payload, token, thread_name="testbed-callback")
+        return _wait(token, state)
+
+    emulated._execute_task = execute_task
+    emulated._call_lambda = call_lambda_as_aws
+    emulated._invoke_with_callback = wait_for_lambda
+
+
+def _register(token: str) -> None:
+    info = {"event": threading.Event(), "result": None, "error": None, "heartbeat": None}
+    emulated._task_tokens[token] = info
+    _issued.add(token)
+    execution = _execution.get()
+    if execution is not None:
+        _waiting.setdefault(execution["executionArn"], set()).add(token)
+
+
+def _call(reference: str, payload: Any, token: str) -> None:
+    """Call the function that was given a token; if it fails, so does the task."""
+    try:
+        emulated._call_lambda(reference, payload)
+    except emulated._ExecutionError as error:
+        info = emulated._task_tokens.get(token)
+        if info is not None and not info["event"].is_set():
+            info["error"] = {"Error": error.error, "Cause": error.cause}
+            info["event"].set()
+
+
+def _wait(token: str, state: dict[str, Any]) -> Any:
+    info = emulated._task_tokens[token]
+    started = beat_at = time.monotonic()
+    limit, pause = state.get("TimeoutSeconds", _FOREVER), state.get("HeartbeatSeconds")
+    beat = None
+    try:
+        while not info["event"].wait(_TICK if pause else limit):
+            now = time.monotonic()
+            if info["heartbeat"] != beat:
+                beat, beat_at = info["heartbeat"], now
+            if now - started >= limit:
+                raise emulated._ExecutionError("States.Timeout", "")
+            if pause and now - beat_at >= pause:
+                raise emulated._ExecutionError("States.HeartbeatTimeout", "")
+    finally:
+        emulated._task_tokens.pop(token, None)
+    if info.get("closed"):
+        raise _ClosedError
+    if info["error"]:
+        raise emulated._ExecutionError(info["error"]["Error"], info["error"]["Cause"])
+    return json.loads(info["result"])
+
+
+def _close_tokens(execution: dict[str, Any]) -> None:
+    """Let nobody answer for an execution that has ended."""
+    for token in _waiting.pop(execution["executionArn"], set()):
+        info = emulated._task_tokens.pop(token, None)
+        if info is not None:
+            info["closed"] = True
+            info["event"].set()
+
+
+def _improve_tokens() -> None:
+    for name in ("_send_task_success", "_send_task_failure", "_send_task_heartbeat"):
+        _check_tokens(name)
+
+
+def _check_tokens(name: str) -> None:
+    send = replace(emulated, name, None)
+
+    def send_checked(data: dict[str, Any]) -> Any:
+        token = data.get("taskToken")
+        info = emulated._task_tokens.get(token)
+        if info is None and token not in _issued:
+            return error_response_json("InvalidToken", "Invalid Token: 'Invalid token'", 400)
+        if info is None or info["event"].is_set():
+            message = "Task Timed Out: 'Provided task does not exist anymore'"
+            return error_response_json("TaskTimedOut", message, 400)
+        output = data.get("output")
+        if output is not None and (not _is_json(output) or len(output.encode()) > _LARGEST):
+            return error_response_json("InvalidOutput", "Invalid Output: 'Invalid JSON'", 400)
+        if name == "_send_task_heartbeat":
+            info["heartbeat"] = time.monotonic()  # the emulator's has whole milliseconds only
+            return json_response({})
+        return send(data)
+
+    setattr(emulated, name, send_checked)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

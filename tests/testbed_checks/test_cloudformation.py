@@ -1,0 +1,273 @@
+"""CloudFormation: the types of Hut's stack can be made, changed and deleted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.testbed_checks.making import Maker
+
+ROLE = "arn:aws:iam::000000000000:role/any"
+
+
+def ref(name: str) -> dict[str, Any]:
+    return {"Ref": name}
+
+
+def arn(name: str) -> dict[str, Any]:
+    return {"Fn::GetAtt": [name, "Arn"]}
+
+
+def template(vcpus: str) -> dict[str, Any]:
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": "sts:AssumeRole",
+                "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+            }
+        ],
+    }
+    allow_all = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+    }
+    resources: dict[str, Any] = {
+        "Vpc": {"AWS::EC2::VPC": {"CidrBlock": "10.0.0.0/16"}},
+        "Subnet": {"AWS::EC2::Subnet": {"VpcId": ref("Vpc"), "CidrBlock": "10.0.0.0/24"}},
+        "Gateway": {"AWS::EC2::InternetGateway": {}},
+        "Attachment": {
+            "AWS::EC2::VPCGatewayAttachment": {
+                "VpcId": ref("Vpc"),
+                "InternetGatewayId": ref("Gateway"),
+            }
+        },
+        "Routes": {"AWS::EC2::RouteTable": {"VpcId": ref("Vpc")}},
+        "Route": {
+            "AWS::EC2::Route": {
+                "RouteTableId": ref("Routes"),
+                "DestinationCidrBlock": "0.0.0.0/0",
+                "GatewayId": ref("Gateway"),
+            }
+        },
+        "Association": {
+            "AWS::EC2::SubnetRouteTableAssociation": {
+                "RouteTableId": ref("Routes"),
+                "SubnetId": ref("Subnet"),
+            }
+        },
+        "Address": {"AWS::EC2::EIP": {"Domain": "vpc"}},
+        "Nat": {
+            "AWS::EC2::NatGateway": {
+                "SubnetId": ref("Subnet"),
+                "AllocationId": {"Fn::GetAtt": ["Address", "AllocationId"]},
+            }
+        },
+        "Group": {"AWS::EC2::SecurityGroup": {"GroupDescription": "x", "VpcId": ref("Vpc")}},
+        "Rule": {
+            "AWS::EC2::SecurityGroupIngress": {
+                "GroupId": {"Fn::GetAtt": ["Group", "GroupId"]},
+                "IpProtocol": "tcp",
+                "FromPort": 443,
+                "ToPort": 443,
+                "CidrIp": "10.0.0.0/8",
+            }
+        },
+        "Template": {
+            "AWS::EC2::LaunchTemplate": {"LaunchTemplateData": {"InstanceType": "m7i.large"}}
+        },
+        "Role": {"AWS::IAM::Role": {"AssumeRolePolicyDocument": trust}},
+        "Policy": {
+            "AWS::IAM::Policy": {
+                "PolicyName": "all",
+                "PolicyDocument": allow_all,
+                "Roles": [ref("Role")],
+            }
+        },
+        "Profile": {"AWS::IAM::InstanceProfile": {"Roles": [ref("Role")]}},
+        "Environment": {
+            "AWS::Batch::ComputeEnvironment": {
+                "Type": "MANAGED",
+                "ReplaceComputeEnvironment": False,
+                "ComputeResources": {
+                    "Type": "FARGATE",
+                    "MaxvCpus": 16,
+                    "Subnets": [ref("Subnet")],
+                    "SecurityGroupIds": [{"Fn::GetAtt": ["Group", "GroupId"]}],
+                },
+            }
+        },
+        "Jobs": {
+            "AWS::Batch::JobQueue": {
+                "Priority": 1,
+                "ComputeEnvironmentOrder": [
+                    {
+                        "Order": 1,
+                        "ComputeEnvironment": {
+                            "Fn::GetAtt": ["Environment", "ComputeEnvironmentArn"]
+                        },
+                    }
+                ],
+            }
+        },
+        "LogGroup": {"AWS::Logs::LogGroup": {"RetentionInDays": 30}},
+        "Definition": {
+            "AWS::Batch::JobDefinition": {
+                "Type": "container",
+                "PlatformCapabilities": ["FARGATE"],
+                "Parameters": {"Name": "world"},
+                "ContainerProperties": {
+                    "Image": "debian:stable-slim",
+                    "Command": ["echo", "hello", "Ref::Name"],
+                    "ExecutionRoleArn": arn("Role"),
+                    "ResourceRequirements": [
+                        {"Type": "VCPU", "Value": vcpus},
+                        {"Type": "MEMORY", "Value": "2048"},
+                    ],
+                    "LogConfiguration": {
+                        "LogDriver": "awslogs",
+                        "Options": {"awslogs-group": ref("LogGroup")},
+                    },
+                },
+            }
+        },
+        "Function": {
+            "AWS::Lambda::Function": {
+                "Runtime": "python3.12",
+                "Handler": "index.handler",
+                "Role": arn("Role"),
+                "Code": {"ZipFile": "def handler(event, context): return 1"},
+                "ReservedConcurrentExecutions": 1,
+            }
+        },
+        "Queue": {"AWS::SQS::Queue": {"VisibilityTimeout": 60}},
+        "QueuePolicy": {
+            "AWS::SQS::QueuePolicy": {"Queues": [ref("Queue")], "PolicyDocument": allow_all}
+        },
+        "Mapping": {
+            "AWS::Lambda::EventSourceMapping": {
+                "FunctionName": ref("Function"),
+                "EventSourceArn": arn("Queue"),
+                "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            }
+        },
+        "Events": {
+            "AWS::Events::Rule": {
+                "EventPattern": {"source": ["aws.batch"]},
+                "Targets": [{"Id": "1", "Arn": arn("Queue")}],
+            }
+        },
+        "Schedule": {
+            "AWS::Scheduler::Schedule": {
+                "ScheduleExpression": "rate(5 minutes)",
+                "FlexibleTimeWindow": {"Mode": "OFF"},
+                "Target": {"Arn": arn("Function"), "RoleArn": arn("Role")},
+            }
+        },
+        "Alarm": {
+            "AWS::CloudWatch::Alarm": {
+                "Namespace": "AWS/Lambda",
+                "MetricName": "Errors",
+                "Statistic": "Sum",
+                "Period": 60,
+                "EvaluationPeriods": 1,
+                "Threshold": 1,
+                "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+            }
+        },
+        "MathAlarm": {
+            "AWS::CloudWatch::Alarm": {
+                "Metrics": [{"Id": "e1", "Expression": "1 + 1"}],
+                "EvaluationPeriods": 1,
+                "Threshold": 1,
+                "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+            }
+        },
+        "Composite": {
+            "AWS::CloudWatch::CompositeAlarm": {
+                "AlarmRule": {"Fn::Sub": 'ALARM("${Alarm}") OR ALARM("${MathAlarm}")'}
+            }
+        },
+        "Dashboard": {"AWS::CloudWatch::Dashboard": {"DashboardBody": '{"widgets": []}'}},
+        "Api": {"AWS::ApiGateway::RestApi": {"Name": "hut"}},
+        "Account": {"AWS::ApiGateway::Account": {"CloudWatchRoleArn": arn("Role")}},
+        "Any": {
+            "AWS::ApiGateway::Method": {
+                "RestApiId": ref("Api"),
+                "ResourceId": {"Fn::GetAtt": ["Api", "RootResourceId"]},
+                "HttpMethod": "ANY",
+                "AuthorizationType": "AWS_IAM",
+                "Integration": {
+                    "Type": "AWS_PROXY",
+                    "IntegrationHttpMethod": "POST",
+                    "Uri": {
+                        "Fn::Sub": "arn:aws:apigateway:${AWS::Region}:lambda:path/2015-03-31/"
+                        "functions/${Function.Arn}/invocations"
+                    },
+                },
+            }
+        },
+        "Deployment": {"AWS::ApiGateway::Deployment": {"RestApiId": ref("Api")}},
+        "Stage": {
+            "AWS::ApiGateway::Stage": {
+                "RestApiId": ref("Api"),
+                "DeploymentId": ref("Deployment"),
+                "StageName": "v1",
+                "TracingEnabled": True,
+            }
+        },
+        "Permission": {
+            "AWS::Lambda::Permission": {
+                "FunctionName": ref("Function"),
+                "Action": "lambda:InvokeFunction",
+                "Principal": "apigateway.amazonaws.com",
+            }
+        },
+    }
+    written = {}
+    for name, kinds in resources.items():
+        [(kind, properties)] = kinds.items()
+        written[name] = {"Type": kind, "Properties": properties}
+    written["Deployment"]["DependsOn"] = ["Any"]
+    outputs = {name: {"Value": ref(name)} for name in ("Jobs", "Definition", "LogGroup")}
+    return {"Resources": written, "Outputs": outputs}
+
+
+def test_a_stack_is_made_changed_and_deleted(make: Maker) -> None:
+    cloudformation, batch = make.bed.client("cloudformation"), make.bed.client("batch")
+    stack = make.name("stack")
+    wanted = {"StackName": stack, "Capabilities": ["CAPABILITY_NAMED_IAM"]}
+    cloudformation.create_stack(TemplateBody=json.dumps(template("1")), **wanted)
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName=stack, WaiterConfig={"Delay": 0, "MaxAttempts": 500}
+    )
+
+    def outputs() -> dict[str, str]:
+        [found] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+        return {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
+
+    made = outputs()
+    job = make.ended(make.submit(made["Jobs"], made["Definition"]))
+    assert make.log(job, made["LogGroup"]) == ["hello world"]
+
+    cloudformation.update_stack(TemplateBody=json.dumps(template("0.25")), **wanted)
+    cloudformation.get_waiter("stack_update_complete").wait(
+        StackName=stack, WaiterConfig={"Delay": 0, "MaxAttempts": 500}
+    )
+    changed = outputs()
+    assert changed["Jobs"] == made["Jobs"]
+    assert changed["Definition"] == made["Definition"][:-1] + "2"
+    assert make.ended(make.submit(made["Jobs"], changed["Definition"]))["status"] == "SUCCEEDED"
+
+    cloudformation.delete_stack(StackName=stack)
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=stack, WaiterConfig={"Delay": 0, "MaxAttempts": 500}
+    )
+    assert batch.describe_job_queues(jobQueues=[made["Jobs"]])["jobQueues"] == []
+    every = batch.describe_compute_environments()["computeEnvironments"]
+    assert not [each for each in every if each["computeEnvironmentName"].startswith(stack)]
+    [left] = batch.describe_job_definitions(jobDefinitions=[changed["Definition"]])[
+        "jobDefinitions"
+    ]
+    assert left["status"] == "INACTIVE"
