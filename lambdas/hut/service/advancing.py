@@ -41,20 +41,24 @@ class Advancing:
         self._backends = around.backends
         self._control = Control(around.store)
 
-    def advance(self, run_id: str, ended: Sequence[int] = ()) -> RunRecord:
+    def advance(self, run_id: str, ended: Sequence[int] = (), *, wholly: bool = True) -> RunRecord:
         """Bring a run forward.
 
         Parameters
         ----------
         ended
             Positions of tasks that ended, whose followers are to be released.
+        wholly
+            In a stopped run, end also what waits and runs: it means to look at all tasks, which
+            must not be done again for each task that ends by it.
         """
-        if ended:
-            self._store.follow(run_id, ended)
         run = self._store.get_run(run_id)
-        if run.ended_at is None and run.cancel_requested_at is not None:
+        stopped = run.cancel_requested_at is not None
+        if ended and not stopped:
+            self._store.follow(run_id, ended)
+        if run.ended_at is None and stopped and wholly:
             self._stop(run)
-        elif run.ended_at is None:
+        elif run.ended_at is None and not stopped:
             self._dispatch(run)
         run = self._store.settle(run_id, self._around.clock())
         if run.ended_at is not None:
@@ -74,7 +78,9 @@ class Advancing:
 
     def _stop(self, run: RunRecord) -> None:
         """End what waits and what runs; the ends of jobs are told by the backend."""
-        self._store.end_pending(run.id)
+        if not self._store.end_pending(run.id, self._around.has_time):
+            self._around.wakes.wake(run.id)
+            return
         handles: dict[str, list[str]] = {}
         if run.active:
             for task in self._store.list_tasks(run.id, TaskFilter(states=ACTIVE)):

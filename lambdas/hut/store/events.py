@@ -19,7 +19,7 @@ reopen              as `follow`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,8 +79,8 @@ class EventStore(Store, Protocol):
     def reopen(self, run_id: str) -> None:
         """Work out anew what may run, from the states of all tasks."""
 
-    def end_pending(self, run_id: str) -> None:
-        """End what waits in a stopped run."""
+    def end_pending(self, run_id: str, has_time: Callable[[], bool] | None = None) -> bool:
+        """End what waits in a stopped run, as long as there is time; say if all of it has ended."""
 
     def note_handles(self, run_id: str, handles: Sequence[tuple[AttemptKey, str]]) -> None:
         """Note under which handle attempts were submitted."""

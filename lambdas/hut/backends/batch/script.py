@@ -219,7 +219,8 @@ that needs curl, wget, python3 or aws in the image'
 """
 
 # base64 and od end their lines themselves; joined, they make fewer events, still below the 4 KiB that
-# a pipe takes without mixing them with others.
+# a pipe takes without mixing them with others. With the shell alone, long lines are cut, but not
+# within a character: what follows a cut must not be one of UTF-8's continuation bytes.
 _COPY = f"""\
 copy() {{
 [ -e "$g" ] || {{ say no-file No such file or directory; return; }}
@@ -246,19 +247,16 @@ if od -An -v -tx1 </dev/null >/dev/null 2>&1; then say begin od; od -An -v -tx1 
 [ $n -le {_LARGEST_TEXT_COPY} ] || {{ say no-file 'too large to be copied without base64 or od'; return; }}
 say begin text
 LC_ALL=C
-q='????????????????'
-q=$q$q$q$q
-q=$q$q$q$q
+b=$(printf '[\\200-\\277]*')
 while :; do
 r=.
 IFS= read -r l || r=+
 [ $r = . ] || [ -n "$l" ] || break
 while [ ${{#l}} -gt 1024 ]; do
-y=${{l#$q$q$q$q}}
-z=${{l%"$y"}}
-while case $y in [!\\ -~]*) ;; *) false ;; esac; do
-l=${{y#?}}
-z=$z${{y%"$l"}} y=$l
+for k in 1024 1025 1026 1027; do
+z=$(printf %.${{k}}s "$l")
+y=${{l#"$z"}}
+case $y in $b) ;; *) break ;; esac
 done
 put "+$z|"
 l=$y

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -259,13 +259,16 @@ class Followers:
         return ended
 
 
-def read_tasks(table: Table, meta: Item, first: int, end: int) -> Iterator[Item]:
+def read_tasks(
+    table: Table, meta: Item, first: int, end: int, states: Collection[TaskState] | None = None
+) -> Iterator[Item]:
     """Yield the tasks from one position to another (not included), partition by partition."""
+    one_of = None if states is None else ("state", sorted(states))
     run_id, end = meta["id"], min(end, meta["total"])
     while first < end:
         last = min(end, (first // SEGMENT + 1) * SEGMENT)
         low, high = task_key(run_id, first), task_key(run_id, last - 1)
-        yield from table.query(Pages(low.pk, first=low.sk, last=high.sk))
+        yield from table.query(Pages(low.pk, first=low.sk, last=high.sk, one_of=one_of))
         first = last
 
 

@@ -14,7 +14,7 @@ over once the holder can't be alive any more.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hut.model.records import RunRecord
@@ -331,7 +331,7 @@ class Growth(Reading):
     def _end(self, end: End, unit: Unit) -> bool:
         raise NotImplementedError
 
-    def end_pending(self, run_id: str) -> None:
+    def end_pending(self, run_id: str, has_time: Callable[[], bool] | None = None) -> bool:
         """See `DynamoStore`."""
         raise NotImplementedError
 

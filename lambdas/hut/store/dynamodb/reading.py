@@ -159,9 +159,7 @@ class Reading:
         if query.match is not None:
             matching = set(IdIndex(self._ids(meta)).match(query.match))
         seen = 0
-        for item in read_tasks(self._table, meta, query.after + 1, meta["total"]):
-            if query.states is not None and item["state"] not in query.states:
-                continue
+        for item in read_tasks(self._table, meta, query.after + 1, meta["total"], query.states):
             seen += 1
             if matching is None or item["position"] in matching:
                 yield item

@@ -377,11 +377,11 @@ class DynamoStore(Growth, Repeating):
             self.end_pending(run_id)
         return self.get_run(run_id)
 
-    def end_pending(self, run_id: str) -> None:
-        """End what waits in a stopped run: nothing would ever start it."""
+    def end_pending(self, run_id: str, has_time: Callable[[], bool] | None = None) -> bool:
+        """End what waits in a stopped run: nothing would ever start it; say if all of it is."""
         meta = self._meta(run_id)
         if not meta.get("stop") or not meta["n_pending"]:
-            return
+            return True
 
         def end(chunk: Sequence[int], unit: Unit) -> None:
             if not unit.meta.get("stop"):
@@ -392,11 +392,13 @@ class DynamoStore(Growth, Repeating):
 
         pending = [
             item["position"]
-            for item in read_tasks(self._table, meta, 0, meta["total"])
-            if item["state"] == TaskState.PENDING
+            for item in read_tasks(self._table, meta, 0, meta["total"], [TaskState.PENDING])
         ]
         for chunk in _chunks(pending, _PER_UNIT):
+            if has_time is not None and not has_time():
+                return False
             self._work(run_id, partial(end, chunk))
+        return True
 
     def _end_waiting(self, unit: Unit, task: Item) -> None:
         at = float(unit.meta["stop_at"])

@@ -129,6 +129,8 @@ class Pages:
         Name of the index, its partition key's and its sort key's attribute.
     limit : int or None
         Items per call; for callers that will stop early.
+    one_of : tuple of str and values, or None
+        Only items whose attribute has one of these values are sent; all are read and paid.
     """
 
     pk: str
@@ -138,6 +140,7 @@ class Pages:
     forward: bool = True
     limit: int | None = None
     index: tuple[str, str, str] | None = None
+    one_of: tuple[str, Sequence[str]] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of Query."""
@@ -158,7 +161,16 @@ class Pages:
             text, values = f"{text} AND #{sk} >= :first", {**values, "first": self.first}
         elif self.last is not None:
             text, values = f"{text} AND #{sk} <= :last", {**values, "last": self.last}
-        arguments = _expression(text, values, "KeyConditionExpression")
+        wanted = ""
+        if self.one_of is not None:
+            name, allowed = self.one_of
+            marks = [f":one{number}" for number in range(len(allowed))]
+            wanted = f" #{name} IN ( {', '.join(marks)} )"
+            values |= dict(zip([mark[1:] for mark in marks], allowed, strict=True))
+        arguments = _names_and_values(text + wanted, values)
+        arguments["KeyConditionExpression"] = text
+        if wanted:
+            arguments["FilterExpression"] = wanted.strip()
         arguments["ScanIndexForward"] = self.forward
         if index:
             arguments["IndexName"] = index
