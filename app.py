@@ -1,6 +1,31 @@
-"""The CDK app: `cdk deploy` starts here. It has no stacks yet: Hut runs on one machine so far."""
+"""The CDK app: `cdk deploy` starts here. What may be chosen is in infra/settings.py."""
+
+import json
+import sys
+from pathlib import Path
 
 from aws_cdk import App
+from aws_cdk.aws_lambda import AssetCode
 
-app = App()
-app.synth()
+from infra.assembly import add_stacks
+from infra.bundling import BundleError, make_bundle
+from infra.settings import SettingsError, read_settings
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Write out the app's templates and assets."""
+    # The CDK's command line brings cdk.json's context; `python app.py` alone reads it here.
+    app = App(context=json.loads((HERE / "cdk.json").read_text())["context"])
+    try:
+        settings = read_settings(app.node.get_all_context())
+        bundle = make_bundle(settings.bundle)
+    except (SettingsError, BundleError) as error:
+        sys.exit(f"hut: {error}")
+    code = AssetCode(str(bundle.path), asset_hash=bundle.digest, exclude=["**/__pycache__"])
+    add_stacks(app, settings, code)
+    app.synth()
+
+
+main()

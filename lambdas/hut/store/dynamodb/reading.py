@@ -158,9 +158,8 @@ class Reading:
         matching: set[int] | None = None
         if query.match is not None:
             matching = set(IdIndex(self._ids(meta)).match(query.match))
-        seen = 0
-        for item in read_tasks(self._table, meta, query.after + 1, meta["total"], query.states):
-            seen += 1
+        tasks = read_tasks(self._table, meta, query.after + 1, meta["total"], query.states)
+        for seen, item in enumerate(tasks, 1):
             if matching is None or item["position"] in matching:
                 yield item
             if query.after < 0 and seen == at_most:
