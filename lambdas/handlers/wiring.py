@@ -133,9 +133,7 @@ def services() -> Services:
             submission, setting, now=time.time(), new_id=new_id()
         ),
         cancel=lambda run_id: submitting.cancel(run_id, time.time()),
-        retry=lambda run_id, everything: submitting.retry(
-            run_id, time.time(), everything=everything
-        ),
+        retry=lambda run_id, everything: submitting.retry(run_id, everything=everything),
         backend=_backends().get,
         uploads=BucketUploads(
             _client("s3"), settings.bucket, clock=time.time, new_id=lambda: new_id(26)

@@ -72,9 +72,9 @@ class Submitting:
         """Stop a run: nothing starts any more; what waits and what runs is ended by `advance`."""
         return self._store.cancel_run(run_id, reason, now)
 
-    def retry(self, run_id: str, now: float, *, everything: bool = False) -> tuple[int, RunRecord]:
+    def retry(self, run_id: str, *, everything: bool = False) -> tuple[int, RunRecord]:
         """Make what did not complete (or everything) pending again, as new attempts."""
-        repeated = self._store.reset_tasks(run_id, now, everything=everything)
+        repeated = self._store.begin_reset(run_id, everything=everything)
         run = self._store.get_run(run_id)
         if run.ended_at is None:
             start_execution(self._store, self._executions, run)

@@ -9,6 +9,7 @@ operation           what protects it
 reserve_run         the run id and the idempotency key must be new; all of it or nothing
 register_block      the run has not begun; counted before and after, so `begin_run` can wait
 begin_run           every block is written; once for each generation
+begin_reset         the run has ended and something is to be repeated
 follow              set operations, the same the second time, bound to the generation
 end_pending         the run is stopped; pending tasks only
 note_handles        the attempt is active under its key and has no handle yet
@@ -68,6 +69,15 @@ class EventStore(Store, Protocol):
         ------
         NotRegistered
             If its plan is not all there.
+        """
+
+    def begin_reset(self, run_id: str, *, everything: bool = False) -> int:
+        """Begin a new generation of an ended run, which `begin_run` completes; return how many tasks.
+
+        Raises
+        ------
+        StoreError
+            If the run has not ended.
         """
 
     def standing(self, run_id: str) -> Standing:

@@ -42,7 +42,7 @@ _DESCRIBED_AT_ONCE = 100
 _LONGEST_REASON = 1024
 _URL_SECONDS = 7 * 86400
 _AT_A_TIME = 8
-_PAUSES = (0.5, 1.0, 2.0)
+_PAUSES = (0.5, 1.0)
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -182,7 +182,7 @@ class BatchBackend:
         outcome = with_limit(job.outcome, spec)
         if job.log is None or not needs_log(outcome, spec):
             return outcome
-        for pause in (*_PAUSES[:2], 0.0):  # CloudWatch takes a moment to show what it was sent
+        for pause in (*_PAUSES, 0.0):  # CloudWatch takes a moment to show what it was sent
             markers = self._logs.tail(job.log, Markers(nonce_of(run, spec, attempt)))
             told = told_by_log(outcome, spec, markers)
             if told != outcome:
@@ -293,7 +293,7 @@ class BatchBackend:
         """Return the result of a call without an answer: the job may exist all the same."""
         if not may_have_happened(error):
             return refused(error)
-        for pause in _PAUSES[:2]:
+        for pause in _PAUSES:
             self._sleep(pause)
             try:
                 jobs = self.find([request.name]).get(request.name)

@@ -14,7 +14,7 @@ over once the holder can't be alive any more.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hut.model.records import RunRecord
@@ -57,9 +57,11 @@ class Growth(Reading):
 
     _options: StoreOptions
     _units: dict[str, Unit] | None
+    # What the other parts of the store do.
     _work: Any
-    _after: Any
-    _followers: Any
+    _end: Any
+    end_pending: Any
+    finish_reset: Any
 
     # A new run ----------------------------------------------------------------------------------
 
@@ -222,6 +224,8 @@ class Growth(Reading):
         meta = self._meta(run_id)
         if meta["phase"] == "reserved":
             self._check_blocks(meta, now)
+        if meta["phase"] == "resetting":
+            self.finish_reset(run_id, now)
 
         def begin(unit: Unit) -> Item:
             meta = unit.meta
@@ -327,13 +331,6 @@ class Growth(Reading):
         if applied and self._units is None and self._options.follow == "inline":
             self.end_pending(run_id)
         return applied
-
-    def _end(self, end: End, unit: Unit) -> bool:
-        raise NotImplementedError
-
-    def end_pending(self, run_id: str, has_time: Callable[[], bool] | None = None) -> bool:
-        """See `DynamoStore`."""
-        raise NotImplementedError
 
     def _lock(self, run_id: str, end: End) -> Item | None:
         """Take the lock on the run's end; None if the generator's end comes late.

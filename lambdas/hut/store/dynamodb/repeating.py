@@ -51,64 +51,97 @@ class Repeating(Reading):
     _followers: Followers
 
     def reset_tasks(self, run_id: str, now: float, *, everything: bool = False) -> int:
-        """Make tasks that did not complete (or all) pending again; return how many.
-
-        A new generation begins: what comes late of the old one changes nothing. If this dies half
-        way, the run stays ended, and the next call goes on where it stopped.
-        """
-        meta = self._work(run_id, lambda unit: self._begin_reset(unit, everything=everything))
-        again = 0
-        positions = range(0, meta["total"], _RESET_AT_ONCE)
-        for first in positions:
-            chunk = range(first, min(first + _RESET_AT_ONCE, meta["total"]))
-            again += self._work(run_id, lambda unit, c=chunk: self._reset_some(unit, c, now))
-        if again or meta["reset_some"]:
-            self._clear_barriers(meta)
-            self.reopen(run_id)
-        self._work(run_id, self._end_reset)
+        """Make tasks that did not complete (or all) pending again; return how many."""
+        again = self.begin_reset(run_id, everything=everything)
         if again:
-            key = listing_key(run_id)
-            values = {"active": "active"}
-            self._table.update(Write(key=key, change="SET #active = :active", values=values))
+            self.finish_reset(run_id, now)
         return again
 
-    def _begin_reset(self, unit: Unit, *, everything: bool) -> Item:
-        meta = unit.meta
-        if meta.get("ended") is None:
-            raise StoreError(f"run {meta['id']} has not ended; cancel it, or wait for its end")
-        if meta["phase"] == "resetting":
-            return meta  # somebody died here; what was to be repeated stands in the run
-        meta["phase"], meta["reset_all"], meta["reset_some"] = "resetting", everything, False
-        meta["generation"] += 1
-        if everything and meta.get("grown"):
-            self._withdraw(unit)
-        unit.touch_run()
-        return meta
+    def begin_reset(self, run_id: str, *, everything: bool = False) -> int:
+        """Begin a new generation of an ended run, whose tasks `finish_reset` brings into it.
 
-    def _withdraw(self, unit: Unit) -> None:
+        Returns
+        -------
+        int
+            How many tasks will be repeated; with 0 nothing has changed.
+        """
+
+        def begin(unit: Unit) -> int:
+            meta = unit.meta
+            if meta.get("ended") is None:
+                raise StoreError(f"run {meta['id']} has not ended; cancel it, or wait for its end")
+            again = int(meta["n_failed"] + meta["n_dep_failed"])
+            if everything:
+                again = int(meta["own_tasks"] if meta.get("grown") else meta["total"])
+            if not again:
+                return 0
+            meta.update(phase="resetting", reset_all=everything, reset_at=0)
+            meta.update(generation=meta["generation"] + 1, state=str(RunState.PENDING))
+            for name in ("ended", "started", "stop", "stop_at", "reason", "message"):
+                meta.pop(name, None)
+            unit.touch_run()
+            return again
+
+        again: int = self._work(run_id, begin)
+        if again:
+            change, values = "SET #active = :active", {"active": "active"}
+            self._table.update(Write(key=listing_key(run_id), change=change, values=values))
+        return again
+
+    def finish_reset(self, run_id: str, now: float) -> None:
+        """Bring the tasks of a run into its new generation.
+
+        If this dies, the run does not begin, and the next call goes on where it stopped.
+        """
+        meta = self._meta(run_id)
+        if meta["phase"] != "resetting":
+            return
+        if meta["reset_all"] and meta.get("grown"):
+            meta = self._withdraw(meta)
+        for first in range(meta["reset_at"], meta["total"], _RESET_AT_ONCE):
+            chunk = range(first, min(first + _RESET_AT_ONCE, meta["total"]))
+            self._work(run_id, lambda unit, c=chunk: self._reset_some(unit, c, now))
+        self._clear_barriers(meta)
+        self.reopen(run_id)
+        self._work(run_id, self._end_reset)
+
+    def _withdraw(self, meta: Item) -> Item:
         """Let generated tasks go: they stand behind all others, so the rest keep their places.
 
-        Their attempts are put away first, by `put_away`, so that numbering goes on behind them.
+        Their attempts are put away first, so that numbering goes on behind them.
         """
-        meta = unit.meta
         gone = list(read_tasks(self._table, meta, meta["own_tasks"], meta["total"]))
-        for task in gone:
-            meta[f"n_{task['state']}"] -= 1
         self._table.put_all([put_away(meta, task) for task in gone if task.get("own")])
-        meta["total"], meta["barriers"] = meta["own_tasks"], meta["own_barriers"]
-        meta["withdrawals"] += 1
-        del meta["grown"]
 
-    def _reset_some(self, unit: Unit, positions: range, now: float) -> int:
+        def withdraw(unit: Unit) -> Item:
+            meta = unit.meta
+            if meta.get("grown") and meta["phase"] == "resetting":
+                for task in gone:
+                    meta[f"n_{task['state']}"] -= 1
+                meta["total"], meta["barriers"] = meta["own_tasks"], meta["own_barriers"]
+                meta["withdrawals"] += 1
+                del meta["grown"]
+                unit.touch_run()
+            return meta
+
+        left: Item = self._work(meta["id"], withdraw)
+        return left
+
+    def _reset_some(self, unit: Unit, positions: range, now: float) -> None:
         """Bring some tasks into the new generation; those that are there already stay."""
-        meta, again = unit.meta, 0
+        meta = unit.meta
+        if meta["phase"] != "resetting":
+            return
+        meta["reset_at"] = max(meta["reset_at"], positions.stop)
+        unit.touch_run()
         for task in unit.tasks(positions).values():
             if task["generation"] == meta["generation"]:
                 continue
             task["generation"] = meta["generation"]
             task.pop("met", None)
-            if task["state"] == TaskState.COMPLETED and not meta["reset_all"]:
-                unit.touch(task)
+            unit.touch(task)
+            kept = task["state"] == TaskState.COMPLETED and not meta["reset_all"]
+            if kept or meta.get("stop"):
                 continue
             if task.get("own"):
                 away = put_away(meta, task)
@@ -117,10 +150,6 @@ class Repeating(Reading):
             for name in _OF_THE_PAST:
                 task.pop(name, None)
             unit.move(task, TaskState.PENDING, now)
-            again += 1
-        if again:
-            meta["reset_some"] = True
-        return again
 
     def _clear_barriers(self, meta: Item) -> None:
         """Bring all barriers into the new generation, with nothing met."""
@@ -163,14 +192,10 @@ class Repeating(Reading):
         for start in range(0, len(ended), 500):
             self._followers.follow(run_id, ended[start : start + 500])
 
-    def _end_reset(self, unit: Unit) -> None:
+    @staticmethod
+    def _end_reset(unit: Unit) -> None:
         meta = unit.meta
-        if meta["phase"] != "resetting":
-            return
-        meta["phase"] = "active"
-        del meta["reset_all"]
-        if meta.pop("reset_some"):
-            for name in ("ended", "started", "stop", "stop_at", "reason", "message"):
-                meta.pop(name, None)
-            meta["state"] = str(RunState.PENDING)
-        unit.touch_run()
+        if meta["phase"] == "resetting":
+            meta["phase"] = "active"
+            del meta["reset_all"], meta["reset_at"]
+            unit.touch_run()
