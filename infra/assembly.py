@@ -1,0 +1,70 @@
+"""All stacks of one deployment, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aws_cdk import App, Environment, Tags
+from aws_cdk import aws_lambda as lambda_
+
+from infra.api import ApiStack
+from infra.compute import ComputeStack
+from infra.control import ControlStack
+from infra.settings import Settings
+from infra.storage import StorageStack
+
+__all__ = ["Deployment", "add_stacks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The stacks of one deployment."""
+
+    storage: StorageStack
+    compute: ComputeStack
+    control: ControlStack
+    api: ApiStack
+
+
+def add_stacks(app: App, settings: Settings, code: lambda_.Code) -> Deployment:
+    """Add the four stacks to an app.
+
+    Parameters
+    ----------
+    code
+        The bundle of the Lambda functions; see `infra.bundling`.
+    """
+    name = settings.prefix.capitalize()
+    env = Environment(account=settings.account, region=settings.region)
+    storage = StorageStack(
+        app, f"{name}Storage", settings, env=env, description="Hut: table, bucket and logs"
+    )
+    compute = ComputeStack(
+        app,
+        f"{name}Compute",
+        settings,
+        storage,
+        env=env,
+        description="Hut: where jobs run",
+    )
+    control = ControlStack(
+        app,
+        f"{name}Control",
+        settings,
+        storage=storage,
+        compute=compute,
+        code=code,
+        env=env,
+        description="Hut: functions, queues, rules and the run state machine",
+    )
+    api = ApiStack(
+        app,
+        f"{name}Api",
+        settings,
+        storage=storage,
+        control=control,
+        env=env,
+        description="Hut: the REST API",
+    )
+    Tags.of(app).add("hut", settings.prefix)
+    return Deployment(storage, compute, control, api)

@@ -1,0 +1,255 @@
+"""The control plane stack: the functions and what calls them.
+
+The table's stream calls `advance`; Batch and Step Functions events reach `observe` through a queue;
+a queue with delays wakes `advance`; a schedule calls `sweep`; the run state machine calls `register`
+and `finish`. What can't be processed ends in a dead-letter queue, and the sweep repairs the run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_sqs as sqs
+
+from infra.compute import ComputeStack
+from infra.functions import FUNCTIONS, Function
+from infra.grants import Grants
+from infra.permissions import acknowledge, allow, service_role
+from infra.run_machine import make_run_machine
+from infra.settings import Settings
+from infra.storage import StorageStack
+
+if TYPE_CHECKING:
+    from constructs import Construct
+
+__all__ = ["ControlStack"]
+
+_ENDS = ["completed", "failed", "dep_failed"]
+_DELIVERIES = 10
+_DEAD_LETTERS_KEPT = Duration.days(14)
+
+
+class ControlStack(Stack):
+    """The functions, queues, rules, mappings, state machine and schedule of one deployment.
+
+    Attributes
+    ----------
+    functions : dict of str to Function
+        By name.
+    machine : aws_stepfunctions.StateMachine
+        One execution of it per run.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        settings: Settings,
+        *,
+        storage: StorageStack,
+        compute: ComputeStack,
+        code: lambda_.Code,
+        **options: Any,
+    ) -> None:
+        super().__init__(scope, name, **options)
+        self._settings = settings
+        self._storage = storage
+        self._machine_name = f"{settings.prefix}-run"
+        self._observe_queue = self._make_queue("Observe", taker="observe")
+        self._wake_queue = self._make_queue("Wake", taker="advance")
+        self.functions = self._make_functions(compute, code)
+        self.machine = make_run_machine(
+            self,
+            name=self._machine_name,
+            register=self.functions["register"].function,
+            finish=self.functions["finish"].function,
+            log_group=storage.run_logs,
+        )
+        self._follow_table()
+        self._take_messages()
+        self._watch_jobs_and_executions()
+        self._schedule_sweep()
+
+    # Queues --------------------------------------------------------------------------------------
+
+    def _make_queue(self, name: str, *, taker: str) -> sqs.Queue:
+        dead = self._make_dead_letters(f"{name}DeadLetters")
+        return sqs.Queue(
+            self,
+            f"{name}Queue",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            # Six times the function's, so that a retried batch is not taken by a second one.
+            visibility_timeout=Duration.seconds(6 * FUNCTIONS[taker].timeout),
+            retention_period=Duration.days(4),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=_DELIVERIES),
+        )
+
+    def _make_dead_letters(self, name: str) -> sqs.Queue:
+        return sqs.Queue(
+            self,
+            name,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=_DEAD_LETTERS_KEPT,
+        )
+
+    # Functions -----------------------------------------------------------------------------------
+
+    def _make_functions(self, compute: ComputeStack, code: lambda_.Code) -> dict[str, Function]:
+        settings, storage = self._settings, self._storage
+        grants = Grants(
+            storage=storage,
+            compute=compute,
+            prefix=settings.prefix,
+            machine_name=self._machine_name,
+            observe_queue=self._observe_queue,
+            wake_queue=self._wake_queue,
+        )
+        environment = {
+            "HUT_TABLE": storage.table.table_name,
+            "HUT_BUCKET": storage.bucket.bucket_name,
+            "HUT_PREFIX": settings.prefix,
+            "HUT_BACKENDS": self.to_json_string(compute.backends()),
+            "HUT_RETENTION_DAYS": str(settings.data_days),
+            "HUT_WAKE_QUEUE_URL": self._wake_queue.queue_url,
+            "HUT_STATE_MACHINE_ARN": self.format_arn(
+                service="states", resource=f"stateMachine:{self._machine_name}"
+            ),
+            "LOG_LEVEL": settings.log_level,
+            "POWERTOOLS_METRICS_NAMESPACE": "Hut",
+        }
+        functions = {}
+        for name in FUNCTIONS:
+            made = Function(
+                self,
+                name,
+                function_name=f"{settings.prefix}-{name}",
+                code=code,
+                log_group=storage.function_logs[name],
+                environment=environment,
+                reserve=settings.reserve_sweep,
+            )
+            grants.give(name, made.role)
+            functions[name] = made
+        return functions
+
+    # What calls them -----------------------------------------------------------------------------
+
+    def _follow_table(self) -> None:
+        """Call `advance` with what the table's stream says about ends and signals."""
+        ended = {
+            "eventName": ["MODIFY"],
+            "dynamodb": {"NewImage": {"kind": {"S": ["task"]}, "state": {"S": _ENDS}}},
+        }
+        signalled = {
+            "eventName": ["INSERT", "MODIFY"],
+            "dynamodb": {"NewImage": {"kind": {"S": ["signal"]}}},
+        }
+        given_up = self._make_dead_letters("StreamDeadLetters")
+        acknowledge(
+            given_up,
+            "AwsSolutions-SQS3",
+            "It is the dead-letter queue of the stream; stream mappings name it as a destination.",
+        )
+        lambda_.EventSourceMapping(
+            self,
+            "StreamToAdvance",
+            target=self.functions["advance"].function,
+            event_source_arn=self._storage.table.table_stream_arn,
+            starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+            batch_size=100,
+            max_batching_window=Duration.seconds(self._settings.stream_window),
+            bisect_batch_on_error=True,
+            report_batch_item_failures=True,
+            retry_attempts=20,
+            on_failure=sources.SqsDlq(given_up),
+            filters=[lambda_.FilterCriteria.filter(each) for each in (ended, signalled)],
+        )
+
+    def _take_messages(self) -> None:
+        """Call `observe` and `advance` with the messages of their queues."""
+        lambda_.EventSourceMapping(
+            self,
+            "QueueToObserve",
+            target=self.functions["observe"].function,
+            event_source_arn=self._observe_queue.queue_arn,
+            batch_size=50,
+            max_batching_window=Duration.seconds(max(1, self._settings.observe_window)),
+            max_concurrency=4,
+            report_batch_item_failures=True,
+        )
+        lambda_.EventSourceMapping(
+            self,
+            "QueueToAdvance",
+            target=self.functions["advance"].function,
+            event_source_arn=self._wake_queue.queue_arn,
+            batch_size=10,
+            report_batch_item_failures=True,
+        )
+
+    def _watch_jobs_and_executions(self) -> None:
+        """Send what becomes of this deployment's jobs and executions to the observe queue."""
+        target = targets.SqsQueue(self._observe_queue)
+        events.Rule(
+            self,
+            "JobChanges",
+            description="Jobs of Hut that began to run or ended",
+            event_pattern=events.EventPattern(
+                source=["aws.batch"],
+                detail_type=["Batch Job State Change"],
+                detail={
+                    "status": ["RUNNING", "SUCCEEDED", "FAILED"],
+                    "jobName": [{"prefix": f"{self._settings.prefix}-"}],
+                },
+            ),
+            targets=[target],
+        )
+        events.Rule(
+            self,
+            "ExecutionStops",
+            description="Executions of runs that ended otherwise than by themselves",
+            event_pattern=events.EventPattern(
+                source=["aws.states"],
+                detail_type=["Step Functions Execution Status Change"],
+                detail={
+                    "status": ["ABORTED", "TIMED_OUT", "FAILED"],
+                    "stateMachineArn": [self.machine.state_machine_arn],
+                },
+            ),
+            targets=[target],
+        )
+
+    def _schedule_sweep(self) -> None:
+        sweep = self.functions["sweep"].function
+        role = service_role(
+            self, "ScheduleRole", "scheduler.amazonaws.com", "The schedule of the sweep"
+        )
+        allow(role, ["lambda:InvokeFunction"], [sweep.function_arn])
+        minutes = self._settings.sweep_minutes
+        schedule = scheduler.CfnSchedule(
+            self,
+            "SweepSchedule",
+            name=f"{self._settings.prefix}-sweep",
+            description="Finds what events lost and repairs it",
+            schedule_expression=f"rate({minutes} minute{'s' if minutes > 1 else ''})",
+            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
+            state="ENABLED",
+            target=scheduler.CfnSchedule.TargetProperty(
+                arn=sweep.function_arn,
+                role_arn=role.role_arn,
+                input="{}",
+                # The next one comes soon enough.
+                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
+                    maximum_retry_attempts=0, maximum_event_age_in_seconds=60
+                ),
+            ),
+        )
+        # Scheduler checks at once that it may take the role and call the function.
+        schedule.node.add_dependency(role)

@@ -1,0 +1,237 @@
+"""What each Lambda function may do: one method per function, and one per thing that can be allowed.
+
+Actions are named one by one. All functions but `finish` change the table; `advance` and `sweep`,
+which advances runs too, are the ones that submit jobs. Who reads runs reads ``bodies/``, where the
+table keeps texts that are too large for an item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sqs as sqs
+
+from infra.compute import ComputeStack
+from infra.permissions import allow
+from infra.storage import INDEXES, StorageStack
+
+__all__ = ["Grants"]
+
+_READ_ITEMS = ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query")
+_CHANGE_ITEMS = (
+    "dynamodb:BatchWriteItem",
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+)
+_RECEIVE = (
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+)
+_NO_RESOURCE = "Batch checks its Describe and List calls against no resource"
+_BY_KEY = "objects are named after runs and uploads; only these prefixes"
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Allows the functions of one deployment what they need.
+
+    Parameters
+    ----------
+    machine_name
+        Name of the run state machine. Its ARN is put together here, because the machine itself
+        depends on functions that depend on these grants.
+    """
+
+    storage: StorageStack
+    compute: ComputeStack
+    prefix: str
+    machine_name: str
+    observe_queue: sqs.IQueue
+    wake_queue: sqs.IQueue
+
+    def give(self, function: str, role: iam.Role) -> None:
+        """Allow the role of a function all it needs."""
+        kinds: Mapping[str, Callable[[iam.Role], None]] = {
+            "api": self._api,
+            "register": self._register,
+            "advance": self._advance,
+            "observe": self._observe,
+            "sweep": self._sweep,
+            "finish": self._finish,
+        }
+        kinds[function](role)
+
+    # The functions -------------------------------------------------------------------------------
+
+    def _api(self, role: iam.Role) -> None:
+        self._change_items(role)
+        self._read_lists(role)
+        self._objects(role, ("s3:GetObject", "s3:PutObject"), "uploads", "plans", "bodies")
+        # Without it, S3 calls an object that does not exist forbidden instead of missing.
+        allow(role, ["s3:ListBucket"], [self.storage.bucket.bucket_arn])
+        allow(role, ["states:StartExecution"], [self._machine(role)])
+        self._read_job_logs(role)
+        self._wake(role)
+        self._describe(
+            role,
+            "batch:DescribeComputeEnvironments",
+            "batch:DescribeJobDefinitions",
+            "batch:DescribeJobQueues",
+            "batch:DescribeJobs",
+        )
+
+    def _register(self, role: iam.Role) -> None:
+        self._change_items(role)
+        self._objects(role, ("s3:GetObject",), "plans")
+        self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
+        self._answer_tokens(role, "states:SendTaskFailure")
+        self._wake(role)
+
+    def _advance(self, role: iam.Role) -> None:
+        self._change_items(role)
+        self._read_stream(role)
+        self._submit_jobs(role)
+        self._terminate_jobs(role)
+        self._describe(role, "batch:DescribeJobs", "batch:ListJobs")
+        self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
+        self._answer_tokens(role)
+        self._wake(role)
+        allow(role, _RECEIVE, [self.wake_queue.queue_arn])
+
+    def _observe(self, role: iam.Role) -> None:
+        self._change_items(role)
+        self._read_job_logs(role)
+        self._terminate_jobs(role)
+        self._describe(role, "batch:DescribeJobs")
+        self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
+        self._wake(role)
+        allow(role, _RECEIVE, [self.observe_queue.queue_arn])
+
+    def _sweep(self, role: iam.Role) -> None:
+        self._change_items(role)
+        self._read_lists(role)
+        self._read_job_logs(role)
+        self._submit_jobs(role)
+        self._terminate_jobs(role)
+        self._describe(
+            role,
+            "batch:DescribeComputeEnvironments",
+            "batch:DescribeJobQueues",
+            "batch:DescribeJobs",
+            "batch:ListJobs",
+        )
+        self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
+        allow(role, ["states:StartExecution"], [self._machine(role)])
+        allow(
+            role,
+            ["states:DescribeExecution"],
+            [self._arn(role, "states", f"execution:{self.machine_name}:*")],
+            because="executions are named after runs; only those of the run state machine",
+        )
+        self._answer_tokens(role)
+        self._wake(role)
+
+    def _finish(self, role: iam.Role) -> None:
+        allow(role, _READ_ITEMS, [self.storage.table.table_arn])
+        self._objects(role, ("s3:GetObject",), "bodies")
+        self._answer_tokens(role)
+
+    # What can be allowed -------------------------------------------------------------------------
+
+    def _change_items(self, role: iam.Role) -> None:
+        allow(role, [*_READ_ITEMS, *_CHANGE_ITEMS], [self.storage.table.table_arn])
+
+    def _read_lists(self, role: iam.Role) -> None:
+        table = self.storage.table.table_arn
+        allow(role, ["dynamodb:Query"], [f"{table}/index/{index}" for index in INDEXES])
+
+    def _read_stream(self, role: iam.Role) -> None:
+        table = self.storage.table
+        assert table.table_stream_arn is not None  # noqa: S101 - the table has one
+        allow(
+            role,
+            ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+            [table.table_stream_arn],
+        )
+        allow(
+            role,
+            ["dynamodb:ListStreams"],
+            [f"{table.table_arn}/stream/*"],
+            because="streams are listed for a table, before one of them is known",
+        )
+
+    def _objects(self, role: iam.Role, actions: Sequence[str], *prefixes: str) -> None:
+        bucket = self.storage.bucket
+        allow(
+            role,
+            actions,
+            [bucket.arn_for_objects(f"{prefix}/*") for prefix in prefixes],
+            because=_BY_KEY,
+        )
+
+    def _read_job_logs(self, role: iam.Role) -> None:
+        allow(role, ["logs:GetLogEvents"], [self.storage.job_logs.log_group_arn])
+
+    def _wake(self, role: iam.Role) -> None:
+        allow(role, ["sqs:SendMessage"], [self.wake_queue.queue_arn])
+
+    def _answer_tokens(self, role: iam.Role, *more: str) -> None:
+        allow(role, ["states:SendTaskSuccess", *more], [self._machine(role)])
+
+    def _describe(self, role: iam.Role, *actions: str) -> None:
+        allow(role, actions, ["*"], because=_NO_RESOURCE)
+
+    def _submit_jobs(self, role: iam.Role) -> None:
+        """Allow jobs, their definitions, and scripts that are too large to be handed to Batch."""
+        definitions = self._arn(role, "batch", f"job-definition/{self.prefix}-*")
+        jobs = self._arn(role, "batch", "job/*")
+        named = "Hut registers its definitions at run time, one per image, under its prefix"
+        allow(
+            role,
+            ["batch:SubmitJob"],
+            [*self.compute.queues.values(), definitions],
+            because=named,
+        )
+        allow(role, ["batch:RegisterJobDefinition"], [definitions], because=named)
+        allow(
+            role,
+            ["batch:TagResource"],
+            [definitions, jobs],
+            because=f"{named}; Batch makes the ids of jobs",
+        )
+        allow(
+            role,
+            ["iam:PassRole"],
+            [self.compute.job_role_arn, self.compute.execution_role_arn],
+            # AWS does not document which of the two Batch names; both roles trust ECS tasks only.
+            conditions={
+                "StringEquals": {
+                    "iam:PassedToService": ["batch.amazonaws.com", "ecs-tasks.amazonaws.com"]
+                }
+            },
+        )
+        self._describe(role, "batch:DescribeJobDefinitions")
+        self._objects(role, ("s3:GetObject", "s3:PutObject"), "scripts")
+
+    def _terminate_jobs(self, role: iam.Role) -> None:
+        allow(
+            role,
+            ["batch:TerminateJob"],
+            [self._arn(role, "batch", "job/*")],
+            because="Batch makes the ids of jobs",
+        )
+
+    def _machine(self, role: iam.Role) -> str:
+        return self._arn(role, "states", f"stateMachine:{self.machine_name}")
+
+    @staticmethod
+    def _arn(role: iam.Role, service: str, resource: str) -> str:
+        stack = Stack.of(role)
+        return f"arn:{stack.partition}:{service}:{stack.region}:{stack.account}:{resource}"

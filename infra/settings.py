@@ -1,0 +1,263 @@
+"""What a person may choose about a deployment, read once from the CDK context.
+
+The values stand under ``hut`` in cdk.json (``{"context": {"hut": {"prefix": "lab"}}}``) or on the
+command line (``-c hut:prefix=lab``), which wins. Every fault is reported at once. What the values
+mean for resources is decided by the stacks, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from hut.model.problems import did_you_mean
+from infra import values
+
+__all__ = ["DEFAULT_IMAGE", "JobQueue", "Settings", "SettingsError", "read_settings"]
+
+DEFAULT_IMAGE = "public.ecr.aws/docker/library/debian:stable-slim"
+OWN_PARTITIONS: Mapping[str, str] = MappingProxyType(
+    {"ec2": "EC2", "ec2-spot": "EC2", "fargate": "FARGATE", "fargate-spot": "FARGATE"}
+)
+_KEY = "hut"
+
+
+class SettingsError(ValueError):
+    """The context holds values Hut can't use; the message lists all of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"the context of the CDK app (cdk.json, -c) is not usable:{lines}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueue:
+    """A Batch queue that exists already: its ARN and what it runs on, EC2 or FARGATE."""
+
+    arn: str
+    platform: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The choices of one deployment.
+
+    Attributes
+    ----------
+    prefix : str
+        Begins the names of what is made; two deployments in one region differ in it.
+    region, account : str or None
+        Where to deploy; None: where the caller's credentials point.
+    vpc_id, subnet_ids, security_group_ids
+        An existing network for jobs, from which registries can be reached. Without it, one with two
+        public subnets is made.
+    queues : mapping of str to JobQueue
+        Existing queues by the partition tasks name; then no network, compute or queue is made.
+    default_partition : str
+        The queue of tasks that name none.
+    job_role_arn, execution_role_arn, instance_profile_arn : str or None
+        Existing roles: of the job's container, of what pulls its image, of EC2 hosts.
+    default_image : str
+        The image of tasks that name none.
+    max_vcpus : int
+        Bound of each compute environment.
+    instance_types : tuple of str
+        For the EC2 environments.
+    disk_gib : int
+        Root volume of an EC2 host.
+    max_concurrent : int or None
+        Bound of jobs at once over all runs.
+    data_days, log_days : int
+        Days after which data (runs, bodies, logs of jobs) and the control plane's logs go away.
+    sweep_minutes : int
+        Interval of the sweep.
+    stream_window, observe_window : int
+        Seconds for which events are collected before a Lambda is called.
+    reserve_sweep : bool
+        Reserve a concurrency of one for the sweep; accounts with a quota of 10 can't.
+    throttle_rate, throttle_burst : int
+        API requests per second, and at once.
+    api_log_role : bool
+        Set the account's role for API Gateway's logs (one per account and region).
+    bundle : str
+        ``lambda``: arm64 wheels; ``host``: for this machine and its Python, for the test bed.
+    removal : str
+        ``retain`` or ``destroy``: what becomes of data when the stacks are deleted.
+    log_level : str
+        Of the Lambda functions.
+    """
+
+    prefix: str = "hut"
+    region: str | None = None
+    account: str | None = None
+    vpc_id: str | None = None
+    subnet_ids: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
+    queues: Mapping[str, JobQueue] = field(default_factory=dict)
+    default_partition: str = "fargate"
+    job_role_arn: str | None = None
+    execution_role_arn: str | None = None
+    instance_profile_arn: str | None = None
+    default_image: str = DEFAULT_IMAGE
+    max_vcpus: int = 256
+    instance_types: tuple[str, ...] = ("optimal",)
+    disk_gib: int = 50
+    max_concurrent: int | None = None
+    data_days: int = 90
+    log_days: int = 30
+    sweep_minutes: int = 2
+    stream_window: int = 1
+    observe_window: int = 1
+    reserve_sweep: bool = True
+    throttle_rate: int = 50
+    throttle_burst: int = 100
+    api_log_role: bool = True
+    bundle: Literal["lambda", "host"] = "lambda"
+    removal: Literal["retain", "destroy"] = "retain"
+    log_level: str = "INFO"
+
+    @property
+    def keeps_data(self) -> bool:
+        """Whether data outlives its stack."""
+        return self.removal == "retain"
+
+    @property
+    def makes_compute(self) -> bool:
+        """Whether Hut makes Batch environments and queues of its own."""
+        return not self.queues
+
+    @property
+    def partitions(self) -> Mapping[str, str]:
+        """What each partition runs on: its name and EC2 or FARGATE."""
+        if self.makes_compute:
+            return OWN_PARTITIONS
+        return {name: queue.platform for name, queue in self.queues.items()}
+
+
+def _queues(value: object) -> Mapping[str, JobQueue]:
+    entries = values.mapping(value)
+    found = {}
+    for name, entry in entries.items():
+        values.matching(r"[a-z][a-z0-9-]{0,31}", "letters, digits and dashes")(name)
+        if not isinstance(entry, Mapping) or set(entry) != {"arn", "platform"}:
+            raise ValueError(
+                f"queue {name!r} must be an object with arn and platform, "
+                '{"arn": "arn:aws:batch:...:job-queue/name", "platform": "FARGATE"}'
+            )
+        platform = str(entry["platform"]).upper()
+        if platform not in {"EC2", "FARGATE"}:
+            raise ValueError(
+                f"platform of queue {name!r} must be EC2 or FARGATE, not {entry['platform']!r}"
+            )
+        arn = values.arn("batch", "job-queue/")(entry["arn"])
+        found[name] = JobQueue(arn, platform)
+    return MappingProxyType(found)
+
+
+_READERS: Mapping[str, values.Reader] = {
+    "prefix": values.matching(
+        r"[a-z][a-z0-9]{1,11}", "2 to 12 lower-case letters and digits, a letter first"
+    ),
+    "region": values.matching(r"[a-z]{2}(-[a-z]+)+-\d", "a region such as eu-west-1"),
+    "account": values.matching(r"\d{12}", "an account id of 12 digits"),
+    "vpc_id": values.matching(r"vpc-[0-9a-f]{8,17}", "an id such as vpc-0123456789abcdef0"),
+    "subnet_ids": values.texts(r"subnet-[0-9a-f]{8,17}", "ids such as subnet-0123456789abcdef0"),
+    "security_group_ids": values.texts(r"sg-[0-9a-f]{8,17}", "ids such as sg-0123456789abcdef0"),
+    "queues": _queues,
+    "default_partition": values.text,
+    "job_role_arn": values.arn("iam", "role/"),
+    "execution_role_arn": values.arn("iam", "role/"),
+    "instance_profile_arn": values.arn("iam", "instance-profile/"),
+    "default_image": values.matching(r"[^\s]{1,255}", "an image such as debian:stable-slim"),
+    "max_vcpus": values.number(1, 1_000_000),
+    "instance_types": values.texts(
+        r"[a-z0-9_.-]{2,40}", "types or families such as m7i, c7i.large"
+    ),
+    "disk_gib": values.number(30, 16_384),
+    "max_concurrent": values.number(1, 1_000_000),
+    "data_days": values.number(1, 3650),
+    "log_days": values.number(1, 3650),
+    "sweep_minutes": values.number(1, 60),
+    "stream_window": values.number(0, 300),
+    "observe_window": values.number(0, 300),
+    "reserve_sweep": values.flag,
+    "throttle_rate": values.number(1, 10_000),
+    "throttle_burst": values.number(1, 5_000),
+    "api_log_role": values.flag,
+    "bundle": values.one_of("lambda", "host"),
+    "removal": values.one_of("retain", "destroy"),
+    "log_level": values.one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+}
+
+
+def read_settings(context: Mapping[str, object]) -> Settings:
+    """Return the settings in a CDK context.
+
+    Parameters
+    ----------
+    context
+        All of the app's context; what is not Hut's is passed over.
+
+    Raises
+    ------
+    SettingsError
+        With every unknown key and every unusable value.
+    """
+    problems: list[str] = []
+    found: dict[str, object] = {}
+    for key, value in _given(context, problems).items():
+        reader = _READERS.get(key)
+        if reader is None:
+            problems.append(f"hut:{key} is not known; {did_you_mean(key, list(_READERS))}")
+        elif value is not None and value != "":
+            try:
+                found[key] = reader(value)
+            except ValueError as error:
+                problems.append(f"hut:{key}: {error}")
+    settings = Settings(**found)  # type: ignore[arg-type]  # each reader returns its field's type
+    if not problems:
+        problems = _contradictions(settings, frozenset(found))
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _given(context: Mapping[str, object], problems: list[str]) -> dict[str, object]:
+    given: dict[str, object] = {}
+    whole = context.get(_KEY)
+    if whole is not None:
+        try:
+            given.update(values.mapping(whole))
+        except ValueError as error:
+            problems.append(f"{_KEY}: {error}")
+    for key, value in context.items():
+        if key.startswith(f"{_KEY}:"):
+            given[key.removeprefix(f"{_KEY}:")] = value
+    return given
+
+
+def _contradictions(settings: Settings, given: frozenset[str]) -> list[str]:
+    problems = []
+    if bool(settings.vpc_id) != bool(settings.subnet_ids):
+        problems.append("hut:vpc_id and hut:subnet_ids go together: give both, or neither")
+    if settings.security_group_ids and not settings.vpc_id and not settings.queues:
+        problems.append("hut:security_group_ids belong to an existing network: give hut:vpc_id")
+    if settings.queues:
+        unused = {"vpc_id", "subnet_ids", "security_group_ids"} | {
+            "instance_profile_arn",
+            "instance_types",
+            "disk_gib",
+        }
+        problems += [
+            f"hut:{key} has no use beside hut:queues, which brings its own compute"
+            for key in sorted(unused & given)
+        ]
+    if settings.default_partition not in settings.partitions:
+        problems.append(
+            f"hut:default_partition: there is no queue {settings.default_partition!r}; "
+            + did_you_mean(settings.default_partition, list(settings.partitions))
+        )
+    return problems

@@ -1,0 +1,145 @@
+"""What is in the real bundles: the one for Lambda by its files, the host's by importing it alone."""
+
+from __future__ import annotations
+
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.bundling import SERVICES, Bundle, make_bundle
+from infra.functions import FUNCTIONS
+from tests.infra.synthesis import ROOT
+
+pytestmark = pytest.mark.network  # wheels, if they are not in uv's cache
+
+HANDLERS = sorted(
+    path.stem for path in (ROOT / "lambdas/handlers").glob("*.py") if path.stem != "__init__"
+)
+PACKAGES = {
+    "_yaml",
+    "annotated_types",
+    "aws_lambda_powertools",
+    "boto3",
+    "botocore",
+    "dateutil",
+    "handlers",
+    "hut",
+    "jmespath",
+    "pydantic",
+    "pydantic_core",
+    "s3transfer",
+    "six.py",
+    "typing_extensions.py",
+    "typing_inspection",
+    "urllib3",
+    "yaml",
+}
+_AARCH64 = 183  # e_machine, of the ELF header
+# Nothing but the bundle and the standard library; -S leaves out site-packages.
+_ALONE = """
+import sys, importlib
+sys.path.insert(0, sys.argv[1])
+assert not any("site-packages" in entry for entry in sys.path), sys.path
+module = importlib.import_module("handlers." + sys.argv[2])
+assert module.__file__.startswith(sys.argv[1]), module.__file__
+outside = [
+    name for name, module in sys.modules.items()
+    if "site-packages" in (getattr(module, "__file__", None) or "")
+]
+assert not outside, outside
+"""
+
+
+@pytest.fixture(scope="module")
+def for_lambda() -> Bundle:
+    return make_bundle("lambda")
+
+
+@pytest.fixture(scope="module")
+def for_host() -> Bundle:
+    return make_bundle("host")
+
+
+def libraries(bundle: Bundle) -> list[Path]:
+    return [path for path in bundle.path.rglob("*") if ".so" in path.suffixes]
+
+
+def size(bundle: Bundle) -> int:
+    return sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("kind", ["for_lambda", "for_host"])
+def test_only_what_is_expected(kind: str, request: pytest.FixtureRequest) -> None:
+    bundle: Bundle = request.getfixturevalue(kind)
+    assert {path.name for path in bundle.path.iterdir()} == PACKAGES
+    assert size(bundle) < 40_000_000
+    left = {
+        path.name
+        for path in bundle.path.rglob("*")
+        if path.name in {"__pycache__", "tests"} or path.suffix in {".dist-info", ".pyc", ".pyi"}
+    }
+    assert not left
+    assert not (bundle.path / "hut/store/sqlite").exists()
+    assert not (bundle.path / "hut/backends/local").exists()
+
+
+def test_libraries_are_for_arm64_and_python_3_12(for_lambda: Bundle) -> None:
+    found = libraries(for_lambda)
+    assert {path.parent.name for path in found} >= {"pydantic_core", "yaml"}
+    for path in found:
+        assert "cpython-312-aarch64-linux-gnu" in path.name or "abi3" in path.name, path.name
+        head = path.read_bytes()[:20]
+        assert head[:5] == b"\x7fELF\x02", path.name
+        assert struct.unpack("<H", head[18:20]) == (_AARCH64,), path.name
+
+
+def test_libraries_of_the_host_are_this_pythons(for_host: Bundle) -> None:
+    tag = sys.implementation.cache_tag
+    for path in libraries(for_host):
+        assert tag in path.name or "abi3" in path.name, path.name
+
+
+def test_botocore_knows_every_service_that_is_called(for_lambda: Bundle) -> None:
+    data = for_lambda.path / "botocore/data"
+    assert {path.name for path in data.iterdir() if path.is_dir()} == SERVICES
+    called = {
+        service
+        for package in ("handlers", "hut")
+        for path in (for_lambda.path / package).rglob("*.py")
+        for service in re.findall(r"""\bclient\(\s*["']([a-z0-9-]+)["']""", path.read_text())
+    }
+    assert called <= SERVICES
+
+
+def test_every_function_has_its_handler() -> None:
+    assert set(FUNCTIONS) <= set(HANDLERS)
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_a_handler_imports_from_the_bundle_alone(for_host: Bundle, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-S", "-c", _ALONE, str(for_host.path), name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_clients_can_be_made_from_the_bundle_alone(for_host: Bundle) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import boto3\n"
+        "for service in sys.argv[2:]:\n"
+        "    boto3.client(service, region_name='eu-west-1')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-S", "-c", code, str(for_host.path), *sorted(SERVICES)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
