@@ -51,12 +51,11 @@ FUNCTIONS: Mapping[str, FunctionOptions] = MappingProxyType(
             "The REST API: plans, submits, lists, cancels",
             29,
             1769,
-            ("HUT_STATE_MACHINE_ARN", "HUT_WAKE_QUEUE_URL"),
+            ("HUT_STATE_MACHINE_ARN",),
         ),
         "register": FunctionOptions(
             "Stores the tasks of a run block by block, then starts it",
             120,
-            variables=("HUT_WAKE_QUEUE_URL",),
         ),
         "advance": FunctionOptions(
             "Follows up ends: releases, claims and submits tasks",
@@ -66,7 +65,6 @@ FUNCTIONS: Mapping[str, FunctionOptions] = MappingProxyType(
         "observe": FunctionOptions(
             "Takes in what happened to jobs and executions",
             60,
-            variables=("HUT_WAKE_QUEUE_URL",),
         ),
         "sweep": FunctionOptions(
             "Finds what events lost and repairs it",

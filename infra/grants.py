@@ -78,21 +78,13 @@ class Grants:
         allow(role, ["s3:ListBucket"], [self.storage.bucket.bucket_arn])
         allow(role, ["states:StartExecution"], [self._machine(role)])
         self._read_job_logs(role)
-        self._wake(role)
-        self._describe(
-            role,
-            "batch:DescribeComputeEnvironments",
-            "batch:DescribeJobDefinitions",
-            "batch:DescribeJobQueues",
-            "batch:DescribeJobs",
-        )
+        self._describe(role, "batch:DescribeJobs")
 
     def _register(self, role: iam.Role) -> None:
         self._change_items(role)
         self._objects(role, ("s3:GetObject",), "plans")
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
-        self._answer_tokens(role, "states:SendTaskFailure")
-        self._wake(role)
+        self._answer_tokens(role)
 
     def _advance(self, role: iam.Role) -> None:
         self._change_items(role)
@@ -109,9 +101,7 @@ class Grants:
         self._change_items(role)
         self._read_job_logs(role)
         self._terminate_jobs(role)
-        self._describe(role, "batch:DescribeJobs")
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
-        self._wake(role)
         allow(role, _RECEIVE, [self.observe_queue.queue_arn])
 
     def _sweep(self, role: iam.Role) -> None:
@@ -120,28 +110,15 @@ class Grants:
         self._read_job_logs(role)
         self._submit_jobs(role)
         self._terminate_jobs(role)
-        self._describe(
-            role,
-            "batch:DescribeComputeEnvironments",
-            "batch:DescribeJobQueues",
-            "batch:DescribeJobs",
-            "batch:ListJobs",
-        )
+        self._describe(role, "batch:DescribeJobs", "batch:ListJobs")
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
         allow(role, ["states:StartExecution"], [self._machine(role)])
-        allow(
-            role,
-            ["states:DescribeExecution"],
-            [self._arn(role, "states", f"execution:{self.machine_name}:*")],
-            because="executions are named after runs; only those of the run state machine",
-        )
         self._answer_tokens(role)
         self._wake(role)
 
     def _finish(self, role: iam.Role) -> None:
         allow(role, _READ_ITEMS, [self.storage.table.table_arn])
         self._objects(role, ("s3:GetObject",), "bodies")
-        self._answer_tokens(role)
 
     # What can be allowed -------------------------------------------------------------------------
 
@@ -182,8 +159,8 @@ class Grants:
     def _wake(self, role: iam.Role) -> None:
         allow(role, ["sqs:SendMessage"], [self.wake_queue.queue_arn])
 
-    def _answer_tokens(self, role: iam.Role, *more: str) -> None:
-        allow(role, ["states:SendTaskSuccess", *more], [self._machine(role)])
+    def _answer_tokens(self, role: iam.Role) -> None:
+        allow(role, ["states:SendTaskSuccess"], [self._machine(role)])
 
     def _describe(self, role: iam.Role, *actions: str) -> None:
         allow(role, actions, ["*"], because=_NO_RESOURCE)

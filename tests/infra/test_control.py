@@ -15,7 +15,7 @@ LIMITS = {
     "sweep": (120, 512),
     "finish": (60, 256),
 }
-WAKERS = {"api", "register", "advance", "observe", "sweep"}
+WAKERS = {"advance", "sweep"}
 
 
 def functions(synthesis: Synthesis) -> dict[str, Any]:
