@@ -20,6 +20,7 @@ from hut.model.records import Outcome, RunRecord
 from hut.model.states import ACTIVE
 from hut.scheduling.room import Caps
 from hut.service.surroundings import Surroundings
+from hut.store.events import NotRegistered
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, TaskFilter
 
 __all__ = ["CANCELLED", "Advancing"]
@@ -78,6 +79,8 @@ class Advancing:
 
     def _stop(self, run: RunRecord) -> None:
         """End what waits and what runs; the ends of jobs are told by the backend."""
+        if not self._register(run):
+            return
         if not self._store.end_pending(run.id, self._around.has_time):
             self._around.wakes.wake(run.id)
             return
@@ -89,6 +92,26 @@ class Advancing:
         for backend, found in handles.items():
             if backend in self._backends:
                 self._backends[backend].terminate(found, CANCELLED)
+
+    def _register(self, run: RunRecord) -> bool:
+        """Write the tasks of a run that was stopped before they were there; say if it has begun.
+
+        Its execution may be gone. A run ends when all its tasks have, so they must be there.
+        """
+        standing = self._store.standing(run.id)
+        if standing.begun:
+            return True
+        for block in self._store.missing_blocks(run.id):
+            if not self._around.has_time():
+                self._around.wakes.wake(run.id)
+                return False
+            self._store.register_block(run.id, block, self._around.clock())
+        try:
+            self._store.begin_run(run.id, standing.generation, self._around.clock())
+        except NotRegistered:  # the execution is not gone, and writes
+            self._around.wakes.wake(run.id, _BUSY_SECONDS)
+            return False
+        return True
 
     # Dispatching --------------------------------------------------------------------------------
 

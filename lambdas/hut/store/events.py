@@ -62,6 +62,9 @@ class EventStore(Store, Protocol):
     def register_block(self, run_id: str, block: int, now: float) -> None:
         """Write one block of a run's plan."""
 
+    def missing_blocks(self, run_id: str) -> list[int]:
+        """Return the blocks of a run's plan that are not written; none once it has begun."""
+
     def begin_run(self, run_id: str, generation: int, now: float) -> RunRecord:
         """Let tasks of a run be claimed.
 

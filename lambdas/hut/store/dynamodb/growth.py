@@ -62,6 +62,7 @@ class Growth(Reading):
     _end: Any
     end_pending: Any
     finish_reset: Any
+    _clock: Any
 
     # A new run ----------------------------------------------------------------------------------
 
@@ -251,11 +252,21 @@ class Growth(Reading):
         item = self._table.get(run_key(run_id, "TOKEN"))
         return None if item is None else str(item["token"])
 
+    def _blocks(self, meta: Item) -> dict[int, Item]:
+        """Return the notes on how far the blocks of a plan are written."""
+        notes = self._table.query(Pages(f"RUN#{meta['id']}", "BLOCK#"))
+        return {int(note["sk"].rpartition("#")[2]): note for note in notes}
+
+    def missing_blocks(self, run_id: str) -> list[int]:
+        """Return the blocks of a run's plan that are not written."""
+        meta = self._meta(run_id)
+        if meta["phase"] != "reserved":
+            return []
+        notes = self._blocks(meta)
+        return [n for n in range(meta["blocks"]) if not notes.get(n, {}).get("done")]
+
     def _check_blocks(self, meta: Item, now: float) -> None:
-        notes = {
-            int(item["sk"].rpartition("#")[2]): item
-            for item in self._table.query(Pages(f"RUN#{meta['id']}", "BLOCK#"))
-        }
+        notes = self._blocks(meta)
         for block in range(meta["blocks"]):
             note = notes.get(block, {})
             if not note.get("done"):
@@ -342,6 +353,7 @@ class Growth(Reading):
         """
         adds = end.adds
         assert adds is not None  # noqa: S101
+        now = self._clock()  # not the end's own time, which stays the same when it is told again
 
         def lock(unit: Unit) -> Item | None:
             meta = unit.meta
@@ -357,9 +369,9 @@ class Growth(Reading):
                 raise StoreError("tasks joined the run since these were planned; plan them again")
             held = meta.get("joining")
             foreign = held not in (None, _lock_name(end))
-            if foreign and end.at - meta["joining_at"] < _JOINING_SECONDS:
+            if foreign and now - meta["joining_at"] < _JOINING_SECONDS:
                 raise StoreError("another task's output is joining the run; do it again")
-            meta["joining"], meta["joining_at"] = _lock_name(end), end.at
+            meta["joining"], meta["joining_at"] = _lock_name(end), now
             unit.touch_run()
             return {**meta, "generator_backend": task["backend"]}
 

@@ -7,6 +7,7 @@ at once (``follow="inline"``) or left to the reader of the table's stream (``fol
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -58,11 +59,21 @@ class DynamoStore(Growth, Repeating):
         Clients of boto3 or botocore.
     options
         See `StoreOptions`.
+    clock
+        Seconds since the epoch, for locks.
     """
 
-    def __init__(self, dynamodb: Any, s3: Any, options: StoreOptions) -> None:
+    def __init__(
+        self,
+        dynamodb: Any,
+        s3: Any,
+        options: StoreOptions,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         Reading.__init__(self, Table(dynamodb, options.table), Bodies(s3, options.bucket))
         self._options = options
+        self._clock = clock
         self._units: dict[str, Unit] | None = None
         self._followers = Followers(self._table, self._bodies, self._work)
 
