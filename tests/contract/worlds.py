@@ -115,7 +115,7 @@ class World:
         return record
 
 
-def sqlite_world(folder: Path, _: Callable[[], TestBed]) -> World:
+def sqlite_world(folder: Path) -> World:
     path = folder / "hut.db"
     return World(SqliteStore(path), lambda: SqliteStore(path))
 
@@ -126,7 +126,7 @@ def dynamodb_world(_: Path, bed: Callable[[], TestBed]) -> World:
 
 
 ADAPTERS: dict[str, Callable[[Path, Callable[[], TestBed]], World]] = {
-    "sqlite": sqlite_world,
+    "sqlite": lambda folder, _: sqlite_world(folder),
     "dynamodb": dynamodb_world,
 }
 """Every adapter of the store port passes the same tests."""

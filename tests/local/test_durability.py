@@ -70,7 +70,8 @@ def test_what_ended_while_nobody_watched_is_not_run_again(hut: Hut) -> None:
 
 
 def test_what_is_gone_without_a_trace_is_lost_and_tried_again(hut: Hut) -> None:
-    command = "echo $$ >> pids; [ $HUT_ATTEMPT -gt 1 ] || sleep 60"
+    # The child is there before the note: a kill must not fall into the moment of the fork.
+    command = "[ $HUT_ATTEMPT -gt 1 ] || sleep 60 & echo $$ >> pids; wait"
     file = hut.write([{"id": "t", "command": command}])
     process = hut.popen("run", file)
     wait_until(lambda: pids(hut))
