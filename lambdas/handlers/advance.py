@@ -38,8 +38,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     first: dict[str, str] = {}
     for record in event["Records"]:
         if record["eventSource"] == "aws:sqs":
-            told = json.loads(record["body"])
-            if not _advance(advancing, str(told["run"]), tuple(told.get("ended", ()))):
+            if not _take(advancing, record):
                 failures.append({"itemIdentifier": record["messageId"]})
             continue
         image = record["dynamodb"].get("NewImage", {})
@@ -54,7 +53,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         elif image["state"]["S"] in _ENDED:
             positions[int(image["position"]["N"])] = None
     for run_id, positions in ended.items():
-        if _advance(advancing, run_id, tuple(positions), wholly=run_id in signalled):
+        there_is_time = around.has_time() or run_id == next(iter(ended))
+        if there_is_time and _advance(
+            advancing, run_id, tuple(positions), wholly=run_id in signalled
+        ):
             continue
         try:
             around.wakes.wake(run_id, 1.0, tuple(positions))
@@ -62,6 +64,17 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             logger.exception("the run could not be handed on")
             failures.append({"itemIdentifier": first[run_id]})
     return {"batchItemFailures": failures}
+
+
+def _take(advancing: Advancing, record: dict[str, Any]) -> bool:
+    """Advance the run that a wake message names."""
+    try:
+        told = json.loads(record["body"])
+        run_id, positions = str(told["run"]), tuple(int(each) for each in told.get("ended", ()))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        logger.exception("a message could not be read")
+        return False
+    return _advance(advancing, run_id, positions)
 
 
 def _advance(

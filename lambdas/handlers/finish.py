@@ -29,7 +29,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer how the run ended; an exception makes the state machine ask again."""
     run_id = str(event["run"])
     logger.append_keys(run=run_id)
-    run = surroundings(logger, context).store.get_run(run_id)
+    store = surroundings(logger, context).store
+    run = store.get_run(run_id)
+    if store.standing(run_id).generation != int(event["generation"]):
+        # How it had ended is in the attempts; the execution of the repetition tells how it ends.
+        return {"id": run_id, "state": "repeated", "message": "the run was repeated meanwhile"}
     if run.ended_at is None:
         message = f"run {run_id} has not ended yet"
         raise RuntimeError(message)

@@ -28,12 +28,16 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     logger.append_keys(run=run_id, step=step)
     around = surroundings(logger, context)
     store, now = around.store, around.clock()
+    generation = int(event["generation"])
     if step == "block":
         store.register_block(run_id, int(event["block"]), now)
         return {"block": event["block"]}
+    if store.standing(run_id).generation != generation:
+        logger.warning("a step of an execution that is over")
+        return {"run": run_id, "state": "repeated"}
     if step == "start":
         store.keep_token(run_id, str(event["token"]))
-        store.begin_run(run_id, int(event["generation"]), now)
+        store.begin_run(run_id, generation, now)
     elif step == "expire":
         store.keep_token(run_id, str(event["token"]))
         store.cancel_run(run_id, Reason.TIMEOUT, now)

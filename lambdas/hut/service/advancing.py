@@ -12,7 +12,8 @@ submitted. What happens if this dies:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from hut.backends.port import JobRequest, RemoteBackend, job_name
 from hut.control import Control
@@ -28,7 +29,7 @@ __all__ = ["CANCELLED", "Advancing"]
 CANCELLED = "hut: cancelled"
 """What a terminated job is told; the backend knows by it why the job ended."""
 
-_AT_ONCE = 90  # claims per transaction
+_AT_ONCE = 80  # claims per transaction
 _BUSY_SECONDS = 15.0  # until a service that had no time is asked again
 _LONGEST_WAIT = 900.0  # seconds a message may be delayed (SQS)
 
@@ -64,8 +65,7 @@ class Advancing:
         run = self._store.settle(run_id, self._around.clock())
         if run.ended_at is not None:
             self.tell_end(run)
-        if ended:
-            self._wake_others(run_id)
+        self._wake_others(run_id)
         return run
 
     def tell_end(self, run: RunRecord) -> None:
@@ -134,9 +134,11 @@ class Advancing:
             run.id, epoch, self._around.clock(), _AT_ONCE, backend=name, caps=caps
         )
         claims = self._store.claim(request)
-        if cap is not None and len(claims) < _AT_ONCE:
-            # Perhaps it is the cap. A run that waits in vain is woken once too often, not never.
+        if cap is not None and len(claims) < _AT_ONCE and self._store.active_on(name) >= cap:
+            # First the note, then another look: a place may be freed between the two.
             self._store.wait_for_room(name, run.id)
+            more = replace(request, at_most=_AT_ONCE - len(claims))
+            claims = [*claims, *self._store.claim(more)]
         if not claims:
             return False
         self._submit(run, backend, claims)
@@ -173,9 +175,10 @@ class Advancing:
         return self._control.end_of_attempt(claim, outcome, self._around.clock())
 
     def _wake_others(self, run_id: str) -> None:
-        """Let runs that waited for room on a capped backend try again."""
-        for backend in self._around.caps:
-            waiting: Collection[str] = self._store.take_waiting(backend)
-            for other in waiting:
+        """Let runs that wait for room on a capped backend try again, if there is any."""
+        for backend, cap in self._around.caps.items():
+            if self._store.active_on(backend) >= cap:
+                continue
+            for other in self._store.take_waiting(backend):
                 if other != run_id:
                     self._around.wakes.wake(other)

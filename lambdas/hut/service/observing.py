@@ -19,7 +19,7 @@ from hut.model.records import Outcome, RunRecord, TaskRecord
 from hut.model.states import ACTIVE, TaskState
 from hut.planning import Extension
 from hut.service.surroundings import Surroundings
-from hut.store.port import AttemptKey, Claim, End, Start, StoreError, UnknownRun
+from hut.store.port import AttemptKey, Claim, End, Start, UnknownRun
 
 __all__ = ["DUPLICATE", "Observed", "Observing", "Seen"]
 
@@ -75,11 +75,14 @@ class Observing:
         starts: dict[AttemptKey, Start] = {}
         ends: dict[AttemptKey, tuple[TaskRecord, Job]] = {}
         unwanted: dict[str, list[str]] = defaultdict(list)
+        chosen: dict[AttemptKey, str] = {}
         for name, job in seen:
             task = tasks.get(name.key.position)
             if task is None:
                 continue
-            if not _is_attempt(task, name.key) or task.handle not in (None, job.handle):
+            # The attempt's job is the one that is noted; before that, the first that is told of.
+            own = task.handle or chosen.setdefault(name.key, job.handle)
+            if not _is_attempt(task, name.key) or own != job.handle:
                 if job.state is not JobState.ENDED:
                     unwanted[task.backend].append(job.handle)
                 continue
@@ -100,17 +103,22 @@ class Observing:
     def _end_all(
         self, run: RunRecord, ended: Sequence[tuple[TaskRecord, Job]], observed: Observed
     ) -> None:
-        """Record ends: generators one by one, since what joins with one changes the next one's plan."""
-        plain = [(task, job) for task, job in ended if task.spec.generates_source is None]
-        observed.ended += self._record(run.id, [self._end(run, task, job) for task, job in plain])
+        """Record ends: generators one by one, since what joins with one changes the next one's plan.
+
+        An end whose log can't be read is told again by itself; it must not keep the others.
+        """
+        plain: list[End] = []
         for task, job in ended:
-            if task.spec.generates_source is None:
-                continue
             try:
-                observed.ended += self._record(run.id, [self._end(run, task, job)])
-            except (_NotYet, StoreError) as error:
-                self._around.note.info("an end must wait", run=run.id, why=str(error))
+                end = self._end(run, task, job)
+                if end.adds is None:
+                    plain.append(end)
+                else:
+                    observed.ended += self._record(run.id, [end])
+            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this task
+                self._around.note.info("an end must wait", run=run.id, why=repr(error)[:500])
                 observed.later.add(job.handle)
+        observed.ended += self._record(run.id, plain)
 
     def _record(self, run_id: str, ends: Sequence[End]) -> list[int]:
         if not ends:

@@ -6,6 +6,8 @@ what the events would have called, so with all events lost a run still ends, a l
 
 from __future__ import annotations
 
+import random
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ _CLAIM_SECONDS = 150.0
 
 _LIMIT_SLACK = 60.0
 """Seconds the state machine is left to act on a run's time limit by itself."""
+
+_TURN_SECONDS, _TURNS = 180.0, 3
+"""A run with active tasks is looked through wholly in one of so many turns."""
 
 _PAGE = 1000
 
@@ -57,14 +62,14 @@ class Sweeping:
         self._observing = Observing(around)
 
     def sweep(self) -> Swept:
-        """Look at all runs that have not ended; those there is no time for are next time's first.
+        """Look at all runs that have not ended, as many as there is time for.
 
-        The order is turned by the clock, so that no run is always the last.
+        The order is another one each time, so that no run is always the last.
         """
         swept = Swept()
         runs = self._store.active_runs()
-        turn = int(self._around.clock() // 60) % len(runs) if runs else 0
-        for run_id in (*runs[turn:], *runs[:turn]):
+        random.shuffle(runs)
+        for run_id in runs:
             if not self._around.has_time():
                 self._around.note.warning("no time for all runs", runs=len(runs), done=swept.runs)
                 break
@@ -94,10 +99,19 @@ class Sweeping:
         if run.active:
             self._check_jobs(run, swept)
         run = self._store.get_run(run_id)
-        stuck = not run.active and run.counts[TaskState.PENDING]
-        if stuck and self._store.next_retry(run_id, now) is None:
-            self._store.reopen(run_id)  # nothing runs that could wake what waits
+        if run.counts[TaskState.PENDING] and self._may_be_stuck(run, now):
+            self._store.reopen(run_id)
         self._advancing.advance(run_id)
+
+    def _may_be_stuck(self, run: RunRecord, now: float) -> bool:
+        """Say whether to look for follow-ups that were lost: it means to read all tasks.
+
+        At once where nothing runs that could wake what waits, else every now and then.
+        """
+        if not run.active:
+            return self._store.next_retry(run.id, now) is None
+        turn = int(now // _TURN_SECONDS) + zlib.crc32(run.id.encode())
+        return turn % _TURNS == 0
 
     def _check_time_limit(self, run: RunRecord, now: float) -> None:
         limit = run.settings.time_limit
@@ -127,12 +141,14 @@ class Sweeping:
         self, run: RunRecord, backend: RemoteBackend, tasks: Sequence[TaskRecord], swept: Swept
     ) -> None:
         known = {task.handle: task for task in tasks if task.handle is not None}
-        jobs = backend.describe(list(known))
+        jobs, now = backend.describe(list(known)), self._around.clock()
         seen: list[Seen] = []
         gone: list[tuple[TaskRecord, Outcome]] = []
         for handle, task in known.items():
             job = jobs.get(handle)
             name = None if job is None else parse_job_name(job.name)
+            if job is None and now - (task.submitted_at or 0.0) < _CLAIM_SECONDS:
+                continue  # it was just submitted; what is asked for follows a moment later
             if job is None:
                 gone.append((task, lost(f"{backend.name} does not know job {handle} any more")))
             elif name is not None and job.state is not JobState.WAITING:

@@ -113,6 +113,9 @@ class EventStore(Store, Protocol):
     def token(self, run_id: str) -> str | None:
         """Return that token."""
 
+    def active_on(self, backend: str) -> int:
+        """Return how many tasks of all runs are active on a backend."""
+
     def wait_for_room(self, backend: str, run_id: str) -> None:
         """Note that a run has ready tasks for which a backend has no room."""
 

@@ -60,6 +60,9 @@ class Planned:
         Position of the task that generated them.
     earlier : mapping of str to int
         Attempts of withdrawn tasks by id; numbering goes on behind them.
+    joined : int
+        The how manieth tasks to join the run these are; 0 for those it begins with. If they never
+        do, because their writer died, it tells what is left of them from what came later.
     """
 
     run_id: str
@@ -75,6 +78,7 @@ class Planned:
     ready: bool = True
     by: int | None = None
     earlier: Mapping[str, int] = field(default_factory=dict)
+    joined: int = 0
 
 
 def buckets_for(total: int) -> int:
@@ -159,6 +163,7 @@ class _Blocks:
                 yield self._item(
                     Key(index_partition(self._plan.run_id, bucket), sort),
                     kind="ids",
+                    joined=self._plan.joined,
                     **self._bodies.pack(self._plan.run_id, text),
                 )
 
@@ -186,7 +191,8 @@ class _Blocks:
         for start in range(0, len(edges), _EDGES):
             sort = f"{prefix}{self._first:07}#{start:07}"
             text = json.dumps(edges[start : start + _EDGES], separators=(",", ":"))
-            yield self._item(Key(partition, sort), kind="edges", edges=text)
+            joined = self._plan.joined
+            yield self._item(Key(partition, sort), kind="edges", joined=joined, edges=text)
 
     @staticmethod
     def _out(edges: Sequence[Any]) -> Item:

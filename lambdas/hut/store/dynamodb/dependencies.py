@@ -102,7 +102,17 @@ class Followers:
     # Collecting ---------------------------------------------------------------------------------
 
     def edges(self, meta: Item, node: int, item: Item | None) -> Iterator[Any]:
-        """Yield what the end of a node means for others: tasks and barriers."""
+        """Yield what the end of a node means for others: tasks and barriers of the run.
+
+        Those of tasks that are about to join are left out. When they have, their sources are
+        followed again.
+        """
+        for entry in self._all_edges(meta, node, item):
+            target = entry if isinstance(entry, int) else entry[0]
+            if -1 - meta["barriers"] < target < meta["total"]:
+                yield entry
+
+    def _all_edges(self, meta: Item, node: int, item: Item | None) -> Iterator[Any]:
         if item is not None and "out" in item:
             yield from json.loads(item["out"])
         apart = item is not None and bool(item.get("outs"))
@@ -115,7 +125,8 @@ class Followers:
             prefixes = [f"{edge_prefix(0, node)}{0:07}#", edge_prefix(withdrawals, node)]
         for prefix in prefixes:
             for found in self._table.query(Pages(pk, prefix)):
-                yield from json.loads(found["edges"])
+                if found["joined"] not in meta.get("left", ()):
+                    yield from json.loads(found["edges"])
 
     def _collect_completed(self, meta: Item, task: Item, effects: _Effects) -> None:
         position = task["position"]

@@ -14,7 +14,9 @@ over once the holder can't be alive any more.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hut.model.records import RunRecord
@@ -28,7 +30,6 @@ from hut.store.dynamodb.blocks import (
 )
 from hut.store.dynamodb.keys import (
     attempt_key,
-    block_key,
     grew_key,
     idempotency_key,
     meta_key,
@@ -36,7 +37,7 @@ from hut.store.dynamodb.keys import (
 )
 from hut.store.dynamodb.options import StoreOptions
 from hut.store.dynamodb.reading import Reading, listing
-from hut.store.dynamodb.table import Cancelled, Condition, Key, Pages, Write
+from hut.store.dynamodb.table import Cancelled, Condition, Key, Pages, Write, pauses
 from hut.store.dynamodb.unit import Unit
 from hut.store.dynamodb.values import Item
 from hut.store.encoding import encode_settings
@@ -106,16 +107,19 @@ class Growth(Reading):
             key = idempotency_key(new.idempotency_key)
             item = _at(key, kind="key", run=new.id, digest=new.body_digest or "", ttl=meta["ttl"])
             writes.append(Write(put=item, condition=_NEW))
-        try:
-            self._table.transact(writes)
-        except Cancelled as cancelled:
-            known = self._known_key(new)
-            if known is not None:
-                return known, False
-            if "ConditionalCheckFailed" in cancelled.reasons:
-                raise RunExists(f"there is a run {new.id!r} already") from None
-            raise StoreError(f"the run could not be stored: {cancelled}") from None
-        return self.get_run(new.id), True
+        for pause in pauses():
+            try:
+                self._table.transact(writes)
+            except Cancelled as cancelled:
+                known = self._known_key(new)
+                if known is not None:
+                    return known, False
+                if "ConditionalCheckFailed" in cancelled.reasons:
+                    raise RunExists(f"there is a run {new.id!r} already") from None
+                self._table.sleep(pause)
+            else:
+                return self.get_run(new.id), True
+        raise StoreError("the table is too busy to store the run; submit it again")
 
     def _known_key(self, new: NewRun) -> RunRecord | None:
         """Return the run that was stored under the same idempotency key before."""
@@ -183,21 +187,34 @@ class Growth(Reading):
     def register_block(self, run_id: str, block: int, now: float) -> None:
         """Write one block of a run's plan.
 
-        A call that comes late, when the run is active, writes nothing. One that is under way is
-        waited for by `begin_run`: it counts itself before and after.
+        A call that comes late, when the run has begun, writes nothing. One that is under way is
+        waited for by `begin_run`: it stands in the run's item while it writes.
         """
-        if self._meta(run_id)["phase"] != "reserved":
+        call = f"{block}:{int(now)}:{uuid.uuid4().hex[:8]}"
+
+        def begin(unit: Unit) -> bool:
+            if unit.meta["phase"] != "reserved":
+                return False
+            unit.meta["writing"] = unit.meta.get("writing", set()) | {call}
+            unit.touch_run()
+            return True
+
+        def end(unit: Unit, *, done: bool) -> None:
+            meta = unit.meta
+            meta["writing"] = meta.get("writing", set()) - {call}
+            if done and meta["phase"] == "reserved":
+                meta["written"] = meta.get("written", set()) | {block}
+            unit.touch_run()
+
+        if not self._work(run_id, begin):
             return
-        key, values = block_key(run_id, block), {"one": 1, "now": now}
-        begin = "SET #begun_at = :now ADD #begun :one"
-        self._table.update(Write(key=key, change=begin, values=values))
-        # Asked again: an activation in between has not waited for this call.
-        meta = self._meta(run_id)
-        if meta["phase"] != "reserved":
-            return
-        self._table.put_all(decode_block(self._bodies.get(_plan_key(run_id, block))))
-        done = "SET #ttl = :ttl ADD #done :one"
-        self._table.update(Write(key=key, change=done, values={"one": 1, "ttl": meta["ttl"]}))
+        done = False
+        try:
+            self._table.put_all(decode_block(self._bodies.get(_plan_key(run_id, block))))
+            done = True
+        finally:
+            # A process that is killed does not come here: `begin_run` waits until it must be dead.
+            self._work(run_id, partial(end, done=done))
 
     def standing(self, run_id: str) -> Standing:
         """Return how far a run has come."""
@@ -222,10 +239,7 @@ class Growth(Reading):
         NotRegistered
             If a block is missing, or may still be being written.
         """
-        meta = self._meta(run_id)
-        if meta["phase"] == "reserved":
-            self._check_blocks(meta, now)
-        if meta["phase"] == "resetting":
+        if self._meta(run_id)["phase"] == "resetting":
             self.finish_reset(run_id, now)
 
         def begin(unit: Unit) -> Item:
@@ -233,6 +247,8 @@ class Growth(Reading):
             late = meta["generation"] != generation or meta.get("begun") == generation
             if late or meta["phase"] == "resetting":
                 return meta
+            if meta["phase"] == "reserved":
+                self._check_blocks(meta, now)
             meta.update(phase="active", begun=generation, epoch=meta["epoch"] + 1)
             if meta["state"] == RunState.PENDING:
                 meta.update(state=str(RunState.RUNNING), started=now)
@@ -252,27 +268,23 @@ class Growth(Reading):
         item = self._table.get(run_key(run_id, "TOKEN"))
         return None if item is None else str(item["token"])
 
-    def _blocks(self, meta: Item) -> dict[int, Item]:
-        """Return the notes on how far the blocks of a plan are written."""
-        notes = self._table.query(Pages(f"RUN#{meta['id']}", "BLOCK#"))
-        return {int(note["sk"].rpartition("#")[2]): note for note in notes}
-
     def missing_blocks(self, run_id: str) -> list[int]:
         """Return the blocks of a run's plan that are not written."""
         meta = self._meta(run_id)
         if meta["phase"] != "reserved":
             return []
-        notes = self._blocks(meta)
-        return [n for n in range(meta["blocks"]) if not notes.get(n, {}).get("done")]
+        return [n for n in range(meta["blocks"]) if n not in meta.get("written", ())]
 
-    def _check_blocks(self, meta: Item, now: float) -> None:
-        notes = self._blocks(meta)
+    @staticmethod
+    def _check_blocks(meta: Item, now: float) -> None:
+        """Refuse to begin while a block is missing, or may still be being written."""
+        written = meta.pop("written", set())
         for block in range(meta["blocks"]):
-            note = notes.get(block, {})
-            if not note.get("done"):
+            if block not in written:
                 raise NotRegistered(f"block {block} of run {meta['id']} is not written yet")
-            late = note["begun"] > note["done"] and now - note["begun_at"] < _REGISTER_SECONDS
-            if late:
+        for call in meta.pop("writing", set()):
+            block, begun = call.split(":")[:2]
+            if now - int(begun) < _REGISTER_SECONDS:
                 raise NotRegistered(f"block {block} of run {meta['id']} is being written again")
 
     # Tasks that join ----------------------------------------------------------------------------
@@ -306,14 +318,16 @@ class Growth(Reading):
             ready=False,
             by=position,
             earlier=earlier,
+            joined=mine["joins"],
         )
+        lock = mine["joining"]
         for items in blocks_of(planned, self._bodies):
             self._table.put_all(items)
         first = adds.graph.first
         note = self._bodies.pack(run_id, json.dumps(_sources(planned)))
 
         def join(unit: Unit) -> bool:
-            if unit.meta.get("joining") != _lock_name(end):
+            if unit.meta.get("joining") != lock:
                 raise StoreError("another task's output joined the run; do it again")
             del unit.meta["joining"], unit.meta["joining_at"]
             unit.touch_run()
@@ -354,6 +368,8 @@ class Growth(Reading):
         adds = end.adds
         assert adds is not None  # noqa: S101
         now = self._clock()  # not the end's own time, which stays the same when it is told again
+        # Its own for each call: the same end may be recorded by two at once.
+        name = f"{'.'.join(map(str, end.key))}.{uuid.uuid4().hex[:8]}"
 
         def lock(unit: Unit) -> Item | None:
             meta = unit.meta
@@ -368,10 +384,12 @@ class Growth(Reading):
             if meta["total"] != adds.graph.first:
                 raise StoreError("tasks joined the run since these were planned; plan them again")
             held = meta.get("joining")
-            foreign = held not in (None, _lock_name(end))
-            if foreign and now - meta["joining_at"] < _JOINING_SECONDS:
+            if held is not None and now - meta["joining_at"] < _JOINING_SECONDS:
                 raise StoreError("another task's output is joining the run; do it again")
-            meta["joining"], meta["joining_at"] = _lock_name(end), now
+            if held is not None:  # what it wrote is never read
+                meta["left"] = meta.get("left", set()) | {meta["joins"]}
+            meta["joins"] = meta.get("joins", 0) + 1
+            meta["joining"], meta["joining_at"] = name, now
             unit.touch_run()
             return {**meta, "generator_backend": task["backend"]}
 
@@ -398,10 +416,6 @@ def _at(key: Key, **attributes: Any) -> Item:
 
 def _plan_key(run_id: str, block: int) -> str:
     return f"plans/{run_id}/{block:06}"
-
-
-def _lock_name(end: End) -> str:
-    return ".".join(map(str, end.key))
 
 
 def _sources(planned: Planned) -> list[int]:

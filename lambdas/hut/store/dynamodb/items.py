@@ -7,7 +7,8 @@ A run's item (``META``)::
     seq          number of the last change; every change is conditional on it
     generation   how often it was repeated        epoch    how often an engine took it up
     stop stop_at why and when it was stopped      blocks   parts its plan was stored in
-    barriers buckets grown withdrawals joining    see `growth`
+    writing written                          calls that write blocks, and blocks that are written
+    barriers buckets grown withdrawals joining joins left    see `growth`
 
 A task's item::
 

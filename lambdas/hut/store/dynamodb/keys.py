@@ -4,7 +4,7 @@
 item               partition                   sort key
 =================  ==========================  ==================================================
 run                ``RUN#run``                 ``META``; ``SETTINGS``, ``TOKEN``, ``SIGNAL``
-part of a plan     ``RUN#run``                 ``BLOCK#n``; ``GREW#w#position`` of a generator
+what joined        ``RUN#run``                 ``GREW#w#position`` of the task that generated it
 change log         ``RUN#run#LOG``             number of the change
 task               ``RUN#run#Tsegment``        ``TASK#position``
 specifications     ``RUN#run#Tsegment``        ``SPECS#w#first``: all of the segment's, packed
@@ -37,7 +37,6 @@ __all__ = [
     "backend_key",
     "barrier_key",
     "barrier_partition",
-    "block_key",
     "bucket_of",
     "edge_prefix",
     "grew_key",
@@ -74,11 +73,6 @@ def run_key(run_id: str, sort: str) -> Key:
 def meta_key(run_id: str) -> Key:
     """Return the key of the run itself."""
     return run_key(run_id, "META")
-
-
-def block_key(run_id: str, block: int) -> Key:
-    """Return the key of the note on how far a part of a plan is registered."""
-    return run_key(run_id, f"BLOCK#{block:06}")
 
 
 def grew_key(run_id: str, withdrawals: int, generator: int) -> Key:

@@ -210,7 +210,8 @@ class Reading:
         current = meta.get("withdrawals", 0)
         for item in self._table.query(Pages(index_partition(meta["id"], bucket))):
             withdrawals, first, _ = map(int, item["sk"].split("#"))
-            if not first or withdrawals == current:
+            belongs = withdrawals == current and item["joined"] not in meta.get("left", ())
+            if not first or belongs:
                 yield from json.loads(self._bodies.unpack(item)).items()
 
     def _spec(self, meta: Item, position: int) -> TaskSpec:

@@ -79,13 +79,13 @@ class Repeating(Reading):
             meta.update(generation=meta["generation"] + 1, state=str(RunState.PENDING))
             for name in ("ended", "started", "stop", "stop_at", "reason", "message"):
                 meta.pop(name, None)
-            unit.touch_run()
+            # With it, so that a sweep finds a repetition which nobody goes on with.
+            change, values = "SET #active = :active, #ttl = :ttl", {"active": "active"}
+            values["ttl"] = meta["ttl"]
+            unit.update(Write(key=listing_key(run_id), change=change, values=values))
             return again
 
         again: int = self._work(run_id, begin)
-        if again:
-            change, values = "SET #active = :active", {"active": "active"}
-            self._table.update(Write(key=listing_key(run_id), change=change, values=values))
         return again
 
     def finish_reset(self, run_id: str, now: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from hut.store.dynamodb.options import StoreOptions
 from hut.store.dynamodb.reading import Reading
 from hut.store.dynamodb.ready import ready_tasks
 from hut.store.dynamodb.repeating import Repeating
-from hut.store.dynamodb.table import Key, Table, Write, pauses
+from hut.store.dynamodb.table import Condition, Key, Lost, Table, Write, pauses
 from hut.store.dynamodb.unit import NoRoom, Raced, Unit
 from hut.store.dynamodb.values import Item
 from hut.store.port import (
@@ -44,7 +44,7 @@ __all__ = ["DynamoStore"]
 _T = TypeVar("_T")
 
 _RACES = 12  # tries of one change; eight callers at once need three or four
-_PER_UNIT = 90  # tasks a transaction holds at most beside the run, its log and pages
+_PER_UNIT = 80  # tasks a transaction holds at most beside the run, its log and pages
 _MOST_MESSAGE = 2000
 _BEFORE_START = "cancelled before it started"
 _ACTIVE = (TaskState.SUBMITTED, TaskState.RUNNING)
@@ -243,6 +243,10 @@ class DynamoStore(Growth, Repeating):
         change, values = "ADD #waiting :runs", {"runs": {run_id}}
         self._table.update(Write(key=backend_key(backend), change=change, values=values))
 
+    def active_on(self, backend: str) -> int:
+        """Return how many tasks of all runs are active on a backend."""
+        return int((self._table.get(backend_key(backend)) or {}).get("busy", 0))
+
     def take_waiting(self, backend: str) -> Collection[str]:
         """Return the runs that wait for room on a backend, and forget them."""
         waiting: set[str] = (self._table.get(backend_key(backend)) or {}).get("waiting", set())
@@ -259,6 +263,8 @@ class DynamoStore(Growth, Repeating):
             for entry in chunk:
                 task = tasks.get(entry.key.position)
                 if task is None or task["state"] != TaskState.SUBMITTED or _key(task) != entry.key:
+                    continue
+                if entry.handle is not None and task.get("handle") not in (None, entry.handle):
                     continue
                 task.update(started=entry.at, handle=entry.handle or task.get("handle"))
                 task["log"] = entry.log or task.get("log")
@@ -295,6 +301,8 @@ class DynamoStore(Growth, Repeating):
         task = unit.tasks([end.key.position]).get(end.key.position)
         if task is None or TaskState(task["state"]) not in _ACTIVE or _key(task) != end.key:
             return False
+        if end.handle is not None and task.get("handle") not in (None, end.handle):
+            return False  # another job that was submitted for the same attempt
         outcome, following = end.outcome, end.next
         task.update(
             reason=str(outcome.reason),
@@ -331,7 +339,10 @@ class DynamoStore(Growth, Repeating):
         """Let a task wait for its next attempt, or end it if there will be none."""
         if unit.meta.get("stop"):
             self._end_waiting(unit, task)
-        elif (not_before := task.get("not_before", 0)) > 0:
+            return
+        # Whoever reads the stream is told of ends and signals: somebody must come for this task.
+        unit.signal("waits", task["ended"] if "ended" in task else unit.meta["last_end"])
+        if (not_before := task.get("not_before", 0)) > 0:
             key = wait_key(unit.run_id, unit.generation, not_before, task["position"])
             item = {"position": task["position"], "backend": task["backend"]}
             item |= {"priority": task.get("priority", 0), "not_before": not_before}
@@ -360,13 +371,17 @@ class DynamoStore(Growth, Repeating):
             return meta
 
         meta = self._work(run_id, settle)
-        if meta.get("ended") is not None and self._units is None:
+        if meta.get("ended") is not None and self._options.follow == "inline":
             self.unlist(run_id)
         return self._record(meta)
 
     def unlist(self, run_id: str) -> None:
         """Take an ended run off the list of active ones."""
-        self._table.update(Write(key=listing_key(run_id), change="REMOVE #active"))
+        listed = Condition("attribute_exists(#active)")
+        with suppress(Lost):  # it is off already, or has expired
+            self._table.update(
+                Write(key=listing_key(run_id), change="REMOVE #active", condition=listed)
+            )
 
     def cancel_run(self, run_id: str, reason: Reason, now: float) -> RunRecord:
         """Stop the run: pending tasks end at once, no attempt starts any more.
@@ -391,7 +406,7 @@ class DynamoStore(Growth, Repeating):
     def end_pending(self, run_id: str, has_time: Callable[[], bool] | None = None) -> bool:
         """End what waits in a stopped run: nothing would ever start it; say if all of it is."""
         meta = self._meta(run_id)
-        if not meta.get("stop") or not meta["n_pending"]:
+        if not meta.get("stop") or not meta["n_pending"] or meta["phase"] != "active":
             return True
 
         def end(chunk: Sequence[int], unit: Unit) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -291,7 +292,9 @@ class Table:
         Cancelled
             If a condition does not hold, or another transaction was in the way.
         """
-        self._call("transact_write_items", TransactItems=[w.entry(self.name) for w in writes])
+        entries = [write.entry(self.name) for write in writes]
+        token = uuid.uuid4().hex
+        self._call("transact_write_items", TransactItems=entries, ClientRequestToken=token)
 
     def _call(self, operation: str, **arguments: Any) -> Any:
         waits = pauses()

@@ -132,6 +132,12 @@ class Unit:
         self._items[key] = Write(put={"pk": key.pk, "sk": key.sk, **item})
         self._changed = True
 
+    def update(self, write: Write) -> None:
+        """Change another item with this change."""
+        assert write.key is not None  # noqa: S101 - a whole item goes through `put`
+        self._items[write.key] = write
+        self._changed = True
+
     def delete(self, key: Key) -> None:
         """Delete another item with this change."""
         self._items[key] = Write(key=key)
