@@ -1,4 +1,4 @@
-"""DynamoDB: items that expire. The rest is the emulator's own.
+"""DynamoDB: items that expire, and transactions that are told twice. The rest is the emulator's own.
 
 AWS deletes expired items within days and marks the stream's record as its own; the emulator
 looks once a minute, and ``POST /_hut/dynamodb/expire`` makes it look now.
@@ -6,16 +6,20 @@ looks once a minute, and ``POST /_hut/dynamodb/expire`` makes it look now.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from collections import OrderedDict
 from typing import Any
 
+from ministack.core.responses import error_response_json
 from ministack.services import dynamodb, lambda_svc
 
 from tests.testbed.hooks import hook
-from tests.testbed.patching import replace, require
+from tests.testbed.patching import on_reset, replace, require
 
 _REAPER = "dynamodb-ttl-reaper"
+_TOKENS = 10_000  # AWS keeps them for ten minutes
 _by_ttl = threading.local()
 
 
@@ -34,6 +38,38 @@ def install() -> None:
         return old
 
     dynamodb._remove_item = remove_visibly
+    _keep_tokens()
+
+
+def _keep_tokens() -> None:
+    """Answer a transaction with a known token as before.
+
+    The emulator compares requests too, but changes them while it carries them out: a number such as
+    1.0 makes a repetition look like another request.
+    """
+    transact = replace(dynamodb, "_transact_write_items", None)
+    known: OrderedDict[str, tuple[str, Any]] = OrderedDict()
+
+    def transact_once(data: dict[str, Any]) -> Any:
+        token = data.pop("ClientRequestToken", None)
+        if token is None:
+            return transact(data)
+        request = json.dumps(data, sort_keys=True)
+        before = known.get(token)
+        if before is not None:
+            if before[0] == request:
+                return before[1]
+            message = "Request token already in use for another request with a different payload"
+            return error_response_json("IdempotentParameterMismatchException", message, 400)
+        answer = transact(data)
+        if answer[0] < 300:
+            known[token] = (request, answer)
+            while len(known) > _TOKENS:
+                known.popitem(last=False)
+        return answer
+
+    dynamodb._transact_write_items = transact_once
+    on_reset.append(known.clear)
 
 
 def _tell_stream(table: Any, old: Any) -> None:

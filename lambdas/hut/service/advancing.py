@@ -52,7 +52,8 @@ class Advancing:
             Positions of tasks that ended, whose followers are to be released.
         wholly
             In a stopped run, end also what waits and runs: it means to look at all tasks, which
-            must not be done again for each task that ends by it.
+            must not be done again for each task that ends by it. In others, see to it that the next
+            delayed retry is not slept through: once for each, not for each task that ends meanwhile.
         """
         run = self._store.get_run(run_id)
         stopped = run.cancel_requested_at is not None
@@ -62,6 +63,8 @@ class Advancing:
             self._stop(run)
         elif run.ended_at is None and not stopped:
             self._dispatch(run)
+            if wholly:
+                self._sleep(run)
         run = self._store.settle(run_id, self._around.clock())
         if run.ended_at is not None:
             self.tell_end(run)
@@ -116,11 +119,15 @@ class Advancing:
     # Dispatching --------------------------------------------------------------------------------
 
     def _dispatch(self, run: RunRecord) -> None:
+        """Claim and submit what is ready, as long as there is room and time."""
         for name, backend in self._backends.items():
             while self._claim_some(run, name, backend):
                 if not self._around.has_time():
                     self._around.wakes.wake(run.id)
                     return
+
+    def _sleep(self, run: RunRecord) -> None:
+        """Have the run woken for its next delayed retry."""
         at = self._store.next_retry(run.id, self._around.clock())
         if at is not None:
             self._around.wakes.wake(run.id, min(max(at - self._around.clock(), 0.0), _LONGEST_WAIT))
@@ -141,10 +148,10 @@ class Advancing:
             claims = [*claims, *self._store.claim(more)]
         if not claims:
             return False
-        self._submit(run, backend, claims)
-        return len(claims) == _AT_ONCE
+        return self._submit(run, backend, claims) and len(claims) == _AT_ONCE
 
-    def _submit(self, run: RunRecord, backend: RemoteBackend, claims: Sequence[Claim]) -> None:
+    def _submit(self, run: RunRecord, backend: RemoteBackend, claims: Sequence[Claim]) -> bool:
+        """Submit claims; say whether the service had time for all of them."""
         prefix = self._around.prefix
         requests = [JobRequest(run, c, job_name(prefix, run.id, c.key)) for c in claims]
         submitted: list[tuple[AttemptKey, str]] = []
@@ -170,6 +177,7 @@ class Advancing:
         # The run may have been stopped before the handles were there to be seen.
         if submitted and self._store.get_run(run.id).cancel_requested_at is not None:
             backend.terminate([handle for _, handle in submitted], CANCELLED)
+        return not given_back
 
     def _end(self, claim: Claim, outcome: Outcome) -> End:
         return self._control.end_of_attempt(claim, outcome, self._around.clock())

@@ -101,7 +101,8 @@ class Sweeping:
         run = self._store.get_run(run_id)
         if run.counts[TaskState.PENDING] and self._may_be_stuck(run, now):
             self._store.reopen(run_id)
-        self._advancing.advance(run_id)
+        # The next sweep comes anyway: no messages for retries whose time is still to come.
+        self._advancing.advance(run_id, wholly=run.cancel_requested_at is not None)
 
     def _may_be_stuck(self, run: RunRecord, now: float) -> bool:
         """Say whether to look for follow-ups that were lost: it means to read all tasks.
