@@ -141,11 +141,15 @@ class Advancing:
             run.id, epoch, self._around.clock(), _AT_ONCE, backend=name, caps=caps
         )
         claims = self._store.claim(request)
-        if cap is not None and len(claims) < _AT_ONCE and self._store.active_on(name) >= cap:
+        while cap is not None and len(claims) < _AT_ONCE:
             # First the note, then another look: a place may be freed between the two.
-            self._store.wait_for_room(name, run.id)
-            more = replace(request, at_most=_AT_ONCE - len(claims))
-            claims = [*claims, *self._store.claim(more)]
+            full = self._store.active_on(name) >= cap
+            if full:
+                self._store.wait_for_room(name, run.id)
+            more = self._store.claim(replace(request, at_most=_AT_ONCE - len(claims)))
+            claims = [*claims, *more]
+            if full or not more:
+                break
         if not claims:
             return False
         return self._submit(run, backend, claims) and len(claims) == _AT_ONCE
