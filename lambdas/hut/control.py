@@ -162,17 +162,15 @@ class Control:
         plan = plan_text(submission.text, filename=submission.filename, names=names)
         return plan, run_settings(plan, submission, setting)
 
-    def submit(
+    def prepare(
         self, submission: Submission, setting: Setting, *, now: float, new_id: str
-    ) -> tuple[RunRecord, Plan]:
-        """Plan a workflow and store it as a run.
+    ) -> tuple[NewRun, Plan]:
+        """Plan a workflow and return the run that would be stored.
 
         Raises
         ------
         InvalidInput
-            With every problem of the input; nothing is stored.
-        IdempotencyConflict
-            If the key was used with another body.
+            With every problem of the input.
         """
         plan, settings = self.plan(submission, setting)
         key, name = submission.idempotency_key, workflow_name(submission, plan)
@@ -187,6 +185,21 @@ class Control:
             idempotency_key=key,
             body_digest=submission.digest(name, setting) if key is not None else None,
         )
+        return new, plan
+
+    def submit(
+        self, submission: Submission, setting: Setting, *, now: float, new_id: str
+    ) -> tuple[RunRecord, Plan]:
+        """Plan a workflow and store it as a run.
+
+        Raises
+        ------
+        InvalidInput
+            With every problem of the input; nothing is stored.
+        IdempotencyConflict
+            If the key was used with another body.
+        """
+        new, plan = self.prepare(submission, setting, now=now, new_id=new_id)
         for attempt in range(3):
             try:
                 return self.store.create_run(new), plan

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from hut.model.records import RunRecord, RunSettings
-from hut.model.rfc3339 import format_time
-from hut.model.states import RunState, TaskState
+from hut.model.records import RunSettings
 from hut.model.workflow import TaskSpec
 from hut.planning import Plan
 from hut.rest.answers import MOST_BYTES, dump, fitting, wire_size
 from hut.rest.services import Services
+from hut.script.previews import imagined_run, without_time
 from hut.views import Document
 
 __all__ = ["plan_text", "preview_script"]
 
-_NEVER = 0.0
 _MOST_WARNINGS = 1000
 
 
@@ -31,26 +29,13 @@ def preview_script(
     ``RUN`` and ``TIME`` stand for what is known only of a run. A task whose backend is not at hand
     has no script.
     """
-    run = RunRecord(
-        id="RUN",
-        workflow=workflow,
-        state=RunState.PENDING,
-        reason=None,
-        message="",
-        owner="",
-        created_at=_NEVER,
-        started_at=None,
-        ended_at=None,
-        total=0,
-        counts=dict.fromkeys(TaskState, 0),
-        settings=settings,
-    )
+    run = imagined_run(workflow, settings)
 
     def script(spec: TaskSpec) -> str | None:
         backend = services.backend(spec.backend or settings.backend)
         if backend is None:
             return None
-        return backend.script(run, spec, 1).replace(format_time(_NEVER), "TIME")
+        return without_time(backend.script(run, spec, 1))
 
     return script
 

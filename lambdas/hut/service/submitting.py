@@ -6,13 +6,15 @@ name of an execution is the run's id and its generation, so starting it twice is
 
 from __future__ import annotations
 
-from hut.control import Control, Setting, Submission, workflow_name
+from dataclasses import replace
+
+from hut.control import Control, Setting, Submission
 from hut.model.records import RunRecord
 from hut.model.states import Reason
 from hut.planning import Plan
 from hut.service.ports import Executions
 from hut.store.events import EventStore
-from hut.store.port import NewRun, RunExists
+from hut.store.port import RunExists
 
 __all__ = ["DEFAULT_TIME_LIMIT", "Submitting", "start_execution"]
 
@@ -46,22 +48,10 @@ class Submitting:
         IdempotencyConflict
             If the key was used with another body.
         """
-        plan, settings = self._control.plan(submission, setting)
-        key, name = submission.idempotency_key, workflow_name(submission, plan)
+        new, plan = self._control.prepare(submission, setting, now=now, new_id=new_id)
         for attempt in ("", "0", "1"):
-            new = NewRun(
-                id=f"{new_id}{attempt}",
-                workflow=name,
-                owner=submission.owner,
-                created_at=now,
-                settings=settings,
-                tasks=plan.tasks,
-                graph=plan.graph,
-                idempotency_key=key,
-                body_digest=submission.digest(name, setting) if key is not None else None,
-            )
             try:
-                run, created = self._store.reserve_run(new)
+                run, created = self._store.reserve_run(replace(new, id=f"{new_id}{attempt}"))
             except RunExists:
                 continue  # the same random id twice: one in 10^15, but a lost run if ignored
             start_execution(self._store, self._executions, run)
