@@ -54,6 +54,9 @@ class Submitting:
                 run, created = self._store.reserve_run(replace(new, id=f"{new_id}{attempt}"))
             except RunExists:
                 continue  # the same random id twice: one in 10^15, but a lost run if ignored
+            if created and self._store.standing(run.id).blocks == 1:
+                # A small run is there at once; its execution finds that nothing is left to write.
+                self._store.register_block(run.id, 0, now)
             start_execution(self._store, self._executions, run)
             return run, plan, created
         raise RunExists(f"the run id {new_id!r} is taken")

@@ -242,6 +242,7 @@ class _Blocks:
             yield self._item(
                 specs_key(plan.run_id, plan.withdrawals if self._first else 0, position),
                 kind="specs",
+                joined=plan.joined,
                 first=position,
                 **self._bodies.pack(plan.run_id, text),
             )

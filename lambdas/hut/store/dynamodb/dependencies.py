@@ -55,6 +55,7 @@ class _Effects:
     ready: dict[Key, set[int]] = field(default_factory=lambda: defaultdict(set))
     failed: dict[int, int] = field(default_factory=dict)
     failed_barriers: dict[int, int] = field(default_factory=dict)
+    waiting: Collection[int] | None = None
 
 
 class Followers:
@@ -71,14 +72,22 @@ class Followers:
         self._bodies = bodies
         self._work = work
 
-    def follow(self, run_id: str, positions: Sequence[int]) -> None:
-        """Release what waited for completed tasks; end what can't run behind failed ones."""
+    def follow(
+        self, run_id: str, positions: Sequence[int], waiting: Collection[int] | None = None
+    ) -> None:
+        """Release what waited for completed tasks; end what can't run behind failed ones.
+
+        Parameters
+        ----------
+        waiting
+            The tasks that wait, if they are known: no other is put on a page.
+        """
         rest = list(dict.fromkeys(positions))
         while rest:
             meta = known(self._table.get(meta_key(run_id)), run_id)
             tasks = self._table.get_many([task_key(run_id, position) for position in rest])
             rest = []
-            effects = _Effects()
+            effects = _Effects(waiting=waiting)
             for task in sorted(tasks.values(), key=lambda task: int(task["position"])):
                 if not is_visible(task, meta) or task["generation"] != meta["generation"]:
                     continue
@@ -153,6 +162,8 @@ class Followers:
     def _ready(
         meta: Item, position: int, priority: int, backend: str | None, effects: _Effects
     ) -> None:
+        if effects.waiting is not None and position not in effects.waiting:
+            return
         name = backend or meta["backend"]
         key = ready_key(meta["id"], meta["generation"], name, priority, position)
         effects.ready[key].add(position)

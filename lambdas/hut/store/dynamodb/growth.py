@@ -193,7 +193,7 @@ class Growth(Reading):
         call = f"{block}:{int(now)}:{uuid.uuid4().hex[:8]}"
 
         def begin(unit: Unit) -> bool:
-            if unit.meta["phase"] != "reserved":
+            if unit.meta["phase"] != "reserved" or block in unit.meta.get("written", ()):
                 return False
             unit.meta["writing"] = unit.meta.get("writing", set()) | {call}
             unit.touch_run()
@@ -332,6 +332,8 @@ class Growth(Reading):
             del unit.meta["joining"], unit.meta["joining_at"]
             unit.touch_run()
             if not self._end(end, unit):
+                # Somebody else has told of the end: what was written here is never read.
+                unit.meta["left"] = unit.meta.get("left", set()) | {mine["joins"]}
                 return False
             generator = unit.tasks([position])[position]
             generator["grew"] = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -174,7 +175,12 @@ class Reading:
         item = self._table.get(task_key(run_id, position))
         if item is None or item["id"] != task_id:
             return None
-        return task_record(item, self._spec(meta, position))
+        record = task_record(item, self._spec(meta, position))
+        if record.waiting_for == 1 and item["needs"] == 1:
+            # A task that waits for one node is not written when that has completed.
+            _, waits = self.open_dependencies(run_id, position, 0)
+            record = replace(record, waiting_for=min(waits, 1))
+        return record
 
     def get_tasks(self, run_id: str, positions: Collection[int]) -> dict[int, TaskRecord]:
         """Return tasks by their positions; those that don't exist are left out."""
@@ -226,10 +232,13 @@ class Reading:
                 key=lambda item: (int(item["sk"].split("#")[1]), item["first"]),
             )
             for item in packed:
+                if item["joined"] in meta.get("left", ()):
+                    continue
                 for at, (task_id, text) in enumerate(
                     json.loads(self._bodies.unpack(item)), item["first"]
                 ):
-                    kept[at] = decode_spec(task_id, text)
+                    if at < meta["total"]:  # what stands behind may still become another task
+                        kept[at] = decode_spec(task_id, text)
             self._specs[pk, withdrawals] = kept
             while len(self._specs) > _SPECS_KEPT:
                 self._specs.popitem(last=False)

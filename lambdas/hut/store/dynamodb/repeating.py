@@ -183,14 +183,17 @@ class Repeating(Reading):
         meta = self._meta(run_id)
         ended: list[int] = []
         free: list[Item] = []
+        waiting: set[int] = set()
         for task in read_tasks(self._table, meta, 0, meta["total"]):
             if task["state"] != TaskState.PENDING:
                 ended.append(task["position"])
-            elif not task["needs"] or task.get("ready"):
+                continue
+            waiting.add(task["position"])
+            if not task["needs"] or task.get("ready"):
                 free.append(task)
         self._followers.make_ready(meta, free)
         for start in range(0, len(ended), 500):
-            self._followers.follow(run_id, ended[start : start + 500])
+            self._followers.follow(run_id, ended[start : start + 500], waiting)
 
     @staticmethod
     def _end_reset(unit: Unit) -> None:
