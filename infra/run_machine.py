@@ -124,6 +124,13 @@ def _wait(step: str, seconds: int | str) -> dict[str, Any]:
         # A run that has used up its time must not be given it again.
         "Retry": [
             {"ErrorEquals": ["States.Timeout"], "MaxAttempts": 0},
+            # A call that wrote a block and was killed is waited for, as long as it could have lived.
+            {
+                "ErrorEquals": ["NotRegistered"],
+                "IntervalSeconds": 5,
+                "BackoffRate": 1,
+                "MaxAttempts": 36,
+            },
             {"ErrorEquals": ["States.ALL"], **_RETRY},
         ],
         "Output": "{% $states.input %}",

@@ -6,7 +6,9 @@ Messages of one run are taken together. Those that can't be recorded yet go back
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -16,11 +18,13 @@ from handlers.wiring import surroundings
 from hut.backends.batch import job_from_detail
 from hut.backends.port import Job, JobName, parse_job_name
 from hut.model.states import Reason
-from hut.service.observing import Observing
+from hut.service.observing import Observed, Observing, Seen
 from hut.service.surroundings import Surroundings
 from hut.store.port import UnknownRun
 
 __all__ = ["handler"]
+
+_PAUSES = (1.0, 3.0, 6.0)  # seconds
 
 logger = Logger()
 metrics = Metrics()
@@ -51,7 +55,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     for run_id, jobs in seen.items():
         logger.append_keys(run=run_id)
         try:
-            observed = observing.observe(run_id, [(name, job) for _, name, job in jobs])
+            observed = _observe(observing, around, run_id, [(name, job) for _, name, job in jobs])
         except Exception:  # one broken run must not keep the others
             logger.exception("jobs of a run could not be taken in")
             metrics.add_metric("ObserveFailed", MetricUnit.Count, 1)
@@ -59,6 +63,22 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             continue
         failed.update(message_id for message_id, _, job in jobs if job.handle in observed.later)
     return {"batchItemFailures": [{"itemIdentifier": each} for each in sorted(failed)]}
+
+
+def _observe(
+    observing: Observing, around: Surroundings, run_id: str, seen: Sequence[Seen]
+) -> Observed:
+    """Observe jobs, and again after a moment those whose end must wait: a message takes minutes."""
+    observed = observing.observe(run_id, seen)
+    for pause in _PAUSES:
+        if not observed.later or not around.has_time():
+            break
+        time.sleep(pause)
+        again = observing.observe(
+            run_id, [each for each in seen if each[1].handle in observed.later]
+        )
+        observed = Observed([*observed.ended, *again.ended], again.later)
+    return observed
 
 
 def _execution_ended(around: Surroundings, detail: dict[str, Any]) -> None:

@@ -93,8 +93,11 @@ class Advancing:
                 if task.handle is not None:
                     handles.setdefault(task.backend, []).append(task.handle)
         for backend, found in handles.items():
-            if backend in self._backends:
-                self._backends[backend].terminate(found, CANCELLED)
+            for start in range(0, len(found) if backend in self._backends else 0, _AT_ONCE):
+                if not self._around.has_time():
+                    self._around.wakes.wake(run.id)
+                    return
+                self._backends[backend].terminate(found[start : start + _AT_ONCE], CANCELLED)
 
     def _register(self, run: RunRecord) -> bool:
         """Write the tasks of a run that was stopped before they were there; say if it has begun.

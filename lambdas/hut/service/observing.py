@@ -108,17 +108,25 @@ class Observing:
         An end whose log can't be read is told again by itself; it must not keep the others.
         """
         plain: list[End] = []
-        for task, job in ended:
+        generators = [pair for pair in ended if pair[0].spec.generates_source is not None]
+        others = [pair for pair in ended if pair[0].spec.generates_source is None]
+        for task, job in others:
             try:
-                end = self._end(run, task, job)
-                if end.adds is None:
-                    plain.append(end)
-                else:
-                    observed.ended += self._record(run.id, [end])
+                plain.append(self._end(run, task, job))
             except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this task
-                self._around.note.info("an end must wait", run=run.id, why=repr(error)[:500])
-                observed.later.add(job.handle)
-        observed.ended += self._record(run.id, plain)
+                self._wait(run, job, error, observed)
+        observed.ended += self._record(run.id, plain)  # before logs are read, which may take long
+        for task, job in generators:
+            try:
+                if not self._around.has_time():
+                    raise _NotYet("there is no time for its log")
+                observed.ended += self._record(run.id, [self._end(run, task, job)])
+            except Exception as error:  # noqa: BLE001 - as above
+                self._wait(run, job, error, observed)
+
+    def _wait(self, run: RunRecord, job: Job, error: Exception, observed: Observed) -> None:
+        self._around.note.info("an end must wait", run=run.id, why=repr(error)[:500])
+        observed.later.add(job.handle)
 
     def _record(self, run_id: str, ends: Sequence[End]) -> list[int]:
         if not ends:

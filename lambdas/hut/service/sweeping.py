@@ -11,6 +11,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from hut.backends.port import JobState, RemoteBackend, job_name, parse_job_name
 from hut.lifecycle.attempt import lost
@@ -35,6 +36,9 @@ _LIMIT_SLACK = 60.0
 
 _TURN_SECONDS, _TURNS = 180.0, 3
 """A run with active tasks is looked through wholly in one of so many turns."""
+
+_LOOKED_FOR = 50
+"""Claims looked for at once: each is a call to the backend; the rest is the next sweep's."""
 
 _PAGE = 1000
 
@@ -174,6 +178,7 @@ class Sweeping:
             for task in tasks
             if task.handle is None and now - (task.submitted_at or 0.0) > _CLAIM_SECONDS
         }
+        names = dict(islice(names.items(), _LOOKED_FOR))
         if not names:
             return []
         found = backend.find(list(names))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,7 @@ Work = Callable[[str, Callable[[Unit], Any]], Any]
 """Runs a unit of work until it is not raced."""
 
 _BEFORE = "#generation = :generation"
+_FEW = 3  # tasks of one partition whose edges are asked for one by one
 _PROPAGATED = 60  # tasks per transaction
 
 
@@ -55,7 +56,6 @@ class _Effects:
     ready: dict[Key, set[int]] = field(default_factory=lambda: defaultdict(set))
     failed: dict[int, int] = field(default_factory=dict)
     failed_barriers: dict[int, int] = field(default_factory=dict)
-    waiting: Collection[int] | None = None
 
 
 class Followers:
@@ -73,33 +73,34 @@ class Followers:
         self._work = work
 
     def follow(
-        self, run_id: str, positions: Sequence[int], waiting: Collection[int] | None = None
+        self, run_id: str, positions: Sequence[int], among: Collection[int] | None = None
     ) -> None:
         """Release what waited for completed tasks; end what can't run behind failed ones.
 
         Parameters
         ----------
-        waiting
-            The tasks that wait, if they are known: no other is put on a page.
+        among
+            Tasks that may be put on the pages of ready ones; None: all.
         """
         rest = list(dict.fromkeys(positions))
         while rest:
             meta = known(self._table.get(meta_key(run_id)), run_id)
             tasks = self._table.get_many([task_key(run_id, position) for position in rest])
             rest = []
-            effects = _Effects(waiting=waiting)
+            effects, apart = _Effects(), self.edges_apart(meta, positions_of(tasks.values()))
             for task in sorted(tasks.values(), key=lambda task: int(task["position"])):
                 if not is_visible(task, meta) or task["generation"] != meta["generation"]:
                     continue
                 if task["state"] == TaskState.COMPLETED:
-                    self._collect_completed(meta, task, effects)
+                    for entry in self.edges(meta, task["position"], task, apart):
+                        self._completed(meta, entry, task["position"], effects)
                     if task.get("grew"):
                         rest.extend(self._open(meta, task, effects))
                 elif task["state"] in (TaskState.FAILED, TaskState.DEP_FAILED):
                     cause = int(task["cause"] if "cause" in task else task["position"])
-                    for entry in self.edges(meta, task["position"], task):
+                    for entry in self.edges(meta, task["position"], task, apart):
                         self._collect_failed(entry, cause, effects)
-            rest.extend(self._apply(meta, effects))
+            rest.extend(self._apply(meta, effects, among))
 
     def make_ready(self, meta: Item, tasks: Iterable[Item]) -> None:
         """Put tasks on their pages."""
@@ -110,20 +111,53 @@ class Followers:
 
     # Collecting ---------------------------------------------------------------------------------
 
-    def edges(self, meta: Item, node: int, item: Item | None) -> Iterator[Any]:
+    def edges_apart(self, meta: Item, positions: Collection[int]) -> dict[int, list[Item]]:
+        """Return the edges of tasks that stand apart, where many stand in one partition.
+
+        In a run that has grown every task may have some, and a query for each would be too many.
+        """
+        found: dict[int, list[Item]] = {}
+        by_segment: dict[int, list[int]] = defaultdict(list)
+        for position in positions if meta.get("grown") else ():
+            by_segment[position // SEGMENT].append(position)
+        current = meta.get("withdrawals", 0)
+        for some in by_segment.values():
+            if len(some) <= _FEW:
+                continue
+            found.update((position, []) for position in some)
+            for item in self._table.query(Pages(segment_partition(meta["id"], some[0]), "EDGE#")):
+                withdrawals, source, first = map(int, item["sk"].split("#")[1:4])
+                if source in found and (not first or withdrawals == current):
+                    found[source].append(item)
+        return found
+
+    def edges(
+        self,
+        meta: Item,
+        node: int,
+        item: Item | None,
+        apart: Mapping[int, Sequence[Item]] | None = None,
+    ) -> Iterator[Any]:
         """Yield what the end of a node means for others: tasks and barriers of the run.
 
         Those of tasks that are about to join are left out. When they have, their sources are
         followed again.
         """
-        for entry in self._all_edges(meta, node, item):
+        for entry in self._all_edges(meta, node, item, apart or {}):
             target = entry if isinstance(entry, int) else entry[0]
             if -1 - meta["barriers"] < target < meta["total"]:
                 yield entry
 
-    def _all_edges(self, meta: Item, node: int, item: Item | None) -> Iterator[Any]:
+    def _all_edges(
+        self, meta: Item, node: int, item: Item | None, known: Mapping[int, Sequence[Item]]
+    ) -> Iterator[Any]:
         if item is not None and "out" in item:
             yield from json.loads(item["out"])
+        if node in known:
+            for found in known[node]:
+                if found["joined"] not in meta.get("left", ()):
+                    yield from json.loads(found["edges"])
+            return
         apart = item is not None and bool(item.get("outs"))
         if not apart and not meta.get("grown"):
             return
@@ -136,11 +170,6 @@ class Followers:
             for found in self._table.query(Pages(pk, prefix)):
                 if found["joined"] not in meta.get("left", ()):
                     yield from json.loads(found["edges"])
-
-    def _collect_completed(self, meta: Item, task: Item, effects: _Effects) -> None:
-        position = task["position"]
-        for entry in self.edges(meta, position, task):
-            self._completed(meta, entry, position, effects)
 
     def _completed(self, meta: Item, entry: Any, node: int, effects: _Effects) -> None:
         """Note that `node` has completed for one that waits for it."""
@@ -162,8 +191,6 @@ class Followers:
     def _ready(
         meta: Item, position: int, priority: int, backend: str | None, effects: _Effects
     ) -> None:
-        if effects.waiting is not None and position not in effects.waiting:
-            return
         name = backend or meta["backend"]
         key = ready_key(meta["id"], meta["generation"], name, priority, position)
         effects.ready[key].add(position)
@@ -192,7 +219,9 @@ class Followers:
 
     # Writing ------------------------------------------------------------------------------------
 
-    def _apply(self, meta: Item, effects: _Effects) -> list[int]:
+    def _apply(
+        self, meta: Item, effects: _Effects, among: Collection[int] | None = None
+    ) -> list[int]:
         """Write what was collected; return tasks that ended by it and must be followed."""
         while effects.parts:
             parts, effects.parts = effects.parts, defaultdict(set)
@@ -203,7 +232,9 @@ class Followers:
             if task is not None and len(task.get("met", ())) >= task["needs"]:
                 self._ready(meta, position, task.get("priority", 0), task["backend"], effects)
         for key, positions in effects.ready.items():
-            self._table.update(gain(key, positions, meta))
+            wanted = positions if among is None else positions.intersection(among)
+            if wanted:
+                self._table.update(gain(key, wanted, meta))
         for node, cause in effects.failed_barriers.items():
             self._fail_barrier(meta, node, cause, effects)
         ended = self._fail(meta, effects.failed)
@@ -279,6 +310,11 @@ class Followers:
 
             ended.extend(self._work(meta["id"], fail))
         return ended
+
+
+def positions_of(tasks: Iterable[Item]) -> list[int]:
+    """Return the positions of tasks."""
+    return [task["position"] for task in tasks]
 
 
 def read_tasks(

@@ -91,7 +91,9 @@ class Reading:
     def list_runs(self, query: RunFilter) -> list[RunRecord]:
         """Return a page of runs, newest first."""
         which = "owner" if query.owner is not None else "workflow" if query.workflow else None
-        value = {"owner": f"o#{query.owner}", "workflow": f"w#{query.workflow}"}.get(which or "")
+        value = {"owner": _clip(f"o#{query.owner}"), "workflow": _clip(f"w#{query.workflow}")}.get(
+            which or ""
+        )
         last = None if query.before is None else _listed(*query.before)
         pages = Pages(
             value or "runs",
@@ -322,6 +324,11 @@ def _fits(run: RunRecord, query: RunFilter) -> bool:
     )
 
 
+def _clip(text: str) -> str:
+    """Return what fits into a key: DynamoDB allows 2,048 bytes. Runs are compared by all of it."""
+    return text.encode()[:1024].decode(errors="ignore")
+
+
 def _listed(created: float, run_id: str) -> str:
     """Return what runs are sorted by in lists."""
     return f"{created:020.6f}#{run_id}"
@@ -335,8 +342,8 @@ def listing(run_id: str, workflow: str, owner: str, created: float) -> Item:
         "sk": key.sk,
         "kind": "listing",
         "list": "runs",
-        "owner_list": f"o#{owner}",
-        "workflow_list": f"w#{workflow}",
+        "owner_list": _clip(f"o#{owner}"),
+        "workflow_list": _clip(f"w#{workflow}"),
         "active": "active",
         "listed": _listed(created, run_id),
     }

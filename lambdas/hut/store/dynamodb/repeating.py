@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import Any
 
 from hut.model.states import RunState, TaskState
-from hut.store.dynamodb.dependencies import Followers, read_tasks
+from hut.store.dynamodb.dependencies import Followers, positions_of, read_tasks
 from hut.store.dynamodb.items import put_away
-from hut.store.dynamodb.keys import barrier_key, listing_key
+from hut.store.dynamodb.keys import SEGMENT, barrier_key, listing_key
 from hut.store.dynamodb.reading import Reading
 from hut.store.dynamodb.table import Condition, Key, Lost, Write
 from hut.store.dynamodb.unit import Unit
@@ -171,29 +171,32 @@ class Repeating(Reading):
     def _barrier_nodes(self, meta: Item) -> Iterator[int]:
         """Yield the barriers of a run, found through the edges that lead to them."""
         seen: set[int] = set()
-        for task in read_tasks(self._table, meta, 0, meta["total"]):
-            for entry in self._followers.edges(meta, task["position"], task):
-                node = entry if isinstance(entry, int) else entry[0]
-                if node < 0 and node not in seen:
-                    seen.add(node)
-                    yield node
+        for first in range(0, meta["total"], SEGMENT):
+            tasks = list(read_tasks(self._table, meta, first, first + SEGMENT))
+            apart = self._followers.edges_apart(meta, positions_of(tasks))
+            for task in tasks:
+                for entry in self._followers.edges(meta, task["position"], task, apart):
+                    node = entry if isinstance(entry, int) else entry[0]
+                    if node < 0 and node not in seen:
+                        seen.add(node)
+                        yield node
 
     def reopen(self, run_id: str) -> None:
         """Work out anew what may run: what a repeated run begins with, and how lost follow-ups heal."""
         meta = self._meta(run_id)
         ended: list[int] = []
+        pending: set[int] = set()
         free: list[Item] = []
-        waiting: set[int] = set()
         for task in read_tasks(self._table, meta, 0, meta["total"]):
             if task["state"] != TaskState.PENDING:
                 ended.append(task["position"])
                 continue
-            waiting.add(task["position"])
+            pending.add(task["position"])
             if not task["needs"] or task.get("ready"):
                 free.append(task)
         self._followers.make_ready(meta, free)
         for start in range(0, len(ended), 500):
-            self._followers.follow(run_id, ended[start : start + 500], waiting)
+            self._followers.follow(run_id, ended[start : start + 500], among=pending)
 
     @staticmethod
     def _end_reset(unit: Unit) -> None:

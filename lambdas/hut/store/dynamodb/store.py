@@ -165,7 +165,8 @@ class DynamoStore(Growth, Repeating):
     def _claim(self, request: ClaimRequest, most: int, unit: Unit) -> tuple[list[Claim], bool]:
         """Take what fits into one transaction; say whether there may be more."""
         meta = unit.meta
-        if meta.get("stop") or meta["phase"] != "active":
+        begun = meta.get("begun", meta["generation"]) == meta["generation"]
+        if meta.get("stop") or meta["phase"] != "active" or not begun:
             return [], False
         counts = counts_of(meta)
         on_backend = 0

@@ -1,0 +1,361 @@
+"""Fakes of the ports around the use cases: jobs, executions, wakes and notes are plain records."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hut.backends.port import (
+    Job,
+    JobName,
+    JobRequest,
+    JobState,
+    LogPage,
+    SubmitResult,
+    parse_job_name,
+)
+from hut.model.records import Outcome, RunRecord
+from hut.model.states import Reason, TaskState
+from hut.model.workflow import TaskSpec
+
+__all__ = [
+    "CANCELLED",
+    "COMPLETED",
+    "FAILED",
+    "AnswerLost",
+    "Clock",
+    "Died",
+    "FakeBackend",
+    "FakeExecutions",
+    "FakeWakes",
+    "Fate",
+    "Notes",
+]
+
+COMPLETED = Outcome(TaskState.COMPLETED, Reason.EXIT, 0)
+FAILED = Outcome(TaskState.FAILED, Reason.EXIT, 1, "exit code 1")
+CANCELLED = Outcome(TaskState.FAILED, Reason.CANCELLED, None, "cancelled while it ran")
+
+
+class Died(BaseException):
+    """The process is killed: nothing catches it, nothing after it happens."""
+
+
+class AnswerLost(ConnectionError):  # noqa: N818 - says what happened
+    """Something was done, but its answer did not arrive."""
+
+
+@dataclass
+class Clock:
+    """Seconds since the epoch, as the test says."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Fate:
+    """Counts what has an effect outside the process; one of them goes wrong.
+
+    Attributes
+    ----------
+    dies_before, loses_answer_of : int
+        Number of the effect, from 1 on; 0 for none.
+    dead : bool
+        Nothing has an effect any more until somebody else takes over (`revive`).
+    """
+
+    dies_before: int = 0
+    loses_answer_of: int = 0
+    dead: bool = False
+    effects: list[str] = field(default_factory=list)
+
+    def revive(self) -> None:
+        """Let another process go on."""
+        self.dead = False
+
+    def effect(self, label: str, call: Callable[[], Any]) -> Any:
+        if self.dead:
+            raise Died(label)
+        self.effects.append(label)
+        if len(self.effects) == self.dies_before:
+            self.dead = True
+            raise Died(label)
+        answer = call()
+        if len(self.effects) == self.loses_answer_of:
+            raise AnswerLost(label)
+        return answer
+
+
+@dataclass
+class FakeJob:
+    """A job as the service knows it."""
+
+    name: str
+    handle: str
+    run_id: str
+    spec: TaskSpec
+    created_at: float
+    state: JobState = JobState.WAITING
+    outcome: Outcome | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+
+    def seen(self) -> Job:
+        return Job(
+            self.name,
+            self.handle,
+            self.state,
+            self.outcome,
+            log=f"log-{self.handle}" if self.started_at is not None else None,
+            created_at=self.created_at,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+        )
+
+    @property
+    def ran(self) -> bool:
+        """Whether the command ran: a job may end without its start being told."""
+        return self.started_at is not None or (
+            self.outcome is not None and self.outcome != CANCELLED
+        )
+
+    @property
+    def parsed(self) -> JobName:
+        parsed = parse_job_name(self.name)
+        assert parsed is not None
+        return parsed
+
+
+@dataclass
+class FakeBackend:
+    """A service that runs jobs when the test says so.
+
+    Attributes
+    ----------
+    outcomes : dict of str to list of Outcome
+        By task id how its attempts end, one after the other; the rest completes.
+    refused : dict of str to Outcome
+        Tasks that can't be submitted.
+    busy : int
+        How many submissions find the service busy.
+    lost : int
+        How many submissions make a job, but look as if the service were busy.
+    hidden : set of str
+        Handles of jobs that DescribeJobs does not know.
+    generated : dict of str to str, None or an exception
+        By task id what its log holds of the file it generates.
+    events : list of (JobName, Job)
+        What happened to jobs and was not taken yet.
+    """
+
+    clock: Clock
+    fate: Fate
+    name: str = "batch"
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    refused: dict[str, Outcome] = field(default_factory=dict)
+    busy: int = 0
+    lost: int = 0
+    hidden: set[str] = field(default_factory=set)
+    generated: dict[str, str | BaseException | None] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    before_submit: Callable[[], None] | None = None
+    after_submit: Callable[[], None] | None = None
+    jobs: dict[str, FakeJob] = field(default_factory=dict)
+    events: list[tuple[JobName, Job]] = field(default_factory=list)
+    terminated: list[tuple[str, str]] = field(default_factory=list)
+    submits: int = 0
+
+    # The port -----------------------------------------------------------------------------------
+
+    def submit(self, requests: Sequence[JobRequest]) -> list[SubmitResult]:
+        self.submits += 1
+        if self.before_submit is not None:
+            self.before_submit()
+        results: list[SubmitResult] = self.fate.effect(
+            "submit", lambda: [self._submit(request) for request in requests]
+        )
+        if self.after_submit is not None:
+            self.after_submit()
+        return results
+
+    def _submit(self, request: JobRequest) -> SubmitResult:
+        spec = request.claim.spec
+        if spec.id in self.refused:
+            return SubmitResult(None, self.refused[spec.id], "refused")
+        if self.busy > 0:
+            self.busy -= 1
+            return SubmitResult(None, None, "too many requests")
+        job = self.make(request.run.id, spec, request.name)
+        if self.lost > 0:
+            self.lost -= 1
+            return SubmitResult(None, None, "no answer")
+        return SubmitResult(job.handle)
+
+    def script(self, _: RunRecord, spec: TaskSpec, attempt: int) -> str:  # noqa: ARG002
+        return spec.command
+
+    def terminate(self, handles: Sequence[str], reason: str) -> None:
+        self.fate.effect("terminate", lambda: self._terminate(handles, reason))
+
+    def _terminate(self, handles: Sequence[str], reason: str) -> None:
+        for handle in handles:
+            self.terminated.append((handle, reason))
+            job = self.jobs[handle]
+            if job.state is not JobState.ENDED:
+                self._end(job, CANCELLED)
+
+    def describe(self, handles: Sequence[str]) -> dict[str, Job]:
+        return {h: self.jobs[h].seen() for h in handles if h in self.jobs and h not in self.hidden}
+
+    def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
+        found: dict[str, list[Job]] = defaultdict(list)
+        for job in self.jobs.values():
+            if job.name in names and job.handle not in self.hidden:
+                found[job.name].append(job.seen())
+        return dict(found)
+
+    def outcome(self, _: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:  # noqa: ARG002
+        if spec.id in self.unreadable:
+            raise ConnectionError("the log can't be read")
+        return job.outcome
+
+    def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:  # noqa: ARG002
+        return LogPage("", cursor)
+
+    def read_generated(self, _: RunRecord, spec: TaskSpec, attempt: int, log: str) -> str | None:  # noqa: ARG002
+        content = self.generated.get(spec.id)
+        if isinstance(content, BaseException):
+            raise content
+        return content
+
+    # What happens to jobs -----------------------------------------------------------------------
+
+    def make(self, run_id: str, spec: TaskSpec, name: str) -> FakeJob:
+        """Make a job, as SubmitJob does: a second time if it is called a second time."""
+        handle = f"{self.name}-{len(self.jobs)}"
+        job = FakeJob(name, handle, run_id, spec, self.clock.now)
+        self.jobs[handle] = job
+        return job
+
+    def again(self, job: FakeJob) -> FakeJob:
+        """Make a second job for the same attempt."""
+        return self.make(job.run_id, job.spec, job.name)
+
+    def active(self, run_id: str | None = None) -> list[FakeJob]:
+        return [
+            job
+            for job in self.jobs.values()
+            if job.state is not JobState.ENDED and run_id in (None, job.run_id)
+        ]
+
+    def start(self, *jobs: FakeJob) -> None:
+        for job in jobs or [j for j in self.jobs.values() if j.state is JobState.WAITING]:
+            job.state, job.started_at = JobState.RUNNING, self.clock.now
+            self.events.append((job.parsed, job.seen()))
+
+    def end(self, *jobs: FakeJob, outcome: Outcome | None = None) -> None:
+        """Let jobs (all, if none are named) end as `outcomes` says, or as is said here."""
+        for job in jobs or self.active():
+            said = self.outcomes.get(job.spec.id)
+            self._end(job, outcome or (said.pop(0) if said else COMPLETED))
+
+    def _end(self, job: FakeJob, outcome: Outcome) -> None:
+        job.state, job.outcome, job.ended_at = JobState.ENDED, outcome, self.clock.now
+        self.events.append((job.parsed, job.seen()))
+
+    def run_all(self) -> None:
+        """Let all jobs run to their ends."""
+        self.start()
+        self.end()
+
+    def take_events(self) -> list[tuple[JobName, Job]]:
+        taken, self.events = self.events, []
+        return taken
+
+    def ran(self, task_id: str) -> list[FakeJob]:
+        """Return the jobs of a task that began to run."""
+        return [job for job in self.jobs.values() if job.spec.id == task_id and job.ran]
+
+
+@dataclass
+class Execution:
+    """An execution of the run state machine."""
+
+    run_id: str
+    generation: int
+    blocks: int
+    time_limit: float
+    token: str | None = None
+    registered: bool = False
+    over: bool = False
+
+
+@dataclass
+class FakeExecutions:
+    """Executions by name: one that was started before is not started again, even if it is over."""
+
+    fate: Fate
+    started: dict[str, Execution] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def start(self, run_id: str, generation: int, blocks: int, time_limit: float) -> None:
+        def start() -> None:
+            name = f"{run_id}-{generation}"
+            self.calls.append(name)
+            self.started.setdefault(name, Execution(run_id, generation, blocks, time_limit))
+
+        self.fate.effect("executions.start", start)
+
+    def tell_end(self, token: str) -> None:
+        def tell() -> None:
+            self.told.append(token)
+            for execution in self.started.values():
+                if execution.token == token:
+                    execution.over = True
+
+        self.fate.effect("executions.tell_end", tell)
+
+
+@dataclass
+class FakeWakes:
+    """Messages with the second at which they are delivered."""
+
+    clock: Clock
+    fate: Fate
+    waiting: list[tuple[float, str, tuple[int, ...]]] = field(default_factory=list)
+    sent: int = 0
+
+    def wake(self, run_id: str, delay: float = 0.0, ended: Sequence[int] = ()) -> None:
+        message = (self.clock.now + min(delay, 900.0), run_id, tuple(ended))
+        self.fate.effect("wake", lambda: self.waiting.append(message))
+        self.sent += 1
+
+    def take_due(self) -> list[tuple[float, str, tuple[int, ...]]]:
+        due = [message for message in self.waiting if message[0] <= self.clock.now]
+        self.waiting = [message for message in self.waiting if message[0] > self.clock.now]
+        return due
+
+    def runs(self) -> list[str]:
+        return [run_id for _, run_id, _ in self.waiting]
+
+
+@dataclass
+class Notes:
+    """What was noted."""
+
+    told: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def info(self, message: str, /, **fields: Any) -> None:
+        self.told.append(("info", message, fields))
+
+    def warning(self, message: str, /, **fields: Any) -> None:
+        self.told.append(("warning", message, fields))
+
+    def warnings(self) -> list[str]:
+        return [message for level, message, _ in self.told if level == "warning"]

@@ -1,0 +1,138 @@
+"""Bounds on what is active at once: of a run, and of a backend that several runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from hut.model.records import RunRecord
+from hut.model.states import RunState
+from tests.service.control_plane import ControlPlane
+from tests.service.fake_ports import FAILED
+
+TASKS = tuple({"id": f"t{number}"} for number in range(6))
+
+
+@pytest.fixture
+def capped(make_plane: Callable[..., ControlPlane]) -> ControlPlane:
+    return make_plane(caps={"batch": 2})
+
+
+def active(plane: ControlPlane, run: RunRecord) -> int:
+    return plane.run(run).active
+
+
+def end_one(plane: ControlPlane, run: RunRecord) -> None:
+    plane.backend.end(plane.backend.active(run.id)[0])
+    plane.deliver()
+
+
+def test_a_run_keeps_to_its_own_bound(plane: ControlPlane) -> None:
+    run = plane.begin(*TASKS, max_concurrent=2)
+    plane.deliver()
+    for _ in range(4):
+        assert active(plane, run) == 2
+        end_one(plane, run)
+    assert plane.finish(run).state is RunState.COMPLETED
+
+
+def test_runs_share_the_bound_of_a_backend(capped: ControlPlane) -> None:
+    one, two = capped.begin(*TASKS), capped.begin(*TASKS)
+    capped.deliver()
+    assert active(capped, one) + active(capped, two) == capped.busy() == 2
+
+
+def test_a_freed_place_is_offered_to_other_runs(capped: ControlPlane) -> None:
+    one, two = capped.begin(*TASKS[:2]), capped.begin(*TASKS[:2])
+    capped.deliver()
+    assert (active(capped, one), active(capped, two)) == (2, 0)
+    end_one(capped, one)
+    assert (active(capped, one), active(capped, two)) == (1, 1)
+    assert capped.finish(one).state is capped.finish(two).state is RunState.COMPLETED
+    assert capped.sweeps == 0
+
+
+def test_many_runs_come_to_their_ends_one_after_the_other(capped: ControlPlane) -> None:
+    runs = [capped.begin(*TASKS[:3]) for _ in range(4)]
+    highest = 0
+    for _ in range(20):
+        capped.deliver()
+        highest = max(highest, capped.busy())
+        capped.backend.run_all()
+    assert [capped.check(run).state for run in runs] == [RunState.COMPLETED] * 4
+    assert highest == 2
+    assert not capped.wakes.waiting
+
+
+def test_a_cancelled_run_frees_its_places(capped: ControlPlane) -> None:
+    one, two = capped.begin(*TASKS), capped.begin(*TASKS[:2])
+    capped.deliver()
+    capped.submitting.cancel(one.id, capped.clock.now)
+    capped.deliver()
+    assert active(capped, two) == 2
+
+
+def test_claims_that_are_given_back_free_their_places(capped: ControlPlane) -> None:
+    run = capped.begin(*TASKS)
+    capped.backend.busy = 2
+    capped.deliver_stream()
+    assert capped.busy() == 0
+    capped.finish(run)
+    assert capped.busy() == 0
+
+
+def test_a_task_that_waits_for_its_retry_frees_its_place(capped: ControlPlane) -> None:
+    one = capped.begin(*({"id": i, "retries": 1, "retry_delay": "1h"} for i in "ab"))
+    two = capped.begin(*TASKS[:2])
+    capped.deliver()
+    assert (active(capped, one), active(capped, two)) == (2, 0)
+    capped.backend.end(outcome=FAILED)
+    capped.deliver()
+    assert active(capped, two) == 2
+
+
+def test_a_place_that_is_freed_at_this_moment_is_not_missed(capped: ControlPlane) -> None:
+    one, two = capped.begin(*TASKS[:2]), capped.submit(*TASKS[:2])
+    capped.deliver_stream()
+    assert active(capped, one) == 2
+    claim = capped.store.claim
+
+    def claim_then_all_end(request):
+        claims = claim(request)
+        if request.run_id == two.id and capped.backend.active(one.id):
+            capped.backend.run_all()
+            capped.deliver_jobs()
+            told = capped.take_images()
+            capped.advance(one.id, told[one.id])
+        return claims
+
+    capped.store.claim = claim_then_all_end  # type: ignore[method-assign]
+    capped.deliver()
+    assert capped.run(one).ended_at is not None
+    assert active(capped, two) == 2
+
+
+def test_a_run_waits_where_there_is_no_room_until_the_sweep_if_it_must(
+    capped: ControlPlane,
+) -> None:
+    one, two = capped.begin(*TASKS[:2]), capped.begin(*TASKS[:2])
+    capped.deliver()
+    capped.backend.run_all()
+    capped.deliver_jobs()
+    capped.lose_events()
+    capped.sweep()
+    capped.deliver()
+    assert capped.run(one).state is RunState.COMPLETED
+    assert active(capped, two) == 2
+
+
+def test_a_busy_backend_does_not_hold_up_another_one(
+    make_plane: Callable[..., ControlPlane],
+) -> None:
+    plane = make_plane(backends=("batch", "other"), caps={"batch": 1})
+    run = plane.begin({"id": "a"}, {"id": "b"}, {"id": "c", "backend": "other"})
+    plane.deliver()
+    assert plane.states(run) == {"a": "submitted", "b": "pending", "c": "submitted"}
+    assert [job.spec.id for job in plane.backends["other"].jobs.values()] == ["c"]
+    assert plane.finish(run).state is RunState.COMPLETED
