@@ -86,6 +86,14 @@ def explain(facts: Facts) -> Explanation:
         running = facts.run.counts[TaskState.RUNNING]
         if facts.slots is not None and running >= facts.slots:
             sentence = f"{name} is among the next and waits for a free slot{_taken(facts)}."
+        elif task.handle is not None:
+            since = (
+                "" if task.submitted_at is None else f" {_span(facts.now - task.submitted_at)} ago"
+            )
+            sentence = (
+                f"{name} was submitted to {task.backend}{since} and waits there for a machine "
+                f"(job {task.handle})."
+            )
         else:
             sentence = f"{name} is claimed and about to start."
         return Explanation(sentence, _not_driven(facts) + _earlier(facts))

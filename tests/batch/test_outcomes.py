@@ -79,7 +79,8 @@ def test_a_job_is_read():
 def test_a_job_that_waits_is_read(status):
     why = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - All compute environments have ..."
     document = {"jobId": "j", "jobName": "n", "status": status, "statusReason": why, "startedAt": 0}
-    assert job_from_detail(document) == Job("n", "j", JobState.WAITING, detail=why)
+    told = f"{status} - {why}"
+    assert job_from_detail(document) == Job("n", "j", JobState.WAITING, detail=told)
 
 
 def test_a_running_job_has_a_log_and_no_outcome():

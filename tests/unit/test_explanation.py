@@ -145,6 +145,10 @@ def test_of_many_attempts_the_last_ten_are_told():
 
 def test_a_claimed_task_is_about_to_start():
     assert why(make_task(TaskState.SUBMITTED)).sentence == "t is claimed and about to start."
+    job = make_task(TaskState.SUBMITTED, handle="j-1", backend="batch")
+    told = why(job).sentence
+    assert told.startswith("t was submitted to batch")
+    assert told.endswith("waits there for a machine (job j-1).")
 
 
 def test_a_running_task_tells_how_long_which_attempt_and_its_limit():

@@ -108,7 +108,7 @@ def job_from_detail(detail: Mapping[str, Any]) -> Job:
         created_at=_seconds(detail, "createdAt"),
         started_at=started_at,
         ended_at=_seconds(detail, "stoppedAt") or _seconds(last, "stoppedAt"),
-        detail=told,
+        detail=" - ".join(filter(None, (status, told))) if state is JobState.WAITING else told,
     )
 
 

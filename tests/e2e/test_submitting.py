@@ -1,0 +1,145 @@
+"""What is submitted becomes one run, and each of its tasks the job it asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.e2e.remote_hut import RemoteHut, until
+
+
+def test_the_same_key_gives_the_same_run(hut: RemoteHut) -> None:
+    file = hut.write([{"id": "a", "command": "echo a >> ran"}])
+    key = f"key-{hut.folder.name}"
+    first = hut.json("run", file, "--idempotency-key", key)
+    again = hut.json("run", file, "--idempotency-key", key)
+    assert again["id"] == first["id"]
+    assert hut.lines("ran") == ["a"]
+    other = hut.write([{"id": "a", "command": "echo b >> ran"}], "other.json")
+    refused = hut("run", other, "--idempotency-key", key, exit_code=None)
+    assert refused.returncode not in (0, 1, 3)
+    assert "Idempotency-Key" in refused.stderr or "idempotency key" in refused.stderr.lower()
+    assert hut.lines("ran") == ["a"]
+    hut("run", other, "--idempotency-key", f"{key}-2")
+    assert hut.lines("ran") == ["a", "b"]
+
+
+def test_environments_of_hut_yaml_reach_the_jobs(hut: RemoteHut) -> None:
+    (hut.folder / "hut.yaml").write_text(
+        "environments:\n"
+        "  - name: ml\n"
+        "    variables: {THREADS: 4, COLOUR: from the environment}\n"
+        "    extra_init: |\n"
+        "      export LOADED=cuda/12.0\n"
+    )
+    command = "echo $THREADS, $COLOUR, $LOADED, $SHAPE, $HUT_WORKFLOW, $HUT_TASK_ID, $HUT_ATTEMPT"
+    tasks = [
+        {"id": "ml", "command": command, "environment": "ml"},
+        {"id": "own", "command": command, "environment": "ml", "env_vars": {"COLOUR": "its own"}},
+        {"id": "none", "command": command},
+    ]
+    file = hut.write(tasks, name="colours.json", env_vars={"COLOUR": "from the workflow"})
+    run = hut.json("run", file, "--env", "SHAPE=round", "--name", "colours")["id"]
+    assert {task: hut("logs", run, task).stdout for task in ("ml", "own", "none")} == {
+        "ml": "4, from the environment, cuda/12.0, round, colours, ml, 1\n",
+        "own": "4, its own, cuda/12.0, round, colours, own, 1\n",
+        "none": ", from the workflow, , round, colours, none, 1\n",
+    }
+
+
+def test_an_environment_nobody_knows_is_refused(hut: RemoteHut) -> None:
+    file = hut.write([{"id": "a", "command": "true", "environment": "nope"}])
+    before = hut.get("/runs").document
+    refused = hut("run", file, exit_code=2)
+    assert "nope" in refused.stderr
+    assert hut.get("/runs").document == before
+
+
+def described(hut: RemoteHut, job: dict[str, Any]) -> dict[str, Any]:
+    """Return the job definition of a job."""
+    answer = hut.bed.client("batch").describe_job_definitions(jobDefinitions=[job["jobDefinition"]])
+    [found] = answer["jobDefinitions"]
+    return dict(found)
+
+
+def test_a_job_is_what_its_task_asks_for(hut: RemoteHut) -> None:
+    tasks = [
+        {
+            "id": "asks",
+            "command": "true",
+            "image": "registry.example/team/tool:2",
+            "cpus": 2,
+            "memory": "8G",
+            "partition": "ec2-spot",
+            "time_limit": "2h",
+        },
+        {"id": "plain", "command": "true"},
+    ]
+    run = hut.run(tasks)["id"]
+    jobs = {job["tags"]["hut:task"]: job for job in hut.jobs(run)}
+    asks, plain = jobs["asks"], jobs["plain"]
+    assert described(hut, asks)["containerProperties"]["image"] == "registry.example/team/tool:2"
+    assert described(hut, asks)["platformCapabilities"] == ["EC2"]
+    assert asks["jobQueue"].endswith("/hut-ec2-spot")
+    assert asks["timeout"]["attemptDurationSeconds"] == 7200
+    wanted = {each["type"]: each["value"] for each in asks["container"]["resourceRequirements"]}
+    assert wanted == {"VCPU": "2", "MEMORY": "8192"}
+    assert plain["jobQueue"].endswith("/hut-fargate")
+    assert "debian" in described(hut, plain)["containerProperties"]["image"]
+    assert plain["tags"]["hut:run"] == run
+
+
+def test_job_definitions_are_reused(hut: RemoteHut) -> None:
+    def number() -> int:
+        pages = hut.bed.client("batch").get_paginator("describe_job_definitions").paginate()
+        return sum(len(page["jobDefinitions"]) for page in pages)
+
+    image = f"registry.example/{hut.folder.name.replace('_', '-')}:1"
+    before = number()
+    tasks = [{"id": f"t.{i}", "command": f"echo {i}", "cpus": 1 + i % 2} for i in range(8)]
+    hut.run([{**task, "image": image} for task in tasks])
+    hut.run([{**task, "image": image} for task in tasks])
+    assert number() == before + 1
+
+
+def test_a_definition_somebody_deregistered_is_made_anew(hut: RemoteHut) -> None:
+    run = hut.run([{"id": "a", "command": "true"}])["id"]
+    definition = hut.jobs(run)[0]["jobDefinition"]
+    hut.bed.client("batch").deregister_job_definition(jobDefinition=definition)
+    run = hut.run([{"id": "a", "command": "true"}])["id"]
+    assert hut.jobs(run)[0]["jobDefinition"] != definition
+
+
+def test_tags_owner_and_lists(hut: RemoteHut) -> None:
+    name = hut.folder.name
+    file = hut.write([{"id": "a", "command": "true"}])
+    run = hut.json("run", file, "--name", name, "--tag", "team=blue")
+    assert run["tags"] == {"team": "blue"}
+    assert run["owner"] == "root"
+    until(lambda: hut.json("runs", "--workflow", name), "the run is listed")
+    [listed] = hut.json("runs", "--workflow", name)
+    assert listed["id"] == run["id"]
+    assert hut.json("show", run["id"][:9])["id"] == run["id"]
+    assert hut.json("runs", "--workflow", name, "--state", "failed") == []
+
+
+def test_every_problem_of_a_file_is_told_and_nothing_submitted(hut: RemoteHut) -> None:
+    tasks = [
+        {"id": "a", "command": "true", "deps": ["nobody"]},
+        {"id": "b", "comand": "true"},
+        {"id": "c", "command": "true", "memory": "much"},
+    ]
+    before = hut.get("/runs").document
+    refused = hut("run", hut.write(tasks), exit_code=2)
+    for word in ("nobody", "comand", "much"):
+        assert word in refused.stderr
+    assert hut.get("/runs").document == before
+
+
+def test_a_plan_submits_nothing(hut: RemoteHut) -> None:
+    file = hut.write([{"id": "a", "command": "echo a"}, {"id": "b", "command": "b", "deps": ["*"]}])
+    before = hut.get("/runs").document
+    plan = hut.json("plan", file)
+    assert plan["total"] == 2
+    assert plan["tasks"][1]["deps"] == ["a"]
+    assert "echo a" in hut("plan", file, "--scripts").stdout
+    assert hut.get("/runs").document == before

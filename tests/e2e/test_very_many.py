@@ -1,0 +1,34 @@
+"""A workflow of 100,000 tasks. It is the last test: all that is stored makes the test bed slow."""
+
+from __future__ import annotations
+
+from tests.e2e.remote_hut import HOLD, RemoteHut, until
+
+MANY = 100_000
+LIMIT = 300  # seconds
+
+
+def test_100000_tasks_are_registered_and_cancelled(hut: RemoteHut) -> None:
+    tasks = [
+        {"id": "hold", "command": HOLD, "priority": 9},
+        *({"id": f"t.{i}", "command": "true"} for i in range(MANY - 2)),
+        {"id": "end", "command": "true", "deps": ["t.*"]},
+    ]
+    file = hut.write(tasks, "many.json")
+    run = hut("run", file, "--detach", "--max-concurrent", "1").stdout.strip()
+    # It is too large for a request.
+    bucket = hut.deployment.outputs["BucketName"]
+    sent = hut.bed.client("s3").list_objects_v2(Bucket=bucket, Prefix="uploads/")
+    assert any(each["Size"] > 3_000_000 for each in sent["Contents"])
+    until(lambda: hut.show(run)["counts"]["running"], "the first task runs", LIMIT)
+    document = hut.show(run)
+    assert document["total"] == MANY
+    assert document["counts"]["pending"] == MANY - 1
+    assert hut.json("why", run, "end")["waiting_for"]
+    assert hut.json("why", run, f"t.{MANY // 2}")["why"]
+    listed = hut.get(f"/runs/{run}/tasks", match="t.9999?", limit=20).document
+    assert [task["id"] for task in listed] == [f"t.{i}" for i in range(99990, MANY - 2)]
+    hut.call("POST", f"/runs/{run}/cancel")
+    counts = hut.ended(run, LIMIT)["counts"]
+    assert counts["failed"] == MANY
+    assert len(hut.jobs(run)) == 1
