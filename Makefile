@@ -101,7 +101,7 @@ INSTALL_VENV = echo "Installing Debian's python3-venv" && { \
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.node/.ready: | .venv/.dev
+.node/.ready: Makefile | .venv/.dev
 	@echo "Installing the CDK command line ($(CDK)) into .node"
 	@PATH="$(NODE)/bin:$$PATH" node "$(NODE)/lib/node_modules/npm/bin/npm-cli.js" install --silent \
 		--no-fund --no-audit --no-save --no-package-lock --prefix .node $(CDK) $(ASL)
