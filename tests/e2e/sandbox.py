@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.sandbox", description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT / ".sandbox", help="(%(default)s)")
     folder: Path = parser.parse_args(arguments).folder.resolve()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     is_up = False
     try:
@@ -93,7 +93,9 @@ def _deploy(bed: TestBed, folder: Path) -> Deployment:
     deployment = deploy(cdk, sweep_minutes=1)
     hutctl = [sys.executable, "-m", "hutctl", "target", "add", TARGET, "--url", deployment.url]
     environment = {**bed.environment(), "XDG_CONFIG_HOME": str(folder / "config")}
-    subprocess.run(hutctl, env=environment, check=True, stdout=subprocess.DEVNULL)
+    added = subprocess.run(hutctl, env=environment, check=False, capture_output=True, text=True)
+    if added.returncode:
+        raise DeployError(f"the deployment does not answer: {added.stderr.strip()}")
     ignored = shutil.ignore_patterns("results", "__pycache__", "workflow.json", "README.md")
     source = ROOT / "examples" / _EXAMPLE
     shutil.copytree(source, bed.home, ignore=ignored, dirs_exist_ok=True)

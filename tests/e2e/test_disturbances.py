@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -260,22 +260,30 @@ def test_a_table_that_throttles_slows_a_run_only(hut: RemoteHut) -> None:
     assert sorted(hut.lines("ran")) == sorted([*map(str, range(20)), "end"])
 
 
-def unstarted(hut: RemoteHut) -> tuple[str, list[str]]:
-    """Submit a run while Step Functions is away; return its id and how it was submitted."""
+KEY = "Idempotency-Key"
+
+
+def unstarted(hut: RemoteHut, body: Mapping[str, Any]) -> str:
+    """Submit a run while Step Functions is away; return its id."""
     fault = {"service": "states", "operation": "StartExecution", "code": "ServiceUnavailable"}
     hut.bed.hook("faults", {**fault, "status": 503, "times": 1000})
-    file, name = hut.write([{"id": "a", "command": "echo a >> ran"}]), hut.folder.name
-    command = ["run", file, "--name", name, "--detach", "--idempotency-key", name]
-    hut(*command, exit_code=4)
+    answer = hut.call("POST", "/runs", body, headers={KEY: str(body["name"])})
+    assert answer.status >= 429, answer.text
     hut.bed.hook("faults/clear", {})
-    [run] = hut.get("/runs", workflow=name).document
+    [run] = until(lambda: hut.get("/runs", workflow=body["name"]).document, "the run is listed")
     assert run["state"] == "pending"
-    return run["id"], command
+    return str(run["id"])
+
+
+def submission(hut: RemoteHut) -> Mapping[str, Any]:
+    return {"workflow": [{"id": "a", "command": "echo a >> ran"}], "name": hut.folder.name}
 
 
 def test_a_run_whose_execution_could_not_be_started_is_found_by_its_key(hut: RemoteHut) -> None:
-    run, command = unstarted(hut)
-    assert hut(*command).stdout.strip() == run
+    body = submission(hut)
+    run = unstarted(hut, body)
+    again = hut.call("POST", "/runs", body, headers={KEY: str(body["name"])})
+    assert (again.status, again.document["id"]) == (200, run)
     assert hut.ended(run)["state"] == "completed"
     assert hut.lines("ran") == ["a"]
 
@@ -283,7 +291,7 @@ def test_a_run_whose_execution_could_not_be_started_is_found_by_its_key(hut: Rem
 def test_a_run_whose_execution_could_not_be_started_is_started_by_the_sweep(
     hut: RemoteHut,
 ) -> None:
-    run, _ = unstarted(hut)
+    run = unstarted(hut, submission(hut))
     assert hut.sweep()["started_again"] == 0  # it is too young: who submits it may still be at it
     hut.bed.client("dynamodb").update_item(
         TableName=hut.deployment.outputs["TableName"],

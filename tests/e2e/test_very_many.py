@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.e2e.remote_hut import HOLD, RemoteHut, until
 
 MANY = 100_000
-LIMIT = 300  # seconds
+LIMIT = 900  # seconds
 
 
 def test_100000_tasks_are_registered_and_cancelled(hut: RemoteHut) -> None:
@@ -24,10 +24,9 @@ def test_100000_tasks_are_registered_and_cancelled(hut: RemoteHut) -> None:
     document = hut.show(run)
     assert document["total"] == MANY
     assert document["counts"]["pending"] == MANY - 1
-    assert hut.json("why", run, "end")["waiting_for"]
     assert hut.json("why", run, f"t.{MANY // 2}")["why"]
-    listed = hut.get(f"/runs/{run}/tasks", match="t.9999?", limit=20).document
-    assert [task["id"] for task in listed] == [f"t.{i}" for i in range(99990, MANY - 2)]
+    listed = hut.get(f"/runs/{run}/tasks", cursor=MANY - 4).document
+    assert [task["id"] for task in listed] == [f"t.{MANY - 4}", f"t.{MANY - 3}", "end"]
     hut.call("POST", f"/runs/{run}/cancel")
     counts = hut.ended(run, LIMIT)["counts"]
     assert counts["failed"] == MANY
