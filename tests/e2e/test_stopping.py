@@ -7,8 +7,6 @@ import os
 import signal
 from collections import Counter
 
-import pytest
-
 from tests.e2e.remote_hut import HOLD, RemoteHut, until
 from tests.hutctl_process import alive
 
@@ -63,10 +61,6 @@ def test_cancel_ends_what_runs_is_submitted_and_waits(hut: RemoteHut) -> None:
     assert "has ended already" in hut("cancel", run).stderr
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the test bed kills the process group of a container, not what has left the group",
-)
 def test_a_command_that_takes_no_notice_is_killed(hut: RemoteHut) -> None:
     run = hut.start([{"id": "a", "command": f"trap '' TERM; {LONG}"}])
     until(lambda: hut.lines("child"), "the command began")

@@ -13,6 +13,7 @@ import selectors
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.testbed import logs
@@ -112,6 +113,12 @@ class Container:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+            # What has left the group: in a container it would not outlive its first process.
+            mark = f"AWS_BATCH_JOB_ID={self._job['jobId']}".encode()
+            for environment in Path("/proc").glob("[0-9]*/environ"):
+                with contextlib.suppress(OSError):
+                    if mark in environment.read_bytes().split(b"\0"):
+                        os.kill(int(environment.parent.name), signal.SIGKILL)
 
     def _environment(self, temporary: str) -> dict[str, str]:
         own = {each["name"]: each["value"] for each in self._job["container"]["environment"]}
