@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import subprocess
@@ -77,6 +78,10 @@ def test_a_sandbox_from_start_to_end(tmp_path: Path) -> None:
         shell("hutctl run examples/montecarlo/workflow.json --env SAMPLES=200 --env STREAMS=2")
         assert "agree with theory" in shell("hutctl logs last report")
         assert list(folder.glob("home/results/*/mean.txt"))
+        left = [{"id": "a", "command": "trap '' TERM; echo $$ > left; sleep 600; sleep 600"}]
+        (tmp_path / "left.json").write_text(json.dumps(left))
+        shell(f"hutctl run {tmp_path}/left.json --detach")
+        until((folder / "home/left").exists, "its command began")
     finally:
         said = ended(process, signal.SIGINT)
     assert process.returncode == 0, said
