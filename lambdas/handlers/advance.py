@@ -15,6 +15,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from handlers.wiring import surroundings
+from hut.model.states import TERMINAL
 from hut.service.advancing import Advancing
 from hut.store.port import UnknownRun
 
@@ -22,8 +23,6 @@ __all__ = ["handler"]
 
 logger = Logger()
 metrics = Metrics()
-
-_ENDED = ("completed", "failed", "dep_failed")
 
 
 @metrics.log_metrics
@@ -53,7 +52,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         positions = ended[run_id]
         if kind == "signal":
             signalled.add(run_id)
-        elif image["state"]["S"] in _ENDED:
+        elif image["state"]["S"] in TERMINAL:
             positions[int(image["position"]["N"])] = None
     for run_id, positions in ended.items():
         there_is_time = around.has_time() or run_id == next(iter(ended))

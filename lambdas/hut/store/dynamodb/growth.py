@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from hut.model.records import RunRecord
-from hut.model.states import RunState, TaskState
+from hut.model.states import ACTIVE, RunState, TaskState
 from hut.store.dynamodb.blocks import (
     Planned,
     blocks_of,
@@ -379,7 +379,7 @@ class Growth(Reading):
             key = end.key
             if (
                 task is None
-                or task["state"] not in (TaskState.SUBMITTED, TaskState.RUNNING)
+                or task["state"] not in ACTIVE
                 or (task["attempt"], task["epoch"]) != (key.attempt, key.epoch)
             ):
                 return None

@@ -33,7 +33,6 @@ from hut.store.dynamodb.values import Item
 from hut.store.port import UnknownRun
 
 __all__ = [
-    "ENDED",
     "attempt_of",
     "change_entry",
     "changes_of",
@@ -44,8 +43,6 @@ __all__ = [
     "run_record",
     "task_record",
 ]
-
-ENDED = (TaskState.COMPLETED, TaskState.FAILED, TaskState.DEP_FAILED)
 
 _OF_ATTEMPT = ("submitted", "started", "ended", "handle", "log", "reason", "message", "code")
 

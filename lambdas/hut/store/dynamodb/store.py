@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import RunRecord
-from hut.model.states import Reason, RunState, TaskState
+from hut.model.states import ACTIVE, Reason, RunState, TaskState
 from hut.scheduling.room import room
 from hut.store.dynamodb.bodies import Bodies
 from hut.store.dynamodb.dependencies import Followers, read_tasks
@@ -47,7 +47,6 @@ _RACES = 12  # tries of one change; eight callers at once need three or four
 _PER_UNIT = 80  # tasks a transaction holds at most beside the run, its log and pages
 _MOST_MESSAGE = 2000
 _BEFORE_START = "cancelled before it started"
-_ACTIVE = (TaskState.SUBMITTED, TaskState.RUNNING)
 
 
 class DynamoStore(Growth, Repeating):
@@ -230,7 +229,7 @@ class DynamoStore(Growth, Repeating):
             tasks = unit.tasks([key.position for key, _ in chunk])
             for key, handle in chunk:
                 task = tasks.get(key.position)
-                if task is None or TaskState(task["state"]) not in _ACTIVE or _key(task) != key:
+                if task is None or TaskState(task["state"]) not in ACTIVE or _key(task) != key:
                     continue
                 if "handle" not in task:
                     task["handle"] = handle
@@ -300,7 +299,7 @@ class DynamoStore(Growth, Repeating):
 
     def _end(self, end: End, unit: Unit) -> bool:
         task = unit.tasks([end.key.position]).get(end.key.position)
-        if task is None or TaskState(task["state"]) not in _ACTIVE or _key(task) != end.key:
+        if task is None or TaskState(task["state"]) not in ACTIVE or _key(task) != end.key:
             return False
         if end.handle is not None and task.get("handle") not in (None, end.handle):
             return False  # another job that was submitted for the same attempt

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
-from hut.model.states import Reason, TaskState
+from hut.model.states import ACTIVE, Reason, TaskState
 from hut.store.dynamodb.items import change_entry, is_visible, known
 from hut.store.dynamodb.keys import backend_key, log_key, meta_key, ready_key, run_key, task_key
 from hut.store.dynamodb.table import Cancelled, Condition, Key, Table, Write
@@ -95,8 +95,7 @@ class Unit:
         before = TaskState(task["state"])
         self.meta[f"n_{before}"] -= 1
         self.meta[f"n_{state}"] += 1
-        active = (TaskState.SUBMITTED, TaskState.RUNNING)
-        delta = (state in active) - (before in active)
+        delta = (state in ACTIVE) - (before in ACTIVE)
         if delta:
             backend = task["backend"]
             self._backends[backend] = self._backends.get(backend, 0) + delta
