@@ -16,6 +16,7 @@ from hut.model.environment import Environment
 from hut.model.problems import InvalidInput, Problem, is_one_line
 from hut.model.records import Outcome, RunRecord, RunSettings, TaskRecord
 from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason, TaskState
+from hut.model.tags import tag_problems
 from hut.model.workflow import EMPTY
 from hut.planning import Extension, Names, Plan, extend_run, plan_text
 from hut.store.port import (
@@ -131,7 +132,7 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
         max_concurrent=submission.max_concurrent or workflow.max_concurrent,
         max_cost=workflow.max_cost,
         time_limit=workflow.time_limit,
-        tags=submission.tags,
+        tags={**workflow.tags, **submission.tags},
         description=workflow.description,
         notify=workflow.notify,
     )
@@ -160,7 +161,10 @@ class Control:
         _check_options(submission, setting)
         names = setting.names(backend_is_given=submission.backend is not None)
         plan = plan_text(submission.text, filename=submission.filename, names=names)
-        return plan, run_settings(plan, submission, setting)
+        settings = run_settings(plan, submission, setting)
+        if problems := list(tag_problems(settings.tags)):  # together they may be too many
+            raise InvalidInput(problems)
+        return plan, settings
 
     def prepare(
         self, submission: Submission, setting: Setting, *, now: float, new_id: str
@@ -299,6 +303,7 @@ def _check_options(submission: Submission, setting: Setting) -> None:
         if kind is not None:
             message = f"backend {backend!r} is of type {kind}, which needs a control plane on AWS"
         problems.append(Problem(message, field="backend"))
+    problems += tag_problems(submission.tags)
     if not is_one_line(submission.workflow):
         problems.append(Problem("must be one line without control characters", field="name"))
     if problems:

@@ -48,6 +48,7 @@ def test_a_plain_task_becomes_a_job():
             "hut:task": "a.b",
             "hut:owner": "me",
         },
+        "propagateTags": True,
     }
     assert overrides["resourceRequirements"] == [
         {"type": "VCPU", "value": "2"},
@@ -161,24 +162,6 @@ def test_everything_is_far_below_the_limit_of_a_job():
     spec = TaskSpec("t" * 200, "x" * 2000, env_vars={"A": "y" * 500})
     job = planned(spec, run_of(workflow="w" * 1000, owner="o" * 1000))
     assert len(json.dumps(job.parameters)) < 10_000
-
-
-def test_tags_are_what_aws_takes():
-    run = run_of(
-        workflow="nächtlich/{a}", owner="arn:aws:sts::1:assumed-role/r/me@x", settings=RunSettings()
-    )
-    tags = planned(TaskSpec("t", "true"), run).parameters["tags"]
-    assert tags["hut:workflow"] == "n_chtlich/_a_"
-    assert tags["hut:owner"] == run.owner
-    assert (
-        max(
-            map(
-                len,
-                planned(TaskSpec("t", "x"), run_of(owner="o" * 999)).parameters["tags"].values(),
-            )
-        )
-        == 256
-    )
 
 
 def test_scripts_are_stored_by_attempt():

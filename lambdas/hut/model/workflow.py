@@ -129,6 +129,8 @@ class WorkflowSpec:
         Seconds the whole run may take.
     notify : object
         As written; kept for the control plane.
+    tags : mapping of str to str
+        Of the run, not of its tasks.
     """
 
     tasks: tuple[TaskSpec, ...]
@@ -141,3 +143,4 @@ class WorkflowSpec:
     max_cost: float | None = None
     time_limit: float | None = None
     notify: object = None
+    tags: Mapping[str, str] = EMPTY

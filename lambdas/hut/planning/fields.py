@@ -14,6 +14,7 @@ from typing import Any, Final
 from hut.model.problems import is_one_line, nearest
 from hut.model.quantities import parse_duration, parse_gres, parse_memory
 from hut.model.states import Reason
+from hut.model.tags import tag_problems
 
 __all__ = [
     "TASK_FIELDS",
@@ -174,6 +175,13 @@ def _tags(value: Any) -> dict[str, str]:
     return _scalar_map(value, 'it as {"tag": "value"} or ["tag", "tag:value"]')
 
 
+def _run_tags(value: Any) -> dict[str, str]:
+    tags = _tags(value)
+    if problems := [f"{problem.field}: {problem.message}" for problem in tag_problems(tags)]:
+        raise ValueError("; ".join(problems))
+    return tags
+
+
 def _group(value: Any) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _filled(value)
 
@@ -247,5 +255,6 @@ WORKFLOW_FIELDS: Final[Mapping[str, Reader]] = {
     "max_cost": _number(0, 1e12),
     "time_limit": _time_limit,
     "notify": _notify,
+    "tags": _run_tags,
 }
 """Fields beside ``tasks`` and ``defaults`` in the object form of a workflow file."""

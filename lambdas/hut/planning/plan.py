@@ -14,7 +14,7 @@ from typing import Any
 
 from hut.model.documents import MalformedDocument, format_of, read_document
 from hut.model.problems import InvalidInput, Problem, did_you_mean
-from hut.model.workflow import TaskSpec, WorkflowSpec
+from hut.model.workflow import EMPTY, TaskSpec, WorkflowSpec
 from hut.planning.graph import Graph, build_graph, find_cycles, levels_of
 from hut.planning.tasks import TaskReader, read_workflow
 
@@ -149,8 +149,8 @@ def extend_run(
     data = _read(text, filename, problems)
     reader = TaskReader(problems, warnings, taken=frozenset(existing))
     workflow = read_workflow(data, problems, warnings, reader)
-    for setting in ("max_concurrent", "max_cost", "time_limit", "notify"):
-        if getattr(workflow, setting) is not None:
+    for setting in ("max_concurrent", "max_cost", "time_limit", "notify", "tags"):
+        if getattr(workflow, setting) not in (None, EMPTY):
             message = "holds for a whole run and is ignored here; the run keeps its own"
             warnings.append(Problem(message, field=setting))
     _check_names(workflow, names or Names(), problems)

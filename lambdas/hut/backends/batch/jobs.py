@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from hut.backends.batch.script import (
     launcher,
     task_script,
 )
+from hut.backends.batch.tags import job_tags
 from hut.backends.port import JobRequest
 from hut.model.records import RunRecord
 from hut.model.states import AUTOMATIC_VARIABLES
@@ -37,8 +37,6 @@ LARGEST_OVERRIDES = 8192 - 1024
 
 _RESERVED = "AWS_BATCH"
 _BACKSTOP_SECONDS = 120
-_LONGEST_TAG = 256
-_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9 _.:/=+@-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,8 @@ def plan_job(
         "jobQueue": placement.queue,
         "containerOverrides": overrides,
         "timeout": {"attemptDurationSeconds": seconds},
-        "tags": _tags(run, spec),
+        "tags": job_tags(run, spec),
+        "propagateTags": True,  # to the ECS task: what Fargate costs is billed by its tags
     }
     return PlannedJob(placement, spec.image or options.default_image, parameters, upload)
 
@@ -142,14 +141,3 @@ def _overrides(
 
 def _length(overrides: Mapping[str, Any], resources: object) -> int:
     return len(json.dumps({**overrides, "resourceRequirements": resources}))
-
-
-def _tags(run: RunRecord, spec: TaskSpec) -> dict[str, str]:
-    """Return tags for bills and consoles; characters that AWS does not take become ``_``."""
-    tags = {
-        "hut:run": run.id,
-        "hut:workflow": run.workflow,
-        "hut:task": spec.id,
-        "hut:owner": run.owner,
-    }
-    return {key: _NOT_IN_TAGS.sub("_", text)[:_LONGEST_TAG] for key, text in tags.items()}
