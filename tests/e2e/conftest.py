@@ -68,15 +68,10 @@ def calm(hut: RemoteHut) -> None:
     bed.hook("batch/slots", {"jobs": _SLOTS})
     for run in _active_runs(hut):
         hut.call("POST", f"/runs/{run['id']}/cancel")
-    left = [
-        job
-        for job in bed.hook("batch/jobs")["jobs"]
-        if job["status"] not in ("SUCCEEDED", "FAILED")
-    ]
-    for job in left:
+    for job in bed.hook("batch/jobs", {"active": True})["jobs"]:
         with contextlib.suppress(ValueError):  # it has ended meanwhile
             hut.force(job, "FAILED", statusReason="hut: cancelled")
-    until(lambda: not bed.hook("batch/jobs")["active"], "the jobs of a test ended")
+    until(lambda: not bed.hook("batch/jobs", {"active": True})["jobs"], "the jobs of a test ended")
     until(lambda: not (_active_runs(hut) and hut.sweep()), "the runs of a test ended", 240)
 
 

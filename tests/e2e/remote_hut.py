@@ -169,9 +169,7 @@ class RemoteHut(Hut):
     def jobs(self, run: str) -> list[dict[str, Any]]:
         """Return all Batch jobs of a run, the first one first."""
         begin = f"{self.deployment.prefix}-{run}-"
-        jobs = [
-            job for job in self.bed.hook("batch/jobs")["jobs"] if job["jobName"].startswith(begin)
-        ]
+        jobs = self.bed.hook("batch/jobs", {"name": begin})["jobs"]
         return sorted(jobs, key=lambda job: job["createdAt"])
 
     def job(self, run: str, task: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from ministack.services import batch as emulated
 
 from tests.testbed import batch_jobs
-from tests.testbed.batch_jobs import ENDED, ORDER, Job, jobs, lock, now
+from tests.testbed.batch_jobs import ORDER, Job, jobs, lock, now
 from tests.testbed.batch_limits import RefusedError, check_resources, check_submission
 from tests.testbed.batch_registry import (
     MOST,
@@ -40,7 +40,7 @@ from tests.testbed.batch_registry import (
     update_queue,
 )
 from tests.testbed.hooks import hook
-from tests.testbed.patching import on_reset, replace
+from tests.testbed.patching import on_reset, replace, settings
 
 Body = dict[str, Any]
 
@@ -74,6 +74,7 @@ def install() -> None:
     emulated.handle_request = handle_tags_too
     for registry in (environments, queues, definitions):
         on_reset.append(registry.clear)
+    (settings.work / "batch").mkdir(exist_ok=True)
     batch_jobs.start()
 
 
@@ -109,10 +110,7 @@ def _submit(body: Body) -> Body:
     makes = group == _DEFAULT_LOG_GROUP or options.get("awslogs-create-group") == "true"
     job = Job(document, group, makes, queue["jobQueueName"])
     for index in range((body.get("arrayProperties") or {}).get("size", 0)):
-        child = copy.deepcopy(document)
-        child["jobId"] = f"{document['jobId']}:{index}"
-        child["jobArn"] = f"{document['jobArn']}:{index}"
-        child["arrayProperties"] = {"index": index}
+        child = _child_document(document, index)
         job.children.append(Job(child, group, makes, queue["jobQueueName"], parent=job))
     batch_jobs.add(job)
     return {k: document[k] for k in ("jobArn", "jobName", "jobId")}
@@ -171,10 +169,24 @@ def _job_document(body: Body, queue: Body, definition: Body) -> Body:
     }
     if body.get("arrayProperties"):
         size = body["arrayProperties"]["size"]
-        document["arrayProperties"] = {"size": size, "statusSummary": dict.fromkeys(ORDER, 0)}
+        summary = dict.fromkeys(ORDER, 0) | {"SUBMITTED": size}
+        document["arrayProperties"] = {"size": size, "statusSummary": summary}
     if not document["timeout"]:
         del document["timeout"]
     return document
+
+
+def _child_document(parent: Body, index: int) -> Body:
+    """Return the document of an array's child; what never changes is the parent's."""
+    return {
+        **parent,
+        "jobId": f"{parent['jobId']}:{index}",
+        "jobArn": f"{parent['jobArn']}:{index}",
+        "arrayProperties": {"index": index},
+        "attempts": [],
+        "tags": dict(parent["tags"]),
+        "container": dict(parent["container"]),
+    }
 
 
 def _filled_in(word: str, parameters: dict[str, str]) -> str:
@@ -208,7 +220,7 @@ def _list_jobs(body: Body) -> Body:
         status = body.get("jobStatus", "RUNNING")
         found = [job for job in found if job.status == status]
     newest_first = sorted(found, key=lambda job: -job.document["createdAt"])
-    return page_of([_summary(job) for job in newest_first], body, "jobSummaryList")
+    return page_of(newest_first, body, "jobSummaryList", _summary)
 
 
 def _passes(job: Job, rule: Body) -> bool:
@@ -336,6 +348,17 @@ def _timeouts(body: Body) -> Body:
 @hook("GET", "batch/jobs")
 def _all_jobs(_: Body) -> Body:
     """Return all jobs, and how many have not ended."""
+    return _find_jobs({})
+
+
+@hook("POST", "batch/jobs")
+def _find_jobs(body: Body) -> Body:
+    """Return jobs: {"name": what their names begin with, "active": whether only these}."""
     with lock:
-        documents = [copy.deepcopy(job.document) for job in jobs.values()]
-    return {"jobs": documents, "active": sum(each["status"] not in ENDED for each in documents)}
+        found = [
+            copy.deepcopy(job.document)
+            for job in jobs.values()
+            if job.document["jobName"].startswith(body.get("name", ""))
+            and not (body.get("active") and job.ended)
+        ]
+        return {"jobs": found, "active": sum(not job.ended for job in jobs.values())}

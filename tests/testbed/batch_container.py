@@ -13,6 +13,7 @@ import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from tests.testbed.patching import environment_of_children, settings
 _LOOK = 0.1  # seconds between two looks whether a silent process has ended
 _READ = 1 << 16
 _KILLED = 128
+
+_first: set[int] = set()  # the processes that containers began with, of those that run
 
 
 class Container:
@@ -55,14 +58,16 @@ class Container:
                 "Cloudwatch log stream: ResourceNotFoundException: The specified log group does "
                 f"not exist: {self._group}"
             )
-        folder = settings.work / "batch" / self._job["jobId"].replace(":", "-") / str(self._attempt)
-        for each in ("work", "tmp"):
-            (folder / each).mkdir(parents=True, exist_ok=True)
+        name = f"{self._job['jobId'].replace(':', '-')}-{self._attempt}"
+        folder = os.path.join(settings.work, "batch", name)
+        work, temporary = f"{folder}/work", f"{folder}/tmp"
+        for each in (folder, work, temporary):
+            os.mkdir(each)
         try:
             self._process = subprocess.Popen(
                 self._job["container"]["command"] or ["true"],
-                cwd=folder / "work",
-                env=self._environment(str(folder / "tmp")),
+                cwd=work,
+                env=self._environment(temporary),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -70,6 +75,7 @@ class Container:
             )
         except OSError as error:
             return f"CannotStartContainerError: Error response from daemon: {error}"
+        _first.add(self._process.pid)
         return None
 
     def wait(self, limit: float | None, grace: float) -> None:
@@ -80,23 +86,32 @@ class Container:
         os.set_blocking(output, False)
         log = logs.LogStream(self._group, self._stream)
         until = None if limit is None else time.monotonic() + limit
-        with self._process.stdout, selectors.DefaultSelector() as selector:
+        with (
+            self._process.stdout,
+            _end_of(self._process.pid) as end,
+            selectors.DefaultSelector() as selector,
+        ):
             selector.register(output, selectors.EVENT_READ)
+            if end is not None:
+                selector.register(end, selectors.EVENT_READ)
             is_open = True
             while self._process.poll() is None:
-                if is_open and selector.select(_LOOK):
-                    is_open = _copy(output, log)
-                elif not is_open:
-                    time.sleep(_LOOK / 10)  # it closed its output and goes on
+                ready = [key.fd for key, _ in selector.select(_LOOK if is_open else _LOOK / 10)]
+                if output in ready and not _copy(output, log):
+                    is_open = False  # it may go on for all that
+                    selector.unregister(output)
                 if until is not None and time.monotonic() > until and not self.timed_out:
                     self.timed_out = True
                     self.stop(grace)
                 if self._kill_at is not None and time.monotonic() > self._kill_at:
                     self.kill()
             self.kill()  # a container ends with its main process
+            if end is not None:
+                selector.unregister(end)
             while is_open and selector.select(0):
                 is_open = _copy(output, log)
         log.close()
+        _first.discard(self._process.pid)
         code = self._process.returncode
         self.exit_code = code if code >= 0 else _KILLED - code
 
@@ -115,10 +130,10 @@ class Container:
                 os.killpg(self._process.pid, signal.SIGKILL)
             # What has left the group: in a container it would not outlive its first process.
             mark = f"AWS_BATCH_JOB_ID={self._job['jobId']}".encode()
-            for environment in Path("/proc").glob("[0-9]*/environ"):
+            for process in _started_after(self._process.pid):
                 with contextlib.suppress(OSError):
-                    if mark in environment.read_bytes().split(b"\0"):
-                        os.kill(int(environment.parent.name), signal.SIGKILL)
+                    if mark in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                        os.kill(process, signal.SIGKILL)
 
     def _environment(self, temporary: str) -> dict[str, str]:
         own = {each["name"]: each["value"] for each in self._job["container"]["environment"]}
@@ -132,6 +147,34 @@ class Container:
         if index is not None:
             batch["AWS_BATCH_JOB_ARRAY_INDEX"] = str(index)
         return environment_of_children(TMPDIR=temporary, **{**own, **batch})
+
+
+@contextlib.contextmanager
+def _end_of(process: int) -> Iterator[int | None]:
+    """Return a file that can be read from once a process has ended; None where there is none."""
+    try:
+        file = os.pidfd_open(process)
+    except (AttributeError, OSError):
+        yield None
+        return
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _started_after(process: int) -> list[int]:
+    """Return the processes that may have been started after one; none where there is no /proc.
+
+    Their numbers are larger, unless the system has begun to count anew. The first processes of
+    other containers are none of them.
+    """
+    try:
+        newest = int(Path("/proc/loadavg").read_text().split()[-1])
+        numbers = {int(name) for name in os.listdir("/proc") if name.isdecimal()}
+    except OSError:
+        return []
+    return [each for each in numbers - _first if newest < process or each > process]
 
 
 def _copy(output: int, log: logs.LogStream) -> bool:

@@ -7,7 +7,6 @@ environments, no scheduling policies, SIGKILL a moment after SIGTERM instead of 
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 import uuid
@@ -86,8 +85,7 @@ def add(job: Job) -> None:
     with lock:
         for each in (job, *job.children):
             jobs[each.id] = each
-        _report(job)
-        _new.append(job)
+        _new.append(job)  # AWS sends no event for the submission itself
         _changed.notify_all()
 
 
@@ -172,9 +170,8 @@ def _move_along() -> None:
 def _admit(job: Job) -> None:
     if job.ended:
         return
-    if job.document.get("dependsOn") or job.children:
-        _set(job, "PENDING")
     if job.document.get("dependsOn"):
+        _set(job, "PENDING")
         _pending.append(job)
     else:
         _make_runnable(job)
@@ -284,29 +281,32 @@ def _matches(text: str, pattern: str) -> bool:
 def _set(
     job: Job, status: str, reason: str | None = None, *, silent: bool = False, **more: Any
 ) -> None:
+    before = job.status
     job.document.update(more, status=status)
     if reason is not None:
         job.document["statusReason"] = reason
     if status in ENDED:
         job.document["stoppedAt"] = now()
-    if job.parent is not None:
-        _sum_up(job.parent)
     if not silent:
         _report(job)
+    if job.parent is not None:
+        _sum_up(job.parent, before, status)
     _changed.notify_all()
 
 
-def _sum_up(parent: Job) -> None:
-    """Count the children of an array; end it with the last of them."""
-    states = [child.status for child in parent.children]
-    summary = {state: states.count(state) for state in ORDER}
-    parent.document["arrayProperties"]["statusSummary"] = summary
-    if not parent.ended and summary["SUCCEEDED"] + summary["FAILED"] == len(states):
+def _sum_up(parent: Job, before: str, after: str) -> None:
+    """Count a child of an array in another state; end the array with the last of them."""
+    summary = parent.document["arrayProperties"]["statusSummary"]
+    summary[before] -= 1
+    summary[after] += 1
+    if parent.status == "SUBMITTED" and after == "RUNNABLE":
+        _set(parent, "PENDING")
+    if not parent.ended and summary["SUCCEEDED"] + summary["FAILED"] == len(parent.children):
         reason = "Array Child Job failed" if summary["FAILED"] else None
         reason = parent.stop_reason or reason
         _set(parent, "FAILED" if summary["FAILED"] else "SUCCEEDED", reason)
 
 
 def _report(job: Job) -> None:
-    detail = copy.deepcopy(job.document)
+    detail = job.document
     events.emit("aws.batch", "Batch Job State Change", detail, [detail["jobArn"]])

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from tests.testbed import batch_jobs
 from tests.testbed.address import ACCOUNT, REGION
@@ -16,6 +16,7 @@ from tests.testbed.batch_jobs import jobs
 from tests.testbed.batch_limits import RefusedError, check_attempts, check_name, check_resources
 
 Body = dict[str, Any]
+_T = TypeVar("_T")
 
 MOST = 100  # things in one answer
 
@@ -161,13 +162,16 @@ def describe_definitions(body: Body) -> Body:
     return page_of(list(reversed(wanted)), body, "jobDefinitions")
 
 
-def page_of(items: list[Body], body: Body, key: str) -> Body:
+def page_of(
+    items: Sequence[_T], body: Body, key: str, show: Callable[[_T], Any] = copy.deepcopy
+) -> Body:
+    """Return a page of things, each of them as `show` returns it."""
     most = min(int(body.get("maxResults") or MOST), MOST)
     try:
         first = int(base64.b64decode(body["nextToken"])) if body.get("nextToken") else 0
     except ValueError:
         raise RefusedError("Invalid nextToken") from None
-    page = {key: copy.deepcopy(items[first : first + most])}
+    page: Body = {key: [show(each) for each in items[first : first + most]]}
     if first + most < len(items):
         page["nextToken"] = base64.b64encode(str(first + most).encode()).decode()
     return page

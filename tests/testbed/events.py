@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ministack.core.concurrency import spawn_background
-from ministack.services import eventbridge, scheduler
+from ministack.services import eventbridge, scheduler, sqs
 
+from tests.testbed import record
 from tests.testbed.hooks import hook
 from tests.testbed.patching import on_reset, replace, require
+from tests.testbed.sqs import requests_of
+
+_ENVELOPE = ("version", "id", "account", "time", "region", "replay-name")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,13 @@ _outgoing: queue.SimpleQueue[tuple[contextvars.Context, dict[str, Any]]] = queue
 def emit(
     source: str, detail_type: str, detail: Mapping[str, Any], resources: Sequence[str] = ()
 ) -> None:
-    """Send an event of an AWS service, in the order of the calls, without waiting for it."""
+    """Send an event of an AWS service, in the order of the calls, without waiting for it.
+
+    One that no rule wants is not made at all: arrays have many of them.
+    """
+    event = {"source": source, "detail-type": detail_type, "resources": resources, "detail": detail}
+    if not _is_wanted(event):
+        return
     entry = {
         "Source": source,
         "DetailType": detail_type,
@@ -52,7 +62,21 @@ def emit(
     _outgoing.put((contextvars.copy_context(), entry))
 
 
+def _is_wanted(event: dict[str, Any]) -> bool:
+    """Say whether a rule may match; in doubt it may."""
+    for rule in eventbridge._rules.values():
+        pattern = rule.get("EventPattern")
+        alternatives = eventbridge._compiled_pattern(pattern) if isinstance(pattern, str) else None
+        for each in alternatives or ():
+            known = {name: each[name] for name in each if name not in _ENVELOPE}
+            if not known or eventbridge._matches_detail(event, known):
+                return True
+    return bool(eventbridge._archives)
+
+
 def install() -> None:
+    require(eventbridge, "_rules", "_archives", "_compiled_pattern", "_matches_detail")
+    _deliver_safely()
     put_events = replace(eventbridge, "_put_events", None)
 
     def put_disturbed(data: dict[str, Any], allow_aws_source: bool = False) -> Any:
@@ -75,6 +99,21 @@ def install() -> None:
         return json.loads(put_events({"Entries": body["Entries"]}, True)[2])
 
     require(scheduler, "_schedules", "_tick_schedules")  # it fires rate(...) by itself
+
+
+def _deliver_safely() -> None:
+    """Put an event into a queue while nothing else changes the queue's list of messages.
+
+    The emulator does not: an event that comes while messages are deleted is lost there.
+    """
+    deliver = replace(eventbridge, "_dispatch_to_sqs", None)
+
+    def deliver_locked(queue: Any, payload: str, *rest: Any) -> None:
+        record.count("sqs", "SendMessage", requests_of(payload))
+        with sqs._queues_lock:
+            deliver(queue, payload, *rest)
+
+    eventbridge._dispatch_to_sqs = deliver_locked
 
 
 def _disturb(entry: dict[str, Any], put_events: Any) -> bool:

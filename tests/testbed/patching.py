@@ -29,13 +29,14 @@ class Settings:
     grace: float = 2.0  # seconds from SIGTERM to SIGKILL; AWS waits 30
     shards: int = 2  # of each DynamoDB stream
     windows: bool = False  # whether mappings wait until a batch is full
+    pollers: int = 1  # of a queue, where windows are kept: how many batches it gives at a time
 
     @classmethod
     def read(cls, url: str, work: Path, home: Path) -> Settings:
         """Make settings from HUT_TESTBED_... variables."""
         given = {
             name: float(os.environ.pop(f"HUT_TESTBED_{name.upper()}"))
-            for name in ("jobs", "grace", "shards", "windows")
+            for name in ("jobs", "grace", "shards", "windows", "pollers")
             if f"HUT_TESTBED_{name.upper()}" in os.environ
         }
         plain = cls(url, work, home)
@@ -47,6 +48,7 @@ class Settings:
             grace=given.get("grace", plain.grace),
             shards=int(given.get("shards", plain.shards)),
             windows=bool(given.get("windows", plain.windows)),
+            pollers=int(given.get("pollers", plain.pollers)),
         )
 
 

@@ -1,27 +1,55 @@
-"""SQS to Lambda functions: batches of more than ten messages, and batching windows.
+"""SQS to Lambda functions: batches of more than ten messages, batching windows, requests.
 
 Windows are kept only if the setting says so: they make tests slow, but without them functions
-are called more often than AWS would, which matters when calls are counted.
+are called more often than AWS would, which matters when calls are counted. Each of several
+pollers (`Settings.pollers`) has a window and a batch of its own on AWS: what came in the meantime
+is then shared among them, and there are as many calls.
+
+What a mapping asks of a queue is billed as if a program did it. Counted are a request for every
+ten messages that are received and for every ten that are deleted, and another one for every
+64 KiB of them ("Amazon SQS pricing"). Pollers that find nothing are not: they cost by the hour.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ministack.core.concurrency import esm_wake, spawn_background
 from ministack.services import lambda_svc, sqs
 
-from tests.testbed.patching import replace, require, settings
+from tests.testbed import record
+from tests.testbed.patching import on_reset, replace, require, settings
 
 _MOST = 10_000
+_LARGEST = 6 * 1024 * 1024  # bytes of what a function is called with
+_ENVELOPE = 600  # bytes of a record beside its body
 _TICK = 0.1
+_OF_ONE_REQUEST = 10
+_BILLED = 64 * 1024
+
+_left: dict[str, tuple[int, int]] = {}  # queue -> pollers whose window is over, messages of each
 
 
 def install() -> None:
     require(sqs, "_queues_lock", "_get_q", "_expire_retained", "_dlq_sweep", "_collect_msgs")
     require(lambda_svc, "_esms")
+    delete = replace(sqs, "_delete_messages_for_esm", None)
+
+    def delete_counted(url: str, handles: set[str]) -> None:
+        record.count("sqs", "DeleteMessageBatch", -(-len(handles) // _OF_ONE_REQUEST))
+        delete(url, handles)
+
+    sqs._delete_messages_for_esm = delete_counted
     replace(sqs, "_receive_messages_for_esm", _receive)
+    on_reset.append(_left.clear)
+
+
+def requests_of(body: str) -> int:
+    """Return how many requests it is to send a message."""
+    return max(1, -(-len(body.encode()) // _BILLED))
 
 
 def _receive(url: str, size: int) -> list[Any]:
@@ -30,12 +58,41 @@ def _receive(url: str, size: int) -> list[Any]:
         queue = sqs._get_q(url)
         sqs._expire_retained(queue)
         sqs._dlq_sweep(queue)
+        now = time.time()
+        waiting = [each for each in queue["messages"] if each["visible_at"] <= now]
+        size = min(int(size or 1), _MOST)
         window = _window(queue["attributes"].get("QueueArn")) if settings.windows else 0
-        if window and _is_open(queue, window, size):
-            spawn_background(_wake, thread_name="testbed-sqs-window")
-            return []
+        if window and url not in _left and waiting:
+            if len(waiting) < size and now - min(each["visible_at"] for each in waiting) < window:
+                spawn_background(_wake, thread_name="testbed-sqs-window")
+                return []
+            _left[url] = settings.pollers, -(-len(waiting) // settings.pollers)
+        if url in _left:
+            size = min(size, _take_share(url))
         visibility = int(queue["attributes"].get("VisibilityTimeout", "30"))
-        return list(sqs._collect_msgs(queue, min(int(size or 1), _MOST), visibility))
+        fitting = sum(1 for _ in _fitting(waiting[:size]))
+        taken = list(sqs._collect_msgs(queue, fitting, visibility)) if fitting else []
+    for start in range(0, len(taken), _OF_ONE_REQUEST):
+        bodies = [each["body"] for each in taken[start : start + _OF_ONE_REQUEST]]
+        record.count("sqs", "ReceiveMessage", requests_of("".join(bodies)))
+    return taken
+
+
+def _take_share(url: str) -> int:
+    """Return how many messages the next poller whose window is over has."""
+    pollers, share = _left[url]
+    if pollers > 1:
+        _left[url] = pollers - 1, share
+    else:
+        del _left[url]
+    return share
+
+
+def _fitting(messages: list[Any]) -> Iterator[int]:
+    """Return the sizes of the messages that go into one call."""
+    sizes = (len(each["body"]) * 11 // 10 + _ENVELOPE for each in messages)  # quotes are escaped
+    totals = itertools.accumulate(sizes)
+    return itertools.takewhile(lambda total: total <= _LARGEST, totals)
 
 
 def _window(arn: str | None) -> float:
@@ -43,12 +100,6 @@ def _window(arn: str | None) -> float:
     return max(
         (float(each.get("MaximumBatchingWindowInSeconds") or 0) for each in mappings), default=0
     )
-
-
-def _is_open(queue: Any, window: float, size: int) -> bool:
-    now = time.time()
-    waiting = [each["visible_at"] for each in queue["messages"] if each["visible_at"] <= now]
-    return bool(waiting) and len(waiting) < size and now - min(waiting) < window
 
 
 def _wake() -> None:

@@ -176,6 +176,74 @@ def test_arrays(make: Maker, everything: tuple[str, str]) -> None:
     assert make.job(f"{job_id}:3")["arrayProperties"] == {"index": 3}
 
 
+def test_children_of_an_array_tell_of_themselves(make: Maker, everything: tuple[str, str]) -> None:
+    url, arn = make.queue()
+    name = make.name("array")
+    make.rule({"source": ["aws.batch"], "detail": {"jobName": [name]}}, arn)
+    job_id = make.submit(*everything, name=name, arrayProperties={"size": 2})
+    states: dict[str, list[str]] = {}
+    shapes: dict[str, Any] = {}
+
+    def all_came() -> bool:
+        for detail in [each["detail"] for each in make.receive(url)]:
+            states.setdefault(detail["jobId"], []).append(detail["status"])
+            shapes[detail["jobId"]] = detail["arrayProperties"]
+        return sum(map(len, states.values())) == 10
+
+    wait_for(all_came)
+    assert sorted(states.pop(job_id)) == ["PENDING", "SUCCEEDED"]
+    assert {key: sorted(found) for key, found in states.items()} == {
+        f"{job_id}:{n}": ["RUNNABLE", "RUNNING", "STARTING", "SUCCEEDED"] for n in range(2)
+    }
+    assert shapes[f"{job_id}:1"] == {"index": 1}
+    assert shapes[job_id]["statusSummary"]["SUCCEEDED"] == 2
+    logs = {make.job(f"{job_id}:{n}")["container"]["logStreamName"] for n in range(2)}
+    assert len(logs) == 2
+
+
+@pytest.mark.usefixtures("held")
+def test_children_end_one_by_one_or_with_their_parent(
+    make: Maker, everything: tuple[str, str]
+) -> None:
+    batch = make.bed.client("batch")
+    job_id = make.submit(*everything, "sleep", "60", arrayProperties={"size": 6})
+    make.in_state(f"{job_id}:5", "RUNNABLE")
+    assert make.job(job_id)["status"] == "PENDING"
+    make.bed.hook("batch/slots", {"jobs": 2})
+    make.in_state(f"{job_id}:1", "RUNNING")
+    batch.cancel_job(jobId=f"{job_id}:5", reason="not this one")
+    batch.terminate_job(jobId=f"{job_id}:0", reason="enough of it")
+    assert make.ended(f"{job_id}:0")["statusReason"] == "enough of it"
+    assert make.ended(f"{job_id}:5")["statusReason"] == "not this one"
+    summary = make.job(job_id)["arrayProperties"]["statusSummary"]
+    assert (summary["FAILED"], sum(summary.values())) == (2, 6)
+    batch.cancel_job(jobId=job_id, reason="no more")  # those that run go on
+    make.in_state(f"{job_id}:4", "FAILED")
+    assert make.job(f"{job_id}:1")["status"] == "RUNNING"
+    batch.terminate_job(jobId=job_id, reason="all of it")
+    assert make.ended(f"{job_id}:1")["statusReason"] == "all of it"
+    assert make.ended(job_id)["status"] == "FAILED"
+
+
+@pytest.mark.usefixtures("held")
+def test_an_array_may_be_large(make: Maker, everything: tuple[str, str]) -> None:
+    batch = make.bed.client("batch")
+    job_id = make.submit(*everything, arrayProperties={"size": 10_000})
+    make.in_state(f"{job_id}:9999", "RUNNABLE")
+    pages = batch.get_paginator("list_jobs").paginate(
+        arrayJobId=job_id, jobStatus="RUNNABLE", PaginationConfig={"MaxItems": 250}
+    )
+    found = [each["jobId"] for page in pages for each in page["jobSummaryList"]]
+    assert len(set(found)) == 250
+    assert batch.list_jobs(arrayJobId=job_id, jobStatus="FAILED")["jobSummaryList"] == []
+    ids = [f"{job_id}:{n}" for n in range(100)]
+    assert [each["jobId"] for each in batch.describe_jobs(jobs=ids)["jobs"]] == ids
+    batch.terminate_job(jobId=job_id, reason="too many")
+    assert make.ended(job_id)["arrayProperties"]["statusSummary"]["FAILED"] == 10_000
+    with pytest.raises(ClientError, match="between 2 and 10000"):
+        make.submit(*everything, arrayProperties={"size": 10_001})
+
+
 @pytest.mark.usefixtures("held")
 def test_lists_have_filters_and_pages(make: Maker, everything: tuple[str, str]) -> None:
     batch, queue = make.bed.client("batch"), everything[0]

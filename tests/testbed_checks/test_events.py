@@ -31,7 +31,7 @@ def put(make: Maker, source: str, *numbers: str) -> None:
 def test_partial_batches_and_dead_letters(make: Maker) -> None:
     dead_url, dead = make.queue()
     redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 2})
-    _, arn = make.queue(VisibilityTimeout="1", RedrivePolicy=redrive)
+    _, arn = make.queue(VisibilityTimeout="3", RedrivePolicy=redrive)
     source = f"aws.{make.name('source')}"
     make.rule({"source": [source]}, arn)
     function = make.function(FAIL_BAD)
@@ -66,13 +66,51 @@ def test_events_can_come_more_than_once(make: Maker) -> None:
 
     def all_came() -> bool:
         got.extend(each["detail"]["status"] for each in make.receive(url))
-        return got.count("SUCCEEDED") == 2 and len(got) == 10
+        return got.count("SUCCEEDED") == 2 and len(got) == 8
 
     try:
         make.ended(make.submit(queue, definition, name="twice-1"))
         wait_for(all_came)
     finally:
         make.bed.hook("events/disturb", {"source": "aws.batch"})
+
+
+PATTERNS = {
+    "suffix": {"detail": {"jobName": [{"suffix": "-s"}]}},
+    "anything-but": {"detail": {"status": [{"anything-but": ["RUNNING"]}]}},
+    "exists": {"detail": {"arrayProperties": {"index": [{"exists": True}]}}},
+    "absent": {"detail": {"arrayProperties": {"size": [{"exists": False}]}}},
+    "or": {"detail": {"$or": [{"status": ["FAILED"]}, {"jobName": [{"suffix": "-s"}]}]}},
+    "not-suffix": {"detail": {"jobName": [{"anything-but": {"suffix": "-s"}}]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("detail", "wanted"),
+    [
+        (
+            {"jobName": "a-s", "status": "RUNNING"},
+            {"suffix", "absent", "or"},
+        ),
+        (
+            {"jobName": "a", "status": "FAILED", "arrayProperties": {"index": 0}},
+            {"anything-but", "exists", "absent", "or", "not-suffix"},
+        ),
+        (
+            {"jobName": "a", "status": "SUCCEEDED", "arrayProperties": {"size": 2}},
+            {"anything-but", "not-suffix"},
+        ),
+    ],
+)
+def test_patterns(make: Maker, detail: dict[str, Any], wanted: set[str]) -> None:
+    source = f"aws.{make.name('source')}"
+    urls = {}
+    for name, pattern in PATTERNS.items():
+        urls[name], arn = make.queue()
+        make.rule({"source": [source], **pattern}, arn)
+    entry = {"Source": source, "DetailType": "Any", "Detail": json.dumps(detail)}
+    make.bed.hook("events/put", {"Entries": [entry]})
+    assert {name for name, url in urls.items() if make.receive(url)} == wanted
 
 
 def test_a_delayed_message_waits(make: Maker) -> None:
@@ -114,3 +152,13 @@ def test_a_mapping_may_take_more_than_ten_messages(make: Maker) -> None:
     make.mapping(arn, function, BatchSize=50, MaximumBatchingWindowInSeconds=1)
     wait_for(lambda: make.seen(function))
     assert make.seen(function) == [30]
+
+
+def test_a_batch_is_at_most_six_megabytes(make: Maker) -> None:
+    url, arn = make.queue()
+    for _ in range(9):
+        make.bed.client("sqs").send_message(QueueUrl=url, MessageBody="x" * 1_000_000)
+    function = make.function('note(len(event["Records"]))')
+    make.mapping(arn, function, BatchSize=10_000, MaximumBatchingWindowInSeconds=1)
+    wait_for(lambda: sum(make.seen(function)) == 9)
+    assert sorted(make.seen(function)) == [4, 5]

@@ -22,6 +22,10 @@ def test_a_large_upload_by_address(make: Maker) -> None:
         assert answer.status == 200
     assert s3.get_object(**place)["Body"].read() == body
     assert s3.head_object(**place)["ContentLength"] == len(body)
+    address = s3.generate_presigned_url("get_object", Params=place, ExpiresIn=60)
+    some = urllib.request.Request(address, headers={"Range": "bytes=11999990-11999994"})
+    with urllib.request.urlopen(some) as answer:
+        assert (answer.status, answer.read()) == (206, body[11_999_990:11_999_995])
     s3.put_object(Bucket=bucket, Key="small", Body=b"x", Metadata={"a": "b"})
     listed = s3.list_objects_v2(Bucket=bucket, Prefix="uploads/")
     assert [each["Key"] for each in listed["Contents"]] == ["uploads/a b"]
