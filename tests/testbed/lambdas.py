@@ -1,4 +1,4 @@
-"""Lambda: what its answers and logs say, and how large an answer may be.
+"""Lambda: what its answers and logs say, how large an answer may be, what functions send.
 
 Functions run in warm processes of the emulator's own interpreter: packages that a bundle lacks
 go unnoticed here. Not modelled: memory limits, ephemeral storage, SnapStart, layers' runtimes.
@@ -21,6 +21,24 @@ from tests.testbed.patching import replace, replace_text
 _LARGEST_ANSWER = 6_291_556  # bytes
 _END_OF_LOG = "\x1e end of the invocation's log \x1e"
 _LOG_LIMIT = 2.0  # seconds in which the end of the log has to come
+
+# Runs in the worker of a function: botocore itself says what is sent, each try of it.
+_COUNT_WHAT_IS_SENT = """
+def _count_what_is_sent():
+    sent = {}
+    try:
+        import botocore.handlers
+    except ImportError:
+        return sent
+
+    def count(event_name, **_):
+        name = event_name.partition(".")[2]
+        sent[name] = sent.get(name, 0) + 1
+
+    botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count))
+    return sent
+
+"""
 
 _last_error: contextvars.ContextVar[tuple[str, list[str]] | None] = contextvars.ContextVar(
     "testbed_last_error", default=None
@@ -74,14 +92,20 @@ def _improved(script: str) -> str:
             '"stack": traceback.format_tb(e.__traceback__)',
         ),
     )
-    return replace_text(
+    script = replace_text(
+        script,
+        "    _ms_install_invoke_depth()\n    try:\n",
+        "    _ms_install_invoke_depth()\n    _sent = _count_what_is_sent()\n    try:\n",
+    )
+    return _COUNT_WHAT_IS_SENT + replace_text(
         script,
         "            result = handler_fn(event, context)\n",
         "            try:\n"
         "                result = handler_fn(event, context)\n"
         "            finally:\n"
-        f"                sys.stderr.write({_END_OF_LOG + chr(10)!r})\n"
-        "                sys.stderr.flush()\n",
+        f"                sys.stderr.write({_END_OF_LOG!r} + json.dumps(_sent) + {chr(10)!r})\n"
+        "                sys.stderr.flush()\n"
+        "                _sent.clear()\n",
     )
 
 
@@ -94,10 +118,13 @@ def _drain_log(self: Any, *_: Any, **__: Any) -> str:
             line = self._stderr_queue.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
             break
-        before, mark, _ = line.partition(_END_OF_LOG)
+        before, mark, sent = line.partition(_END_OF_LOG)
         if before or not mark:
             lines.append(before)
         if mark:
+            for name, number in json.loads(sent).items():
+                record.count("sent", name, number)
+                record.count(f"sent by {self.func_name}", name, number)
             break
         if self._proc is None or self._proc.poll() is not None:
             until = min(until, time.monotonic() + 0.05)

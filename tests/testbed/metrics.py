@@ -1,4 +1,4 @@
-"""CloudWatch metrics: those that functions write into their logs (embedded metric format)."""
+"""What functions write: metrics in their logs (embedded metric format), and how much it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 
 from ministack.services import cloudwatch, lambda_svc
 
+from tests.testbed import record
 from tests.testbed.patching import replace, require
+
+_OVERHEAD = 26  # bytes that CloudWatch Logs bills for each event
+_PLATFORM = ("x" * 70, "x" * 60, "x" * 150)  # as long as START, END and REPORT
 
 
 def install() -> None:
@@ -20,6 +24,9 @@ def install() -> None:
         function: Any, request_id: str, text: str, *rest: Any, **options: Any
     ) -> None:
         emit_logs(function, request_id, text, *rest, **options)
+        name = (function.get("config") or function)["FunctionName"]
+        lines = [*_PLATFORM, *(text or "").splitlines()]
+        record.count("log_bytes", name, sum(len(line.encode()) + _OVERHEAD for line in lines))
         for line in (text or "").splitlines():
             for metric in _metrics_in(line):
                 cloudwatch.record_metric(*metric)

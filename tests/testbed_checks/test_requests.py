@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.testbed_checks.making import Maker
+from tests.testbed_checks.making import Maker, wait_for
 
 
 def test_requests_and_units_are_counted(make: Maker) -> None:
@@ -32,6 +34,8 @@ def test_requests_and_units_are_counted(make: Maker) -> None:
     found = make.bed.hook("requests")
     assert found["requests"]["dynamodb"] == {"PutItem": 1, "TransactWriteItems": 1, "GetItem": 1}
     assert found["of_lambdas"] == {"dynamodb": {"GetItem": 1}}
+    assert found["sent"] == found[f"sent by {function}"] == {"dynamodb.GetItem": 1}
+    assert found["log_bytes"][function] > 0
     assert found["requests"]["sqs"] == {"SendMessage": 1}
     assert found["requests"]["s3"] == {"PutObject": 1}
     assert found["requests"]["lambda"] == {"Invoke": 1}
@@ -64,3 +68,38 @@ def test_requests_can_be_made_to_fail(make: Maker) -> None:
         db.transact_write_items(TransactItems=put)
     assert db.scan(TableName=table)["Count"] == 1  # it was done, only the answer was lost
     assert make.bed.hook("faults/clear", {})["left"] == []
+
+
+def test_each_try_of_a_function_is_counted_on_both_sides(make: Maker) -> None:
+    table = make.table()
+    function = make.function(
+        "import boto3\n"
+        f'boto3.client("dynamodb").describe_table(TableName="{table}")\n'
+        'boto3.client("sqs").list_queues()\n'
+        'raise ValueError("after all that")'
+    )
+    make.bed.hook("requests/reset", {})
+    fault = {"service": "dynamodb", "operation": "DescribeTable", "code": "InternalServerError"}
+    make.bed.hook("faults", {**fault, "status": 500, "times": 2})
+    make.bed.client("lambda").invoke(FunctionName=function)
+    found = make.bed.hook("requests")
+    assert found["sent"] == {"dynamodb.DescribeTable": 3, "sqs.ListQueues": 1}
+    assert found["of_lambdas"] == {"dynamodb": {"DescribeTable": 3}, "sqs": {"ListQueues": 1}}
+
+
+def test_what_mappings_ask_of_queues_is_counted(make: Maker) -> None:
+    _, arn = make.queue()
+    source = f"aws.{make.name('source')}"
+    make.rule({"source": [source]}, arn)
+    function = make.function('note(len(event["Records"]))')
+    make.bed.hook("requests/reset", {})
+    for size in (10, 100_000):
+        entry = {"Source": source, "DetailType": "Any", "Detail": json.dumps({"x": "x" * size})}
+        make.bed.hook("events/put", {"Entries": [entry] * 7})
+    make.mapping(arn, function, BatchSize=100, MaximumBatchingWindowInSeconds=1)
+    wait_for(lambda: sum(make.seen(function)) == 14)
+    wait_for(lambda: "DeleteMessageBatch" in make.bed.hook("requests")["sqs"])
+    found = make.bed.hook("requests")["sqs"]
+    assert found["SendMessage"] == 7 + 7 * 2  # a request for every 64 KiB of a message
+    assert found["ReceiveMessage"] == 5 + 7  # ten messages and four, of 300 and 400 KB
+    assert found["DeleteMessageBatch"] == 2
