@@ -123,7 +123,6 @@ class ControlStack(Stack):
                 service="states", resource=f"stateMachine:{self._machine_name}"
             ),
             "LOG_LEVEL": settings.log_level,
-            "POWERTOOLS_METRICS_NAMESPACE": "Hut",
         }
         functions = {}
         for name in FUNCTIONS:

@@ -11,10 +11,11 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 
 from handlers.wiring import surroundings
+from hut.measuring import measure, measured
+from hut.metrics import Metric
 from hut.model.states import TERMINAL
 from hut.service.advancing import Advancing
 from hut.store.port import UnknownRun
@@ -22,10 +23,9 @@ from hut.store.port import UnknownRun
 __all__ = ["handler"]
 
 logger = Logger()
-metrics = Metrics()
 
 
-@metrics.log_metrics
+@measured
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Advance the runs of some records; answer which records are to be told again."""
@@ -35,6 +35,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     ended: dict[str, dict[int, None]] = defaultdict(dict)
     signalled: set[str] = set()
     first: dict[str, str] = {}
+    since: dict[str, float | None] = {}
     for record in event["Records"]:
         if record["eventSource"] == "aws:sqs":
             # What there is no time for comes again, with other messages beside it.
@@ -49,6 +50,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             continue
         run_id = image["run"]["S"]
         first.setdefault(run_id, record["dynamodb"]["SequenceNumber"])
+        since.setdefault(run_id, record["dynamodb"].get("ApproximateCreationDateTime"))
         positions = ended[run_id]
         if kind == "signal":
             signalled.add(run_id)
@@ -56,8 +58,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             positions[int(image["position"]["N"])] = None
     for run_id, positions in ended.items():
         there_is_time = around.has_time() or run_id == next(iter(ended))
+        signal = run_id in signalled
         if there_is_time and _advance(
-            advancing, run_id, tuple(positions), wholly=run_id in signalled
+            advancing, run_id, tuple(positions), wholly=signal, since=since[run_id]
         ):
             continue
         try:
@@ -80,20 +83,23 @@ def _take(advancing: Advancing, record: dict[str, Any]) -> bool:
 
 
 def _advance(
-    advancing: Advancing, run_id: str, positions: tuple[int, ...], *, wholly: bool = True
+    advancing: Advancing,
+    run_id: str,
+    positions: tuple[int, ...],
+    *,
+    wholly: bool = True,
+    since: float | None = None,
 ) -> bool:
     logger.append_keys(run=run_id)
     try:
-        run = advancing.advance(run_id, positions, wholly=wholly)
+        run = advancing.advance(run_id, positions, wholly=wholly, since=since)
     except UnknownRun:
         logger.warning("a run that is not there any more")
         return True
     except Exception:  # one broken run must not keep the others: it is told again by itself
         logger.exception("the run could not be advanced")
-        metrics.add_metric("AdvanceFailed", MetricUnit.Count, 1)
+        measure(Metric.ADVANCE_FAILED)
         return False
-    if positions:
-        metrics.add_metric("TasksEnded", MetricUnit.Count, len(positions))
     if run.ended_at is not None:
         logger.info("the run has ended", state=run.state)
     return True

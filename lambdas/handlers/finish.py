@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 
 from handlers.wiring import surroundings
-from hut.model.states import RunState
+from hut.measuring import measure, measured
+from hut.metrics import ENDED_RUNS, Metric
+from hut.model.states import TaskState
 from hut.views import run_document
 
 __all__ = ["handler"]
 
 logger = Logger()
-metrics = Metrics()
-
-_NAMES = {
-    RunState.COMPLETED: "RunsCompleted",
-    RunState.FAILED: "RunsFailed",
-    RunState.CANCELLED: "RunsCancelled",
-}
 
 
-@metrics.log_metrics
+@measured
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer how the run ended; an exception makes the state machine ask again."""
@@ -37,9 +31,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if run.ended_at is None:
         message = f"run {run_id} has not ended yet"
         raise RuntimeError(message)
-    metrics.add_metric(_NAMES[run.state], MetricUnit.Count, 1)
-    seconds = run.ended_at - (run.started_at or run.created_at)
-    metrics.add_metric("RunSeconds", MetricUnit.Seconds, seconds)
+    measure(ENDED_RUNS[run.state])
+    measure(Metric.TASKS_DEP_FAILED, run.counts[TaskState.DEP_FAILED])
+    # A repetition was asked for long after the run was submitted.
+    begun = run.created_at if int(event["generation"]) == 0 else run.started_at
+    seconds = run.ended_at - (begun or run.created_at)
+    measure(Metric.RUN_SECONDS, seconds)
     logger.info("the run has ended", state=run.state, seconds=round(seconds, 3), tasks=run.total)
     document = run_document(run)
     names = ("id", "workflow", "state", "reason", "message", "total", "counts", "ended_at")

@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 
 from handlers.wiring import surroundings
 from hut.backends.batch import job_from_detail
 from hut.backends.port import Job, JobName, parse_job_name
+from hut.measuring import measure, measured
+from hut.metrics import Metric
 from hut.model.states import Reason
 from hut.service.observing import Observed, Observing, Seen
 from hut.service.surroundings import Surroundings
@@ -27,10 +28,9 @@ __all__ = ["handler"]
 _PAUSES = (1.0, 3.0, 6.0)  # seconds
 
 logger = Logger()
-metrics = Metrics()
 
 
-@metrics.log_metrics
+@measured
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Record what some messages say; answer which are to be delivered again."""
@@ -58,7 +58,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             observed = _observe(observing, around, run_id, [(name, job) for _, name, job in jobs])
         except Exception:  # one broken run must not keep the others
             logger.exception("jobs of a run could not be taken in")
-            metrics.add_metric("ObserveFailed", MetricUnit.Count, 1)
+            measure(Metric.OBSERVE_FAILED)
             failed.update(message_id for message_id, _, _ in jobs)
             continue
         failed.update(message_id for message_id, _, job in jobs if job.handle in observed.later)
@@ -90,4 +90,6 @@ def _execution_ended(around: Surroundings, detail: dict[str, Any]) -> None:
         return
     if run.ended_at is None and str(standing.generation) == generation:
         logger.warning("the execution was stopped", run=run_id, status=detail["status"])
+        if detail["status"] != "ABORTED" and run.cancel_requested_at is None:  # nobody wanted it
+            measure(Metric.EXECUTIONS_BROKEN)
         around.store.cancel_run(run_id, Reason.CANCELLED, around.clock())

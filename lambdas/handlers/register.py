@@ -13,6 +13,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from handlers.wiring import surroundings
+from hut.measuring import measure, measured
+from hut.metrics import Metric
 from hut.model.states import Reason
 from hut.service.advancing import Advancing
 
@@ -21,6 +23,7 @@ __all__ = ["handler"]
 logger = Logger()
 
 
+@measured
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Do one step; an exception makes the state machine repeat it."""
@@ -43,6 +46,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         store.cancel_run(run_id, Reason.TIMEOUT, now)
     elif step == "abandon":
         logger.error("the tasks of a run could not be stored", error=event.get("error"))
+        measure(Metric.EXECUTIONS_BROKEN)
         store.cancel_run(run_id, Reason.CANCELLED, now)
     else:
         message = f"unknown step {step!r}"

@@ -5,34 +5,34 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 
 from handlers.wiring import surroundings
+from hut.measuring import measure, measured
+from hut.metrics import Metric
 from hut.service.sweeping import Sweeping
 
 __all__ = ["handler"]
 
 logger = Logger()
-metrics = Metrics()
 
 _NAMES = {
-    "runs": "RunsSwept",
-    "ends_found": "EndsFoundBySweep",
-    "claims_returned": "ClaimsReturned",
-    "lost": "AttemptsLost",
-    "started_again": "ExecutionsStartedAgain",
-    "failed": "SweepFailed",
+    "runs": Metric.RUNS_ACTIVE,
+    "active": Metric.TASKS_ACTIVE,
+    "pending": Metric.TASKS_PENDING,
+    "ends_found": Metric.ENDS_FOUND,
+    "claims_returned": Metric.CLAIMS_RETURNED,
+    "started_again": Metric.STARTED_AGAIN,
+    "failed": Metric.SWEEP_FAILED,
 }
 
 
-@metrics.log_metrics
+@measured
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, int]:  # noqa: ARG001
     """Look at every run that has not ended; answer what was found."""
     swept: dict[str, int] = asdict(Sweeping(surroundings(logger, context)).sweep())
-    if any(swept.values()):
-        for name, count in swept.items():
-            metrics.add_metric(_NAMES[name], MetricUnit.Count, count)
+    for name, metric in _NAMES.items():
+        measure(metric, swept[name])
     logger.info("swept", extra=swept)
     return swept

@@ -20,6 +20,7 @@ from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
 from hut.backends.batch import BatchBackend, BatchOptions, Clients
 from hut.control import Control, Setting
+from hut.measuring import measure
 from hut.service.surroundings import Surroundings
 from hut.store.dynamodb import DynamoStore, StoreOptions
 
@@ -109,6 +110,7 @@ def surroundings(logger: Logger, context: Any = None) -> Surroundings:
         prefix=settings.prefix,
         caps={b.name: b.max_concurrent for b in settings.backends if b.max_concurrent},
         has_time=lambda: time.monotonic() < until,
+        measure=measure,
     )
 
 

@@ -54,7 +54,6 @@ def test_the_variables_of_a_function(default: Synthesis, name: str) -> None:
         "HUT_BACKENDS",
         "HUT_RETENTION_DAYS",
         "POWERTOOLS_SERVICE_NAME",
-        "POWERTOOLS_METRICS_NAMESPACE",
         "LOG_LEVEL",
     }
     special = {"HUT_WAKE_QUEUE_URL"} if name in WAKERS else set()

@@ -91,16 +91,13 @@ def test_a_refused_call_to_aws_is_logged_in_its_words(api: Api, log: io.StringIO
     )
 
 
-def test_submissions_are_counted_once(
-    api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Other")
+def test_submissions_are_counted_once(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     tasks = [{"id": "a", "command": "x"}, {"id": "b", "command": "x"}]
     for _ in range(2):
         api.post("/runs", tasks, headers={"Idempotency-Key": "k"})
     api.post("/plan", tasks)
     metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
-    assert [(entry["RunsSubmitted"], entry["TasksSubmitted"]) for entry in metrics] == [
+    assert [(entry["RunsSubmitted"], entry["TasksPlanned"]) for entry in metrics] == [
         ([1.0], [2.0])
     ]
-    assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Other"
+    assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Hut"

@@ -40,6 +40,7 @@ from tests.service.fake_ports import (
     FakeExecutions,
     FakeWakes,
     Fate,
+    Measures,
     Notes,
 )
 from tests.testbed.running import TestBed
@@ -109,6 +110,7 @@ class ControlPlane:
         self.executions = FakeExecutions(self.fate)
         self.wakes = FakeWakes(self.clock, self.fate)
         self.notes = Notes()
+        self.measures = Measures()
         self.caps = caps or {}
         self.has_time: Callable[[], bool] = lambda: True
         self.sweeps = 0
@@ -147,6 +149,7 @@ class ControlPlane:
             prefix="hut",
             caps=self.caps,
             has_time=self._has_time,
+            measure=self.measures,
         )
 
     def _has_time(self) -> bool:

@@ -16,6 +16,7 @@ from hut.backends.port import (
     SubmitResult,
     parse_job_name,
 )
+from hut.metrics import Metric
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason, TaskState
 from hut.model.workflow import TaskSpec
@@ -31,6 +32,7 @@ __all__ = [
     "FakeExecutions",
     "FakeWakes",
     "Fate",
+    "Measures",
     "Notes",
 ]
 
@@ -359,3 +361,17 @@ class Notes:
 
     def warnings(self) -> list[str]:
         return [message for level, message, _ in self.told if level == "warning"]
+
+
+@dataclass
+class Measures:
+    """What was measured: the values of each metric, without the zeros."""
+
+    values: dict[Metric, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def __call__(self, metric: Metric, value: float = 1.0, /) -> None:
+        if value:
+            self.values[metric].append(value)
+
+    def sums(self) -> dict[Metric, float]:
+        return {metric: sum(values) for metric, values in self.values.items()}

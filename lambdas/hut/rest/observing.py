@@ -6,12 +6,13 @@ Ids, routes, statuses and times only. Bodies, variables, commands and the messag
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Mapping
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
+
+from hut.measuring import measure, publish
+from hut.metrics import Metric
 
 __all__ = ["count_submission", "log_failure", "log_request"]
 
@@ -46,7 +47,6 @@ def log_failure(
 
 def count_submission(tasks: int) -> None:
     """Publish the metrics of a submitted run, through the log (EMF)."""
-    metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Hut")
-    metrics.add_metric("RunsSubmitted", MetricUnit.Count, 1)
-    metrics.add_metric("TasksSubmitted", MetricUnit.Count, tasks)
-    metrics.flush_metrics()
+    measure(Metric.RUNS_SUBMITTED)
+    measure(Metric.TASKS_PLANNED, tasks)
+    publish()

@@ -17,9 +17,11 @@ from dataclasses import replace
 
 from hut.backends.port import JobRequest, RemoteBackend, job_name
 from hut.control import Control
+from hut.metrics import Metric
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import ACTIVE
 from hut.scheduling.room import Caps
+from hut.service.counting import count_ends
 from hut.service.surroundings import Surroundings
 from hut.store.events import NotRegistered
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, TaskFilter
@@ -42,8 +44,16 @@ class Advancing:
         self._store = around.store
         self._backends = around.backends
         self._control = Control(around.store)
+        self._submitted = 0
 
-    def advance(self, run_id: str, ended: Sequence[int] = (), *, wholly: bool = True) -> RunRecord:
+    def advance(
+        self,
+        run_id: str,
+        ended: Sequence[int] = (),
+        *,
+        wholly: bool = True,
+        since: float | None = None,
+    ) -> RunRecord:
         """Bring a run forward.
 
         Parameters
@@ -54,6 +64,9 @@ class Advancing:
             In a stopped run, end also what waits and runs: it means to look at all tasks, which
             must not be done again for each task that ends by it. In others, see to it that the next
             delayed retry is not slept through: once for each, not for each task that ends meanwhile.
+        since
+            When the first of what is followed up was stored, where that is known: what becomes ready
+            by it waits since then.
         """
         run = self._store.get_run(run_id)
         stopped = run.cancel_requested_at is not None
@@ -62,7 +75,11 @@ class Advancing:
         if run.ended_at is None and stopped and wholly:
             self._stop(run)
         elif run.ended_at is None and not stopped:
+            before = self._submitted
             self._dispatch(run)
+            if since is not None and self._submitted > before:
+                waited = max(self._around.clock() - since, 0.0)
+                self._around.measure(Metric.DISPATCH_SECONDS, waited)
             if wholly:
                 self._sleep(run)
         run = self._store.settle(run_id, self._around.clock())
@@ -173,11 +190,16 @@ class Advancing:
                 given_back.append(claim.key)
                 self._around.note.warning("not submitted", run=run.id, detail=result.detail)
         self._store.note_handles(run.id, submitted)
+        self._submitted += len(submitted)
+        self._around.measure(Metric.ATTEMPTS_SUBMITTED, len(submitted))
+        self._around.measure(Metric.CLAIMS_GIVEN_BACK, len(given_back))
         if given_back:
             self._store.release_claims(run.id, given_back)
             self._around.wakes.wake(run.id, _BUSY_SECONDS)
         if refused:
-            self._store.record_ended(run.id, refused)
+            first = self._store.record_ended(run.id, refused)
+            told = [end for end, is_first in zip(refused, first, strict=True) if is_first]
+            count_ends(self._around.measure, told, self._around.clock())
         self._around.note.info(
             "submitted", run=run.id, backend=backend.name, jobs=len(submitted), refused=len(refused)
         )

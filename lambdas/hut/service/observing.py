@@ -18,6 +18,7 @@ from hut.model.problems import InvalidInput
 from hut.model.records import Outcome, RunRecord, TaskRecord
 from hut.model.states import ACTIVE, TaskState
 from hut.planning import Extension
+from hut.service.counting import count_ends
 from hut.service.surroundings import Surroundings
 from hut.store.port import AttemptKey, Claim, End, Start, UnknownRun
 
@@ -132,7 +133,9 @@ class Observing:
         if not ends:
             return []
         applied = self._store.record_ended(run_id, ends)
-        return [end.key.position for end, first in zip(ends, applied, strict=True) if first]
+        recorded = [end for end, first in zip(ends, applied, strict=True) if first]
+        count_ends(self._around.measure, recorded, self._around.clock())
+        return [end.key.position for end in recorded]
 
     def record_outcomes(
         self, run: RunRecord, ended: Iterable[tuple[TaskRecord, Outcome]]

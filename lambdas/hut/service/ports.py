@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-__all__ = ["Executions", "Noting", "Wakes"]
+from hut.metrics import Metric
+
+__all__ = ["Executions", "Measuring", "Noting", "Wakes"]
 
 
 class Executions(Protocol):
@@ -39,3 +41,10 @@ class Noting(Protocol):
 
     def warning(self, message: str, /, **fields: Any) -> None:
         """Note something that was repaired or given up."""
+
+
+class Measuring(Protocol):
+    """Metrics: what is counted over all runs."""
+
+    def __call__(self, metric: Metric, value: float = 1.0, /) -> None:
+        """Measure something; what is zero need not be published."""

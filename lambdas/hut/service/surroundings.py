@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hut.backends.port import RemoteBackend
-from hut.service.ports import Executions, Noting, Wakes
+from hut.metrics import Metric
+from hut.service.ports import Executions, Measuring, Noting, Wakes
 from hut.store.events import EventStore
 
 __all__ = ["Surroundings"]
@@ -14,6 +15,10 @@ __all__ = ["Surroundings"]
 
 def _always() -> bool:
     return True
+
+
+def _unmeasured(_: Metric, value: float = 1.0, /) -> None:
+    del value
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class Surroundings:
         Seconds since the epoch.
     has_time : callable
         Says whether there is time for more; what is left is left to a message or the next sweep.
+    measure : Measuring
+        Takes what is to be seen on the dashboard.
     """
 
     store: EventStore
@@ -43,3 +50,4 @@ class Surroundings:
     prefix: str
     caps: Mapping[str, int]
     has_time: Callable[[], bool] = _always
+    measure: Measuring = _unmeasured

@@ -45,9 +45,11 @@ _PAGE = 1000
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep did, for the metrics."""
+    """What a sweep saw and did, for the metrics."""
 
     runs: int = 0
+    active: int = 0
+    pending: int = 0
     ends_found: int = 0
     claims_returned: int = 0
     lost: int = 0
@@ -106,7 +108,9 @@ class Sweeping:
         if run.counts[TaskState.PENDING] and self._may_be_stuck(run, now):
             self._store.reopen(run_id)
         # The next sweep comes anyway: no messages for retries whose time is still to come.
-        self._advancing.advance(run_id, wholly=run.cancel_requested_at is not None)
+        run = self._advancing.advance(run_id, wholly=run.cancel_requested_at is not None)
+        swept.active += run.active
+        swept.pending += run.counts[TaskState.PENDING]
 
     def _may_be_stuck(self, run: RunRecord, now: float) -> bool:
         """Say whether to look for follow-ups that were lost: it means to read all tasks.
