@@ -9,6 +9,7 @@ from aws_cdk import CfnOutput, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
 
 from hut import __version__
+from infra.access import add_policies
 from infra.control import ControlStack
 from infra.permissions import acknowledge
 from infra.settings import Settings
@@ -41,7 +42,8 @@ class ApiStack(Stack):
     """The REST API of one deployment.
 
     Its outputs are what a client needs: ``ApiUrl``, ``TableName``, ``BucketName``,
-    ``StateMachineArn``, ``Prefix`` and ``Version``.
+    ``StateMachineArn``, ``Prefix`` and ``Version``; and what an administrator attaches to people:
+    ``ReaderPolicy``, ``SubmitterPolicy`` and ``AdminPolicy``.
     """
 
     def __init__(
@@ -65,6 +67,11 @@ class ApiStack(Stack):
             "Prefix": (settings.prefix, "Begins the names of what was made"),
             "Version": (__version__, "The version of Hut"),
         }
+        for role, policy in add_policies(self, api, STAGE, settings.prefix).items():
+            outputs[f"{role.name.capitalize()}Policy"] = (
+                policy.managed_policy_arn,
+                f"IAM policy of {role.name.lower()}s",
+            )
         for key, (value, description) in outputs.items():
             CfnOutput(self, key, value=value, description=description)
 

@@ -29,14 +29,14 @@ def service_role(scope: Stack | IConstruct, name: str, service: str, description
 
 
 def allow(
-    role: iam.Role,
+    role: iam.Role | iam.ManagedPolicy,
     actions: Sequence[str],
     on: Sequence[str],
     *,
     because: str | None = None,
     conditions: Mapping[str, Any] | None = None,
 ) -> None:
-    """Let a role do some actions.
+    """Let a role, or whoever has a managed policy, do some actions.
 
     Parameters
     ----------
@@ -58,9 +58,13 @@ def allow(
     patterns = [shown for arn in on if "*" in (shown := _shown(stack.resolve(arn)))]
     if patterns and because is None:
         raise ValueError(f"say why {', '.join(patterns)} can't be narrower")
-    role.add_to_policy(
-        iam.PolicyStatement(actions=list(actions), resources=list(on), conditions=conditions)
+    statement = iam.PolicyStatement(
+        actions=list(actions), resources=list(on), conditions=conditions
     )
+    if isinstance(role, iam.ManagedPolicy):
+        role.add_statements(statement)
+    else:
+        role.add_to_policy(statement)
     for pattern in patterns:
         acknowledge(role, f"AwsSolutions-IAM5[Resource::{pattern}]", because or "")
 

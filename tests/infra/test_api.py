@@ -48,6 +48,9 @@ def test_what_a_client_needs_is_an_output(default: Synthesis) -> None:
         "StateMachineArn",
         "Prefix",
         "Version",
+        "ReaderPolicy",
+        "SubmitterPolicy",
+        "AdminPolicy",
     }
     assert outputs["ApiUrl"].startswith("https://")
     assert outputs["Prefix"] == "hut"

@@ -197,7 +197,8 @@ def test_a_broken_configuration_of_aws_is_4(bare: Hut, aws: FakeAws) -> None:
         ),
         (
             refused("AccessDeniedException", "User: ada is not authorized to perform: x"),
-            "may not do this on target 'lab': User: ada is not authorized",
+            "may not do this on target 'lab': User: ada is not authorized to perform: x; "
+            "ask whoever runs the account for the policy HutReader",
         ),
         (
             refused("MissingAuthenticationTokenException", "Missing Authentication Token"),
@@ -217,6 +218,13 @@ def test_refused_credentials_are_4_with_what_to_do(
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert len(aws.seen("GET", "/runs")) == 1
+
+
+def test_who_may_only_look_is_told_what_submitting_takes(lab: Hut, aws: FakeAws) -> None:
+    aws.on("POST", "/runs", refused("AccessDeniedException", "User: ada is not authorized"))
+    lab.write([{"id": "t", "command": "true"}])
+    done = lab("run", "w.json", exit_code=4)
+    assert "for the policy HutSubmitter" in done.stderr
 
 
 @pytest.mark.parametrize(

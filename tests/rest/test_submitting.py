@@ -170,17 +170,15 @@ def test_keys_of_two_owners_never_meet(api: Api) -> None:
     first = api.post("/runs", TASKS, **key("k", arn=ALICE))
     other = api.post("/runs", TASKS[:1], **key("k", arn=BOB))
     assert (first.status, other.status) == (201, 201)
-    assert other.json["owner"] == "assumed-role/Dev/bob"
-    assert [run["id"] for run in api.get("/runs", owner="assumed-role/Dev/bob").json] == [
-        other.json["id"]
-    ]
+    assert other.json["owner"] == "role/Dev/bob"
+    assert [run["id"] for run in api.get("/runs", owner="role/Dev/bob").json] == [other.json["id"]]
 
 
 def test_a_session_that_botocore_made_up_is_not_part_of_the_owner(api: Api) -> None:
     role = "arn:aws:sts::1:assumed-role/Dev/botocore-session-"
     first = api.post("/runs", TASKS, **key("k", arn=f"{role}1700000001"))
     again = api.post("/runs", TASKS, **key("k", arn=f"{role}1700000002"))
-    assert first.json["owner"] == "assumed-role/Dev"
+    assert first.json["owner"] == "role/Dev"
     assert (again.status, again.json["id"]) == (200, first.json["id"])
 
 
@@ -259,3 +257,35 @@ def test_a_body_may_be_too_large(
     answer = api.send(api_event("POST", "/runs", body=text, as_base64=as_base64))
     assert (answer.status, answer.kind) == (413, "too-large")
     assert "POST /uploads" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("arn", "owner"),
+    [
+        ("arn:aws:iam::123456789012:user/alice", "user/alice"),
+        ("arn:aws:iam::123456789012:user/team:a/alice", "user/team:a/alice"),
+        ("arn:aws:sts::123456789012:assumed-role/Dev/al@example.org", "role/Dev/al@example.org"),
+        ("arn:aws:sts::123456789012:assumed-role/Dev/botocore-session-12345678", "role/Dev"),
+        (
+            "arn:aws:sts::123456789012:assumed-role/Dev/botocore-session-x",
+            "role/Dev/botocore-session-x",
+        ),
+        ("arn:aws:sts::123456789012:federated-user/carol", "federated-user/carol"),
+        ("arn:aws:iam::123456789012:root", "root"),
+        ("arn:aws-cn:iam::123456789012:user/alice", "user/alice"),
+        ("arn:aws:iam::210987654321:user/alice", "210987654321/user/alice"),
+        ("arn:aws:iam::210987654321:root", "210987654321/root"),
+    ],
+)
+def test_the_owner_is_who_signed_and_nobody_else_is_named_so(
+    api: Api, arn: str, owner: str
+) -> None:
+    event = api_event("POST", "/runs", body=json.dumps(TASKS[:1]), arn=arn)
+    event["requestContext"]["accountId"] = "123456789012"
+    assert api.send(event).json["owner"] == owner
+
+
+@pytest.mark.parametrize("arn", [None, "", "alice", "arn:aws:iam::123456789012:", "user/alice"])
+def test_without_an_identity_nothing_is_submitted(api: Api, arn: str | None) -> None:
+    answer = api.post("/runs", TASKS[:1], arn=arn)
+    assert (answer.status, answer.kind) == (403, "no-identity")

@@ -13,6 +13,7 @@ from tests.testbed import (
     events,
     faults,
     hooks,
+    iam,
     lambdas,
     logs,
     metrics,
@@ -41,6 +42,7 @@ def install(app: Any) -> None:
         api_gateway,
         cloudformation,
         ec2_ssm,
+        iam,
     ):
         part.install()
     hooks.install(app, on_reset)

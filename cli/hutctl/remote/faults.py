@@ -177,7 +177,13 @@ def connection_fault(error: BotoCoreError, place: str) -> OutOfReach:
 
 
 def refusal(
-    kind: str, message: str, access: Access, *, region: str, clock_off: float | None
+    kind: str,
+    message: str,
+    access: Access,
+    *,
+    region: str,
+    clock_off: float | None,
+    policy: str | None = None,
 ) -> Refused:
     """Return what to tell of an answer 401 or 403.
 
@@ -187,6 +193,8 @@ def refusal(
         Name of AWS's exception; empty if the control plane itself refused.
     clock_off
         Seconds by which this machine's clock is ahead of the API's.
+    policy
+        Name of the IAM policy that allows it, where one does.
     """
     if kind in _EXPIRED or ("token" in message.lower() and "expired" in message.lower()):
         return Refused(f"{access.whose} have expired; {access.login}", renewable=access.renewable)
@@ -217,7 +225,11 @@ def refusal(
         )
     return Refused(
         f"{access.whose} may not do this on target {access.target!r}: {message or 'forbidden'}; "
-        "ask for execute-api:Invoke on its API"
+        + (
+            f"ask whoever runs the account for the policy {policy}"
+            if policy is not None
+            else "ask for execute-api:Invoke on its API"
+        )
     )
 
 

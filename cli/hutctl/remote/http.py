@@ -23,6 +23,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from hut import __version__
+from hut.model.access import Role, policy_name, role_needed
 from hutctl.remote.account import Account
 from hutctl.remote.faults import OutOfReach, connection_fault, refusal
 from hutctl.remote.targets import Target
@@ -127,7 +128,7 @@ class Api:
             self.account.renew()
             answer = self._try(lambda: self._signed(method, url, sent, body), f"{method} {path}")
         if answer.status in (401, 403):
-            raise self._refusal(answer)
+            raise self._refusal(answer, role_needed(method, path))
         return answer
 
     def put(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -204,7 +205,7 @@ class Api:
             f"target {name!r} fails at {what} (status {answer.status}{noted})", sent=True
         )
 
-    def _refusal(self, answer: Answer) -> Exception:
+    def _refusal(self, answer: Answer, role: Role | None) -> Exception:
         kind = answer.headers.get("x-amzn-errortype", "").partition(":")[0]
         document = answer.document()
         message = ""
@@ -217,6 +218,7 @@ class Api:
             self.account.access,
             region=self.target.region,
             clock_off=answer.clock_off,
+            policy=None if role is None else policy_name(self.target.prefix or "hut", role),
         )
 
     def _note(self, message: str) -> None:

@@ -31,6 +31,7 @@ MOST_BODY = 10 * 1024 * 1024
 
 RUN_ID = re.compile(r"[a-z0-9]{1,64}", re.ASCII)
 
+_SESSION = "assumed-role/"
 _MADE_UP_SESSION = re.compile(r"(assumed-role/.+)/botocore-session-[0-9]+")
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 _SUGGEST_UP_TO = 1000
@@ -55,23 +56,29 @@ class Exchange:
 
     @property
     def owner(self) -> str:
-        """The caller's IAM identity without its account: ``user/alice``.
+        """The caller's IAM identity: ``user/alice``, ``role/Dev/alice@example.org``, ``root``.
 
-        The name of a role's session is a part of it, unless it is one that botocore makes up anew
-        for each process: it says nothing about who calls, and a caller who comes back must find
-        what belongs to them.
+        It comes from API Gateway, which checked the signature; nothing that a request says changes
+        it. A caller of another account has its number in front. The name of a role's session is a
+        part of it, unless it is one that botocore makes up anew for each process: it says nothing
+        about who calls, and a caller who comes back must find what belongs to them.
 
         Raises
         ------
         Refusal
             With status 403 if the request carries no identity.
         """
-        identity = (self.event.get("requestContext") or {}).get("identity") or {}
-        owner = str(identity.get("userArn") or "").rpartition(":")[2]
-        if not owner:
+        context = self.event.get("requestContext") or {}
+        arn = str((context.get("identity") or {}).get("userArn") or "").split(":", 5)
+        if len(arn) < 6 or not arn[5]:
             detail = "the request carries no IAM identity; sign it with AWS Signature Version 4"
             raise Refusal(403, "no-identity", detail)
-        return _MADE_UP_SESSION.sub(r"\1", owner)
+        *_, account, owner = arn
+        owner = _MADE_UP_SESSION.sub(r"\1", owner)
+        if owner.startswith(_SESSION):
+            owner = f"role/{owner.removeprefix(_SESSION)}"
+        here = str(context.get("accountId") or account)
+        return owner if account == here else f"{account}/{owner}"
 
     @property
     def idempotency_key(self) -> str | None:

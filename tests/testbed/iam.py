@@ -1,0 +1,86 @@
+"""IAM, where it is enforced (``AUTH=true``): policies of people and of functions, and signatures.
+
+The emulator does both, but for Batch it knows no resources: which action is checked against which, and
+what tags and roles need beside it, is taken from AWS's service authorization reference. It is reached
+over plain HTTP, where AWS would be reached over TLS: policies that refuse what comes without TLS are
+told that everything came with it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ministack import app
+from ministack.core import iam_actions, iam_evaluator
+
+from tests.testbed.patching import replace
+
+Check = tuple[str, str, dict[str, Any]]
+
+_checks: contextvars.ContextVar[list[Check] | None] = contextvars.ContextVar(
+    "testbed_checks", default=None
+)
+
+
+def install() -> None:
+    pin = replace(app, "pin_request_origin", None)
+    resource_of = replace(iam_actions, "extract_resource_arn", None)
+    enforce = replace(iam_evaluator, "enforce", None)
+
+    def pin_as_over_tls(source_ip: str, secure_transport: bool) -> Any:
+        return pin(source_ip, secure_transport=True)
+
+    def resource_of_batch_too(service: str, method: str, path: str, *rest: Any) -> Any:
+        if service != "batch":
+            return resource_of(service, method, path, *rest)
+        _, body, _, region, account = rest
+        found = list(
+            _of_batch(path, json.loads(body or b"{}"), f"arn:aws:batch:{region}:{account}")
+        )
+        _checks.set(found)
+        return found[0][1] if found else "*"
+
+    def enforce_all(key: str, action: str, service: str, region: str, **options: Any) -> Any:
+        if service != "batch":
+            return enforce(key, action, service, region, **options)
+        checks = _checks.get() or [(action, "*", {})]
+        for each, arn, context in checks:
+            given = {**(options.get("service_context") or {}), **context}
+            denied = enforce(key, each, service, region, resource_arn=arn, service_context=given)
+            if denied:
+                return denied
+        return None
+
+    app.pin_request_origin = pin_as_over_tls
+    iam_actions.extract_resource_arn = resource_of_batch_too
+    iam_evaluator.enforce = enforce_all
+
+
+def _of_batch(path: str, body: dict[str, Any], batch: str) -> Iterator[Check]:
+    """Yield what a request to Batch needs, but for those that are checked against no resource."""
+    match path.rpartition("/")[2]:
+        case "registerjobdefinition":
+            definition = f"{batch}:job-definition/{body['jobDefinitionName']}"
+            yield "batch:RegisterJobDefinition", definition, {}
+            if body.get("tags"):
+                yield "batch:TagResource", definition, {}
+            for name in ("jobRoleArn", "executionRoleArn"):
+                if role := body.get("containerProperties", {}).get(name):
+                    passed = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+                    yield "iam:PassRole", role, passed
+        case "submitjob":
+            yield "batch:SubmitJob", _arn(batch, "job-definition", body["jobDefinition"]), {}
+            yield "batch:SubmitJob", _arn(batch, "job-queue", body["jobQueue"]), {}
+            if body.get("tags"):
+                yield "batch:TagResource", f"{batch}:job/new", {}
+        case "terminatejob":
+            yield "batch:TerminateJob", f"{batch}:job/{body['jobId']}", {}
+        case "canceljob":
+            yield "batch:CancelJob", f"{batch}:job/{body['jobId']}", {}
+
+
+def _arn(batch: str, kind: str, name: str) -> str:
+    return name if name.startswith("arn:") else f"{batch}:{kind}/{name}"
