@@ -197,8 +197,7 @@ def test_a_broken_configuration_of_aws_is_4(bare: Hut, aws: FakeAws) -> None:
         ),
         (
             refused("AccessDeniedException", "User: ada is not authorized to perform: x"),
-            "may not do this on target 'lab': User: ada is not authorized to perform: x; "
-            "ask whoever runs the account for the policy HutReader",
+            "to perform: x; ask whoever runs the account for the policy HutReader",
         ),
         (
             refused("MissingAuthenticationTokenException", "Missing Authentication Token"),

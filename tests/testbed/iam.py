@@ -1,9 +1,9 @@
 """IAM, where it is enforced (``AUTH=true``): policies of people and of functions, and signatures.
 
-The emulator does both, but for Batch it knows no resources: which action is checked against which, and
-what tags and roles need beside it, is taken from AWS's service authorization reference. It is reached
-over plain HTTP, where AWS would be reached over TLS: policies that refuse what comes without TLS are
-told that everything came with it.
+The emulator does both, but it does not know all resources: of jobs of Batch, of tokens, of streams of
+logs. Which action is checked against which, and what tags and roles need beside it, is taken from AWS's
+service authorization reference. It is reached over plain HTTP, where AWS would be reached over TLS:
+policies that refuse what comes without TLS are told that everything came with it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def install() -> None:
     def pin_as_over_tls(source_ip: str, secure_transport: bool) -> Any:
         return pin(source_ip, secure_transport=True)
 
-    def resource_of_batch_too(service: str, method: str, path: str, *rest: Any) -> Any:
+    def resource_as_aws(service: str, method: str, path: str, *rest: Any) -> Any:
         if service != "batch":
             return resource_of(service, method, path, *rest)
         _, body, _, region, account = rest
@@ -43,7 +43,7 @@ def install() -> None:
         _checks.set(found)
         return found[0][1] if found else "*"
 
-    def enforce_all(key: str, action: str, service: str, region: str, **options: Any) -> Any:
+    def enforce_as_aws(key: str, action: str, service: str, region: str, **options: Any) -> Any:
         if service != "batch":
             return enforce(key, action, service, region, **options)
         checks = _checks.get() or [(action, "*", {})]
@@ -55,8 +55,8 @@ def install() -> None:
         return None
 
     app.pin_request_origin = pin_as_over_tls
-    iam_actions.extract_resource_arn = resource_of_batch_too
-    iam_evaluator.enforce = enforce_all
+    iam_actions.extract_resource_arn = resource_as_aws
+    iam_evaluator.enforce = enforce_as_aws
 
 
 def _of_batch(path: str, body: dict[str, Any], batch: str) -> Iterator[Check]:

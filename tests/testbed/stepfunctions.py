@@ -29,7 +29,7 @@ _TICK = 0.1  # seconds between two looks at heartbeats
 _execution: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
     "testbed_execution", default=None
 )
-_issued: set[str] = set()
+_issued: dict[str, str] = {}  # token -> its state machine
 _waiting: dict[str, set[str]] = {}  # execution -> tokens it waits for
 
 
@@ -190,11 +190,16 @@ def _improve_tasks() -> None:
     emulated._invoke_with_callback = wait_for_lambda
 
 
+def machine_of(token: str) -> str | None:
+    """Return the ARN of the state machine that gave out a token."""
+    return _issued.get(token) or None
+
+
 def _register(token: str) -> None:
     info = {"event": threading.Event(), "result": None, "error": None, "heartbeat": None}
     emulated._task_tokens[token] = info
-    _issued.add(token)
     execution = _execution.get()
+    _issued[token] = "" if execution is None else execution["stateMachineArn"]
     if execution is not None:
         _waiting.setdefault(execution["executionArn"], set()).add(token)
 
