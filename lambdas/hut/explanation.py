@@ -81,7 +81,8 @@ def explain(facts: Facts) -> Explanation:
     name = task.spec.id
     if state is TaskState.COMPLETED:
         again = f" on attempt {task.attempt}" if task.attempt > 1 else ""
-        return Explanation(f"{name} completed{again}{_took(task)}.", _earlier(facts))
+        said = (f"{task.message[:1].upper()}{task.message[1:]}.",) if task.message else ()
+        return Explanation(f"{name} completed{again}{_took(task)}.", said + _earlier(facts))
     if state is TaskState.SUBMITTED:
         running = facts.run.counts[TaskState.RUNNING]
         if facts.slots is not None and running >= facts.slots:

@@ -6,6 +6,7 @@ checks parameters and answers against AWS's own description of its API.
 
 import base64
 import time
+from dataclasses import replace
 
 import boto3
 import pytest
@@ -432,3 +433,125 @@ def test_a_timeout_of_batch_names_the_tasks_limit(stub):
     job = Job("n", "j", JobState.ENDED, end, "s")
     told = backend_of(stub[0]).outcome(run_of(), SHORT, 1, job)
     assert told.message == "stopped at its time limit of 5s"
+
+
+# Job definitions of one's own ---------------------------------------------------------------------
+
+OWN = {
+    "jobDefinitionName": "d",
+    "jobDefinitionArn": "arn:d:1",
+    "revision": 1,
+    "status": "ACTIVE",
+    "type": "container",
+    "platformCapabilities": ["FARGATE"],
+    "containerProperties": {"image": "lab/base"},
+}
+
+
+def expect_own(stubber, **container):
+    properties = {**OWN["containerProperties"], **container}
+    answer = {"jobDefinitions": [{**OWN, "containerProperties": properties}]}
+    stubber.add_response("describe_job_definitions", answer)
+
+
+def test_jobs_are_submitted_against_a_locked_definition(stub, monkeypatch):
+    one_after_the_other(monkeypatch)
+    batch, stubber = stub
+    expect_own(stubber)
+    backend = backend_of(batch, job_definition="d", retry_attempts=2)
+    submitted = []
+    backend._submit_client = FakeSubmit(submitted)
+    own = request_of(TRUE._replace(image="other"))
+    assert backend.submit([request_of(TRUE), own]) == [SubmitResult("j0"), SubmitResult("j1")]
+    assert [job["jobDefinition"] for job in submitted] == ["d", "d"]
+    assert [job["retryStrategy"] for job in submitted] == [{"attempts": 2}] * 2
+    stubber.assert_no_pending_responses()
+
+
+class FakeSubmit:
+    """Takes every job, and refuses those against definitions that are gone."""
+
+    def __init__(self, submitted, gone=(), error=None):
+        self._submitted, self._gone, self._error = submitted, gone, error
+
+    def submit_job(self, **parameters):
+        if parameters["jobDefinition"] in self._gone:
+            raise self._error
+        self._submitted.append(parameters)
+        return {"jobId": f"j{len(self._submitted) - 1}"}
+
+
+@pytest.mark.parametrize("mode", ["locked", "revisions"])
+def test_a_definition_of_ones_own_that_is_gone_ends_the_attempts(stub, mode):
+    batch, stubber = stub
+    stubber.add_response("describe_job_definitions", {"jobDefinitions": []})
+    backend = backend_of(batch, job_definition="d", job_definition_mode=mode)
+    results = backend.submit([request_of(TRUE), request_of(TRUE)])
+    assert {result.outcome.reason for result in results} == {Reason.LAUNCH_FAILED}
+    assert "job definition 'd' does not exist or is not ACTIVE" in results[0].outcome.message
+
+
+def test_a_definition_of_ones_own_that_goes_meanwhile_ends_the_attempt(stub):
+    batch, stubber = stub
+    expect_own(stubber)
+    expect_error(stubber, "submit_job", "ClientException", "JobDefinition d is not found")
+    stubber.add_response("describe_job_definitions", {"jobDefinitions": []})
+    (result,) = backend_of(batch, job_definition="d").submit([request_of(TRUE)])
+    assert result.outcome.reason is Reason.LAUNCH_FAILED
+    assert "does not exist or is not ACTIVE" in result.outcome.message
+    stubber.assert_no_pending_responses()
+
+
+def test_a_definition_that_cannot_be_looked_up_now_is_asked_for_later(stub):
+    batch, stubber = stub
+    expect_error(
+        stubber, "describe_job_definitions", "AccessDeniedException", "not authorized", 403
+    )
+    (result,) = backend_of(batch, job_definition="d").submit([request_of(TRUE)])
+    assert (result.handle, result.outcome) == (None, None)
+
+
+def test_it_remarks_on_images_that_a_locked_definition_ignores(stub):
+    batch, stubber = stub
+    backend = backend_of(batch, job_definition="d")
+    expect_own(stubber)
+    [remark] = backend.remarks([TRUE, TRUE._replace(image="other")])
+    assert "'other' is ignored" in remark.message
+    assert backend_of(batch).remarks([TRUE._replace(image="other")]) == []
+    stubber.add_response("describe_job_definitions", {"jobDefinitions": []})
+    [remark] = backend_of(batch, job_definition="d:2").remarks([TRUE])
+    assert "no usable job definition: job definition 'd:2' does not exist" in remark.message
+
+
+def test_it_says_in_the_end_which_image_was_ignored(stub):
+    batch, _ = stub
+    job = ended(0)
+    spec = TRUE._replace(image="other")
+    seen = replace(job, image="lab/base")
+    told = backend_of(batch, job_definition="d").outcome(run_of(), spec, 1, seen)
+    assert told.state is TaskState.COMPLETED
+    assert "image 'other' was ignored" in told.message
+    assert backend_of(batch).outcome(run_of(), spec, 1, seen).message == ""
+
+
+def test_it_says_why_a_log_cannot_be_read(stub):
+    batch, stubber = stub
+    assert backend_of(batch).why_no_log() is None
+    expect_own(stubber)
+    assert backend_of(batch, job_definition="d").why_no_log() is None
+    expect_own(stubber, logConfiguration={"logDriver": "splunk"})
+    told = backend_of(batch, job_definition="d").why_no_log()
+    assert "its log driver is splunk" in told
+    expect_error(stubber, "describe_job_definitions", "ServerException", "internal", 500)
+    assert backend_of(batch, job_definition="d").why_no_log() is None
+
+
+def test_a_log_is_read_from_the_group_its_job_told(aws):
+    logs = aws._logs._client
+    logs.create_log_group(logGroupName="/lab/jobs")
+    logs.create_log_stream(logGroupName="/lab/jobs", logStreamName="s")
+    event = {"timestamp": int(time.time() * 1000), "message": "elsewhere"}
+    logs.put_log_events(logGroupName="/lab/jobs", logStreamName="s", logEvents=[event])
+    write(aws, "here")
+    assert aws.read_log("/lab/jobs:s", None, 10).text == "elsewhere\n"
+    assert aws.read_log("s", None, 10).text == "here\n"

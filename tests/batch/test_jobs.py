@@ -69,7 +69,7 @@ def test_a_plain_task_becomes_a_job():
 def test_image_partition_and_gpus_are_the_tasks():
     spec = TaskSpec("t", "true", partition="ec2", image="me/own:1")
     job = planned(spec._replace(resources=Resources(gres=parse_gres("gpu:2"))))
-    assert (job.image, job.placement) == ("me/own:1", (QUEUES["ec2"], "EC2"))
+    assert (job.image, *job.placement[:2]) == ("me/own:1", QUEUES["ec2"], "EC2")
     requirements = job.parameters["containerOverrides"]["resourceRequirements"]
     assert {"type": "GPU", "value": "2"} in requirements
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hut.backends.batch import BatchOptions, Platform, read_backends, read_options
+from hut.model.problems import InvalidInput
 from tests.batch.plain_batch import ENTRY, QUEUES
 
 
@@ -24,32 +25,73 @@ def test_an_entry_becomes_options():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "field", "told"),
     [
-        ({"name": ""}, "backend.name: must be a text"),
-        ({"default_image": None}, "backend.default_image: must be a text"),
-        ({"queues": {}}, "backend.queues: name at least one"),
-        ({"queues": []}, "backend.queues: must be an object"),
-        ({"queues": {"ec2": 1}}, "backend.queues.ec2: must be a text"),
-        ({"default_queue": "gpu"}, "'gpu' is not one of the queues: ec2, fargate"),
-        ({"platforms": {"ec2": "EC2"}}, "backend.platforms.fargate: is missing"),
-        ({"platforms": {"gpu": "EC2"}}, "backend.platforms.gpu: there is no such queue"),
-        ({"platforms": {"ec2": "EKS"}}, "'EKS' is neither EC2 nor FARGATE"),
-        ({"execution_role_arn": None}, "Fargate needs one"),
-        ({"max_concurrent": 0}, "backend.max_concurrent: 0 is neither"),
-        ({"max_concurrent": True}, "backend.max_concurrent: True is neither"),
-        ({"log_grop": "x"}, "backend.log_grop: unknown; did you mean 'log_group'?"),
+        ({"name": ""}, "name", "must be a text"),
+        ({"default_image": None}, "default_image", "without job_definition there must be one"),
+        ({"queues": {}}, "queues", "name at least one"),
+        ({"queues": []}, "queues", "must be an object"),
+        ({"queues": {"ec2": 1}}, "queues.ec2", "must be a text"),
+        ({"default_queue": "gpu"}, "default_queue", "'gpu' is not one of the queues: ec2, fargate"),
+        ({"platforms": {"ec2": "EC2"}}, "platforms.fargate", "is missing"),
+        ({"platforms": {"gpu": "EC2"}}, "platforms.gpu", "there is no such queue"),
+        ({"platforms": {"ec2": "EKS"}}, "platforms.ec2", "'EKS' is neither EC2 nor FARGATE"),
+        ({"execution_role_arn": None}, "execution_role_arn", "Fargate needs one"),
+        ({"max_concurrent": 0}, "max_concurrent", "0 is neither"),
+        ({"max_concurrent": True}, "max_concurrent", "True is neither"),
+        ({"log_grop": "x"}, "log_grop", "unknown; did you mean 'log_group'?"),
+        ({"retry_attempts": 11}, "retry_attempts", "11 is not a whole number from 1 to 10"),
+        ({"prices": {"gpu": {}}}, "prices.gpu", "there is no such queue"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(change, told):
-    with pytest.raises(ValueError, match=r".") as caught:
+def test_what_is_wrong_is_told_with_its_place(change, field, told):
+    with pytest.raises(InvalidInput) as caught:
         read_options({**ENTRY, **change})
-    assert told in str(caught.value)
+    found = {problem.field: problem.message for problem in caught.value.problems}
+    assert told in found[f"backend.{field}"]
+
+
+def test_everything_that_is_wrong_is_told_at_once():
+    with pytest.raises(InvalidInput) as caught:
+        read_options(
+            {
+                **ENTRY,
+                "name": 1,
+                "platforms": {"ec2": "EKS"},
+                "secrets": {"A": "x", "B": "y"},
+                "retry_attempts": 0,
+            }
+        )
+    assert [problem.field for problem in caught.value.problems] == [
+        f"backend.{field}"
+        for field in (
+            "name",
+            "platforms.ec2",
+            "platforms.fargate",
+            "retry_attempts",
+            "secrets.A",
+            "secrets.B",
+        )
+    ]
+
+
+def test_a_job_definition_brings_what_is_left_out():
+    options = read_options(
+        {
+            **ENTRY,
+            "job_definition": "mine:3",
+            "default_image": None,
+            "platforms": {},
+            "execution_role_arn": None,
+        }
+    )
+    assert (options.jobs.definition, options.jobs.locked) == ("mine:3", True)
+    assert (options.default_image, options.platforms) == (None, {})
 
 
 @pytest.mark.parametrize("prefix", ["", "My", "a-b", "a_b"])
 def test_a_prefix_that_would_not_be_found_again_in_names_is_refused(prefix):
-    with pytest.raises(ValueError, match="small letters and digits"):
+    with pytest.raises(InvalidInput, match="small letters and digits"):
         read_options(ENTRY, prefix=prefix)
 
 
@@ -76,11 +118,11 @@ def test_the_batch_backends_of_an_installation_are_read():
     [
         ("{", "HUT_BACKENDS is not JSON"),
         ("{}", "not a JSON array"),
-        ("[1]", r"HUT_BACKENDS\[0\] is not an object"),
-        (json.dumps([ENTRY, ENTRY]), r"HUT_BACKENDS\[1\].name: there are two"),
-        (json.dumps([{**ENTRY, "name": 1}]), r"HUT_BACKENDS\[0\].name: must be a text"),
+        ("[1]", r"'HUT_BACKENDS\[0\]': is not an object"),
+        (json.dumps([ENTRY, ENTRY]), r"'HUT_BACKENDS\[1\].name': there are two"),
+        (json.dumps([1, {**ENTRY, "name": 1}]), r"HUT_BACKENDS\[0\].*\[1\].name': must be a text"),
     ],
 )
 def test_a_faulty_list_of_backends_is_told(text, told):
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(InvalidInput, match=told):
         read_backends(text)

@@ -91,6 +91,25 @@ def test_a_running_job_has_a_log_and_no_outcome():
     assert (job.started_at, job.ended_at, job.detail) == (1_700_000_002.5, None, "")
 
 
+@pytest.mark.parametrize(
+    ("logging", "log"),
+    [
+        ({"options": {"awslogs-group": "/lab/jobs"}}, "/lab/jobs:hut/default/1"),
+        (
+            {"logDriver": "awslogs", "options": {"awslogs-group": "/lab/jobs"}},
+            "/lab/jobs:hut/default/1",
+        ),
+        ({"logDriver": "awslogs"}, "hut/default/1"),
+        ({"logDriver": "splunk", "options": {"splunk-url": "x"}}, None),
+    ],
+)
+def test_a_log_is_named_by_where_the_job_wrote_it(logging, log):
+    document = detail("SUCCEEDED", 0)
+    document["container"] |= {"logConfiguration": logging, "image": "lab/base"}
+    job = job_from_detail(document)
+    assert (job.log, job.image) == (log, "lab/base")
+
+
 @pytest.mark.parametrize("document", [{}, {"jobId": "j", "status": "X"}, {"status": "RUNNING"}])
 def test_what_is_no_job_is_refused(document):
     with pytest.raises(ValueError, match="does not describe a Batch job"):

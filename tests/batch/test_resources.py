@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hut.backends.batch.options import Platform
-from hut.backends.batch.resources import _FARGATE_SIZES, Unsatisfiable, place, requirements
+from hut.backends.batch.resources import (
+    _FARGATE_SIZES,
+    Placement,
+    Unsatisfiable,
+    place,
+    requirements,
+)
 from hut.model.quantities import parse_gres
 from hut.model.workflow import Resources, TaskSpec
 from tests.batch.plain_batch import QUEUES, options
@@ -83,11 +89,16 @@ def test_gpus_on_fargate_and_other_generic_resources_are_refused():
 
 
 def test_the_partition_names_the_queue():
-    assert place(options(), TaskSpec("t", "true")) == (QUEUES["fargate"], Platform.FARGATE)
-    assert place(options(), TaskSpec("t", "true", partition="ec2")) == (
-        QUEUES["ec2"],
-        Platform.EC2,
+    assert place(options(), TaskSpec("t", "true")) == Placement(QUEUES["fargate"], Platform.FARGATE)
+    assert place(options(), TaskSpec("t", "true", partition="ec2")) == Placement(
+        QUEUES["ec2"], Platform.EC2
     )
+
+
+def test_the_partition_may_have_its_processor():
+    arm = options(cpu_architecture={"fargate": "ARM64"})
+    assert place(arm, TaskSpec("t", "true")).architecture == "ARM64"
+    assert place(options(), TaskSpec("t", "true")).architecture == "X86_64"
 
 
 def test_an_unknown_partition_is_refused_with_the_known_ones():

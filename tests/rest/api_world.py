@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from hut.backends.port import Job, JobState, LogPage
 from hut.control import Control, Setting, Submission
 from hut.model.environment import Environment
+from hut.model.problems import Problem
 from hut.model.records import Attempt, Outcome, RunRecord, TaskRecord
 from hut.model.states import Reason, TaskState
 from hut.model.workflow import TaskSpec
@@ -109,6 +110,8 @@ class FakeBackend:
     logs: dict[str, list[str]] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     broken: bool = False
+    remarked: dict[str, str] = field(default_factory=dict)
+    no_log: str | None = None
     asked: list[int] = field(default_factory=list)
 
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
@@ -122,6 +125,16 @@ class FakeBackend:
             for handle in handles
             if handle in self.details
         }
+
+    def remarks(self, tasks: Sequence[TaskSpec]) -> list[Problem]:
+        return [
+            Problem(self.remarked[task.image], task=task.id, field="image")
+            for task in tasks
+            if task.image in self.remarked
+        ]
+
+    def why_no_log(self) -> str | None:
+        return self.no_log
 
     def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:
         self.asked.append(limit)

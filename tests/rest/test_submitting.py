@@ -289,3 +289,18 @@ def test_the_owner_is_who_signed_and_nobody_else_is_named_so(
 def test_without_an_identity_nothing_is_submitted(api: Api, arn: str | None) -> None:
     answer = api.post("/runs", TASKS[:1], arn=arn)
     assert (answer.status, answer.kind) == (403, "no-identity")
+
+
+def test_what_a_backend_passes_over_is_among_the_warnings(api: Api) -> None:
+    api.backend.remarked = {"x": "'x' is ignored"}
+    tasks = [{"id": "a", "command": "true", "image": "x"}, {"id": "b", "command": "true"}]
+    [warning] = api.post("/plan", tasks).json["warnings"]
+    assert (warning["task"], warning["field"], warning["message"]) == (
+        "a",
+        "image",
+        "'x' is ignored",
+    )
+    run = api.post("/runs", tasks).json
+    assert run["warnings"] == ["task 'a', field 'image': 'x' is ignored"]
+    api.backends.clear()
+    assert api.post("/plan", tasks).json["warnings"] == []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hut.rest import answers, tasks
-from tests.rest.api_world import COMPLETED, FAILED, Api
+from hut.store.sqlite import SqliteStore
+from tests.rest.api_world import COMPLETED, FAILED, Api, LoggedStore
 
 
 def test_tasks_are_listed_in_document_order_page_by_page(api: Api) -> None:
@@ -192,3 +193,30 @@ def test_a_failed_task_says_why(api: Api) -> None:
     api.attempt(run, "a", FAILED)
     assert "exit code 1" in api.get(f"/runs/{run}/tasks/a/why").json["why"]
     assert api.get(f"/runs/{run}/tasks/b/why").json["cause"] == "a"
+
+
+def test_what_the_backend_passes_over_is_told_while_a_task_waits_and_runs(api: Api) -> None:
+    api.backend.remarked = {"x": "'x' is ignored"}
+    run = api.run({"id": "a", "image": "x"}, {"id": "b"})
+    told = "field 'image': 'x' is ignored."
+    assert api.get(f"/runs/{run}/tasks/a/why").json["details"] == [told]
+    assert api.get(f"/runs/{run}/tasks/b/why").json["details"] == []
+    api.attempt(run, "a", COMPLETED._replace(message="image 'x' was ignored"))
+    assert api.get(f"/runs/{run}/tasks/a/why").json["details"] == ["Image 'x' was ignored."]
+
+
+@pytest.mark.parametrize("what", ["output", "error"])
+def test_a_log_that_is_elsewhere_is_said_to_be(
+    api: Api, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LoggedStore, "list_attempts", SqliteStore.list_attempts)
+    run = api.run({"id": "a"})
+    path = f"/runs/{run}/tasks/a/logs/{what}"
+    api.backend.no_log = "job definition 'd' sends its output elsewhere"
+    assert api.get(path).status == 200  # there is nothing to read yet
+    api.attempt(run, "a", COMPLETED)
+    answer = api.get(path)
+    assert (answer.status, answer.kind) == (409, "no-log")
+    assert "job definition 'd' sends its output elsewhere" in answer.json["detail"]
+    api.backend.no_log = None
+    assert api.get(path).json["content"] == ""

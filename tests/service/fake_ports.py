@@ -17,6 +17,7 @@ from hut.backends.port import (
     parse_job_name,
 )
 from hut.metrics import Metric
+from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason, TaskState
 from hut.model.workflow import TaskSpec
@@ -225,6 +226,12 @@ class FakeBackend:
         if spec.id in self.unreadable:
             raise ConnectionError("the log can't be read")
         return job.outcome
+
+    def remarks(self, tasks: Sequence[TaskSpec]) -> list[Problem]:  # noqa: ARG002
+        return []
+
+    def why_no_log(self) -> str | None:
+        return None
 
     def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:  # noqa: ARG002
         return LogPage("", cursor)

@@ -205,6 +205,17 @@ def test_the_seeds_batch_backend_is_accepted():
         "retry_attempts": 1,
         "log_group": "/aws/batch/job",
         "max_concurrent": 50,
+        **dict.fromkeys(
+            (
+                "secrets",
+                "shared_memory",
+                "ulimits",
+                "volumes",
+                "cpu_architecture",
+                "ephemeral_storage",
+                "prices",
+            )
+        ),
     }
 
 
@@ -343,6 +354,9 @@ def test_every_backend_has_a_cap(kind):
         ("batch", "job_definition_mode", "revisions"),
         ("batch", "retry_attempts", 10),
         ("batch", "log_group", "/x"),
+        ("batch", "secrets", {"KEY": "arn:aws:ssm:us-east-1:111122223333:parameter/key"}),
+        ("batch", "volumes", [{"efs": "fs-0123abcd", "mount": "/data"}]),
+        ("batch", "prices", {"ec2": {"vcpu_hour": 0.03, "gib_hour": 0}}),
         ("ec2", "security_group_ids", ["a", "b"]),
         ("ec2", "instance_types", {"gpu": "g"}),
         ("ec2", "max_instances", 3),
@@ -590,6 +604,28 @@ def test_an_aws_batch_backend_needs_something_to_run():
     assert "job_definition or default_image" in message
 
 
+def test_what_is_wrong_with_jobs_is_told_with_the_rest_of_the_entry():
+    text = """backends:
+- name: a
+  type: batch
+  aws: {region: r, job_queue: 5}
+  default_image: i
+  imagine: i
+  secrets:
+    KEY: hunter2
+  volumes:
+  - {efs: fs-0123abcd, mount: data}
+"""
+    found = faults(text)
+    assert {(line, field) for line, field, _ in found} == {
+        (4, "backends[0].aws.job_queue"),
+        (6, "backends[0].imagine"),
+        (8, "backends[0].secrets.KEY"),
+        (10, "backends[0].volumes[0].mount"),
+    }
+    assert "hunter2" not in repr(found)
+
+
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
@@ -605,6 +641,8 @@ def test_an_aws_batch_backend_needs_something_to_run():
         ("batch", "retry_attempts", 0),
         ("batch", "retry_attempts", 11),
         ("batch", "job_definition_mode", "open"),
+        ("batch", "cpu_architecture", "arm"),
+        ("batch", "volumes", {}),
         ("ec2", "security_group_ids", "sg"),
         ("ec2", "max_instances", 0),
         ("ec2", "idle_terminate_seconds", -1),

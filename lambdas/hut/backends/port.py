@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.workflow import TaskSpec
 from hut.store.port import AttemptKey, Claim
@@ -76,11 +77,13 @@ class Job:
     outcome : Outcome or None
         How it ended, judged from the service's words; None before.
     log : str or None
-        Name of its log, once that is known.
+        Name of its log, once that is known; None too where its output goes elsewhere.
     created_at, started_at, ended_at : float or None
         Seconds since the epoch.
     detail : str
         What the service says about its status, for people.
+    image : str
+        The image it really has; empty where the service does not tell.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Job:
     started_at: float | None = None
     ended_at: float | None = None
     detail: str = ""
+    image: str = ""
 
 
 class JobRequest(NamedTuple):
@@ -163,6 +167,12 @@ class RemoteBackend(Protocol):
 
     def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:
         """Return a page of a log, at most `limit` lines, from `cursor` (None: the start) on."""
+
+    def remarks(self, tasks: Sequence[TaskSpec]) -> list[Problem]:
+        """Return what of tasks this backend will pass over, as warnings."""
+
+    def why_no_log(self) -> str | None:
+        """Say why nothing can be read of what jobs print; None where it can."""
 
     def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, log: str) -> str | None:
         """Return the content of the file a task generated, or None if the log does not hold it."""

@@ -10,9 +10,21 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from hut.model.environment import Environment
+from hut.model.job_settings import DEFAULT_LOG_GROUP
+from hut.model.job_settings_reading import read_job_settings
 from hut.model.quantities import parse_duration
 from hut.model.states import AUTOMATIC_VARIABLES
 
@@ -158,23 +170,65 @@ class PbsBackend(ClusterBackend):
 
 
 class BatchBackend(Backend):
-    """AWS Batch."""
+    """AWS Batch.
+
+    What its jobs have in common is read by `hut.model.job_settings_reading`, whose rules hold for the
+    stack's own backend too; those fields are kept here as they were written.
+    """
 
     type: Literal["batch"]
     aws: AwsQueue
-    job_definition: Text | None = None
-    job_definition_mode: Literal["locked", "revisions"] = "locked"
     default_image: Text | None = None
     job_role_arn: Text | None = None
     execution_role_arn: Text | None = None
-    retry_attempts: Annotated[int, Field(ge=1, le=10)] = 1
-    log_group: Text = "/aws/batch/job"
+    log_group: Text = DEFAULT_LOG_GROUP
+    job_definition: Any = None
+    job_definition_mode: Any = "locked"
+    retry_attempts: Any = None
+    secrets: Any = None
+    shared_memory: Any = None
+    ulimits: Any = None
+    volumes: Any = None
+    cpu_architecture: Any = None
+    ephemeral_storage: Any = None
+    prices: Any = None
 
     @model_validator(mode="after")
     def _has_definition(self) -> BatchBackend:
         if self.job_definition is None and self.default_image is None:
             raise ValueError("needs job_definition or default_image")
         return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_the_rules(
+        cls, entry: Any, validate: ModelWrapValidatorHandler[BatchBackend]
+    ) -> BatchBackend:
+        """Report what is wrong with jobs together with what is wrong with single fields."""
+        if not isinstance(entry, dict):
+            return validate(entry)
+        faults = [
+            InitErrorDetails(
+                type=PydanticCustomError("value_error", "{said}", {"said": message}),
+                loc=path,
+                input=None,
+            )
+            for path, message in read_job_settings(entry, None)[1]
+        ]
+        try:
+            backend = validate(entry)
+        except ValidationError as error:
+            faults += [
+                InitErrorDetails(
+                    type=PydanticCustomError(fault["type"], "{said}", {"said": fault["msg"]}),
+                    loc=fault["loc"],
+                    input=fault["input"],
+                )
+                for fault in error.errors(include_url=False, include_context=False)
+            ]
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return backend
 
 
 class Ec2Backend(Backend):

@@ -7,6 +7,7 @@ from the end (``truncated``; ``total`` still counts them).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from hut.model.records import RunSettings
 from hut.model.workflow import TaskSpec
@@ -16,9 +17,23 @@ from hut.rest.services import Services
 from hut.script.previews import imagined_run, without_time
 from hut.views import Document
 
-__all__ = ["plan_text", "preview_script"]
+__all__ = ["plan_text", "preview_script", "with_remarks"]
 
 _MOST_WARNINGS = 1000
+
+
+def with_remarks(services: Services, plan: Plan, settings: RunSettings) -> Plan:
+    """Return the plan again; its warnings say too what backends will pass over."""
+    by_backend: dict[str, list[TaskSpec]] = {}
+    for task in plan.tasks:
+        by_backend.setdefault(task.backend or settings.backend, []).append(task)
+    remarks = [
+        remark
+        for name, tasks in by_backend.items()
+        if (backend := services.backend(name)) is not None
+        for remark in backend.remarks(tasks)
+    ]
+    return replace(plan, warnings=(*plan.warnings, *remarks)) if remarks else plan
 
 
 def preview_script(

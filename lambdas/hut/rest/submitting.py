@@ -12,7 +12,7 @@ from hut.rest.answers import Answer, json_answer
 from hut.rest.bodies import NoFields, read_body, read_submission
 from hut.rest.exchange import exchange_of
 from hut.rest.observing import count_submission
-from hut.rest.previews import plan_text, preview_script
+from hut.rest.previews import plan_text, preview_script, with_remarks
 from hut.rest.routing import new_router
 from hut.views import plan_document, run_document
 
@@ -31,6 +31,7 @@ def plan_workflow(
     exchange = exchange_of(router)
     submission, setting = read_submission(exchange)
     plan, settings = exchange.services.control.plan(submission, setting)
+    plan = with_remarks(exchange.services, plan, settings)
     name = workflow_name(submission, plan)
     script = preview_script(exchange.services, name, settings) if scripts else None
     return json_answer(plan_text(plan, plan_document(plan, settings, name=name), script))
@@ -46,6 +47,7 @@ def submit_run() -> Answer:
     exchange.notes["run_id"] = run.id
     if created:
         count_submission(run.total)
+    plan = with_remarks(exchange.services, plan, run.settings)
     warnings = [str(warning) for warning in plan.warnings[:1000]]
     return json_answer(
         {**run_document(run), "warnings": warnings},

@@ -98,7 +98,8 @@ def explain_task(run: RunId, task: TaskId) -> Answer:
     owner, record = exchange.task(run, task)
     services = exchange.services
     answer = services.control.explain(owner, record, services.clock(), slots=None, driven=True)
-    return json_answer(explanation_document(record, _with_detail(exchange, record, answer)))
+    answer = _with_remarks(exchange, record, _with_detail(exchange, record, answer))
+    return json_answer(explanation_document(record, answer))
 
 
 @router.get(
@@ -156,6 +157,9 @@ def _log(
             raise malformed([Problem(message, field="cursor")])
     document: Document = {"attempt": place.attempt, "content": "", "cursor": cursor, "ended": True}
     if place.log is None:
+        own = exchange.services.backend(place.backend)
+        if place.attempt and own is not None and (why := own.why_no_log()) is not None:
+            raise Refusal(409, "no-log", f"{why}; its log can't be read")
         return {**document, "ended": place.ended}
     backend = _backend(exchange, place.backend, "its log can't be read")
     page = _page(backend, place.log, None if token is None else str(token), limit)
@@ -205,6 +209,15 @@ def _backend(exchange: Exchange, name: str, so: str) -> RemoteBackend:
         detail = f"the task's backend {name!r} is not known to this control plane; {so}"
         raise Refusal(409, "unknown-backend", detail)
     return backend
+
+
+def _with_remarks(exchange: Exchange, task: TaskRecord, answer: Explanation) -> Explanation:
+    """Add what the backend passes over of a task; when it has ended, its message says so."""
+    backend = exchange.services.backend(task.backend)
+    if backend is None or task.state in TERMINAL:
+        return answer
+    said = [f"field {remark.field!r}: {remark.message}." for remark in backend.remarks([task.spec])]
+    return replace(answer, details=(*answer.details, *said))
 
 
 def _with_detail(exchange: Exchange, task: TaskRecord, answer: Explanation) -> Explanation:

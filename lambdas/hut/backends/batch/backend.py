@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from hut.backends.batch.definitions import JobDefinitions
+from hut.backends.batch.definitions import JobDefinitions, Kind
 from hut.backends.batch.jobs import PlannedJob, plan_job, script_key
 from hut.backends.batch.logs import JobLogs
 from hut.backends.batch.markers import Damaged, Markers, NoFile, nonce_of
-from hut.backends.batch.options import BatchOptions, Platform
+from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.outcomes import (
     OUR_REASON,
     job_from_detail,
+    launch_failed,
     needs_log,
     told_by_log,
     unsatisfiable,
@@ -29,8 +30,10 @@ from hut.backends.batch.outcomes import (
 )
 from hut.backends.batch.pace import SUBMITS, Pace
 from hut.backends.batch.refusals import is_gone, may_have_happened, names_definition, refused
-from hut.backends.batch.resources import Unsatisfiable
+from hut.backends.batch.remarks import remarks_on, with_remark
+from hut.backends.batch.resources import Unsatisfiable, unreadable
 from hut.backends.batch.script import StoredScript, resolve, task_script
+from hut.backends.batch.templates import AWSLOGS, UnusableDefinition
 from hut.backends.port import Job, JobRequest, LogPage, SubmitResult
 from hut.model.problems import InvalidInput, Problem
 from hut.model.records import Outcome, RunRecord
@@ -113,11 +116,12 @@ class BatchBackend:
         Job definitions are looked up or registered first, each once. What AWS says of one attempt
         does not hold up the others.
         """
-        planned = [self._plan(request) for request in requests]
-        kinds = {
-            (job.image, job.placement.platform) for job in planned if isinstance(job, PlannedJob)
-        }
-        definitions = {kind: self._definition(*kind) for kind in sorted(kinds)}
+        options = self._fitted()
+        if isinstance(options, SubmitResult):
+            return [options] * len(requests)
+        planned = [self._plan(options, request) for request in requests]
+        kinds = {job.kind for job in planned if isinstance(job, PlannedJob)}
+        definitions = {kind: self._definition(kind) for kind in sorted(kinds)}
         prepared = [_with_definition(job, definitions) for job in planned]
         return _each(self._submit, list(zip(requests, prepared, strict=True)))
 
@@ -180,6 +184,12 @@ class BatchBackend:
         if job.outcome is None:
             return None
         outcome = with_limit(job.outcome, spec)
+        told = self._told_by_log(run, spec, attempt, job, outcome)
+        return with_remark(told, self.options, spec, job.image)
+
+    def _told_by_log(
+        self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job, outcome: Outcome
+    ) -> Outcome:
         if job.log is None or not needs_log(outcome, spec):
             return outcome
         for pause in (*_PAUSES, 0.0):  # CloudWatch takes a moment to show what it was sent
@@ -201,6 +211,26 @@ class BatchBackend:
             If the cursor is none of this log, or older than a day.
         """
         return self._logs.read(log, cursor, limit)
+
+    def remarks(self, tasks: Sequence[TaskSpec]) -> list[Problem]:
+        """Return what of tasks this backend will pass over, as warnings.
+
+        If Batch can't be asked about the job definition, that is the warning.
+        """
+        if self.options.jobs.definition is None:
+            return []
+        options = self._fitted()
+        if isinstance(options, SubmitResult):
+            about = f"backend {self.name!r} has no usable job definition: {options.detail}"
+            return [Problem(about)] if tasks else []
+        return remarks_on(options, tasks)
+
+    def why_no_log(self) -> str | None:
+        """Say why nothing can be read of what jobs print; None where it can, or nobody knows."""
+        options = self._fitted()
+        if isinstance(options, SubmitResult) or options.template is None:
+            return None
+        return None if options.template.log_driver == AWSLOGS else unreadable(options.template)
 
     def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, log: str) -> str | None:
         """Return the content of the file a task generated, or None if the log does not hold it (yet).
@@ -227,11 +257,20 @@ class BatchBackend:
             self._sleep(pause)
         return None
 
-    def _plan(self, request: JobRequest) -> PlannedJob | SubmitResult:
+    def _fitted(self) -> BatchOptions | SubmitResult:
+        """Return the options with the job definition that is configured, or why there is none."""
         try:
-            job = plan_job(self.options, request)
+            return self._definitions.fitted()
+        except UnusableDefinition as error:
+            return SubmitResult(None, launch_failed(str(error)), str(error))
+        except (ClientError, BotoCoreError) as error:
+            return refused(error)
+
+    def _plan(self, options: BatchOptions, request: JobRequest) -> PlannedJob | SubmitResult:
+        try:
+            job = plan_job(options, request)
             if job is None:
-                job = plan_job(self.options, request, self._stored(script_key(request)))
+                job = plan_job(options, request, self._stored(script_key(request)))
             assert job is not None  # noqa: S101 - a stored script always fits
         except Unsatisfiable as error:
             return SubmitResult(None, unsatisfiable(str(error)), str(error))
@@ -239,9 +278,11 @@ class BatchBackend:
             return SubmitResult(None, None, f"the script can't be stored: {error}")
         return job
 
-    def _definition(self, image: str, platform: Platform) -> str | SubmitResult:
+    def _definition(self, kind: Kind) -> str | SubmitResult:
         try:
-            return self._definitions.arn(image, platform)
+            return self._definitions.arn(kind)
+        except UnusableDefinition as error:
+            return SubmitResult(None, launch_failed(str(error)), str(error))
         except (ClientError, BotoCoreError) as error:
             return refused(error)
 
@@ -283,8 +324,10 @@ class BatchBackend:
     def _submit_anew(self, job: PlannedJob) -> SubmitResult:
         """Submit a job once more after its definition was looked up again."""
         self._definitions.forget(job.parameters["jobDefinition"])
+        definition = self._definition(job.kind)
+        if isinstance(definition, SubmitResult):
+            return definition
         try:
-            definition = self._definitions.arn(job.image, job.placement.platform)
             return self._call({**job.parameters, "jobDefinition": definition})
         except (ClientError, BotoCoreError) as error:
             return refused(error)
@@ -323,11 +366,11 @@ def _each(call: Callable[[_Item], _Answer], items: Sequence[_Item]) -> list[_Ans
 
 def _with_definition(
     job: PlannedJob | SubmitResult,
-    definitions: Mapping[tuple[str, Platform], str | SubmitResult],
+    definitions: Mapping[Kind, str | SubmitResult],
 ) -> PlannedJob | SubmitResult:
     if isinstance(job, SubmitResult):
         return job
-    definition = definitions[job.image, job.placement.platform]
+    definition = definitions[job.kind]
     if isinstance(definition, SubmitResult):
         return definition
     return replace(job, parameters={**job.parameters, "jobDefinition": definition})

@@ -14,8 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hut.backends.batch.definitions import Kind
 from hut.backends.batch.options import BatchOptions
-from hut.backends.batch.resources import Placement, Unsatisfiable, place, requirements
+from hut.backends.batch.resources import (
+    Placement,
+    Unsatisfiable,
+    check_definition,
+    image_of,
+    place,
+    requirements,
+)
 from hut.backends.batch.script import (
     SHORTEST_BATCH_LIMIT,
     StoredScript,
@@ -56,6 +64,11 @@ class PlannedJob:
     parameters: dict[str, Any]
     upload: str | None = None
 
+    @property
+    def kind(self) -> Kind:
+        """What its definition depends on."""
+        return Kind(self.image, self.placement.platform, self.placement.architecture)
+
 
 def plan_job(
     options: BatchOptions, request: JobRequest, stored: StoredScript | None = None
@@ -76,6 +89,7 @@ def plan_job(
     placement = place(options, spec)
     resources = requirements(spec.resources, placement.platform)
     variables = environment_of(run, spec, attempt)
+    check_definition(options, spec, variables)
     for name in variables:
         if name.startswith(_RESERVED):
             raise Unsatisfiable(
@@ -107,7 +121,9 @@ def plan_job(
         "tags": job_tags(run, spec),
         "propagateTags": True,  # to the ECS task: what Fargate costs is billed by its tags
     }
-    return PlannedJob(placement, spec.image or options.default_image, parameters, upload)
+    if options.template is not None and options.jobs.retry_attempts is not None:
+        parameters["retryStrategy"] = {"attempts": options.jobs.retry_attempts}
+    return PlannedJob(placement, image_of(options, spec), parameters, upload)
 
 
 def environment_of(run: RunRecord, spec: TaskSpec, attempt: int) -> dict[str, str]:

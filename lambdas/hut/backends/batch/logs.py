@@ -1,4 +1,8 @@
-"""Reads the log streams of jobs from CloudWatch Logs, page by page."""
+"""Reads the log streams of jobs from CloudWatch Logs, page by page.
+
+A job's log is named by its stream, and by its group too where the job tells it: job definitions of
+somebody's own write where they like.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +14,34 @@ from botocore.exceptions import ClientError
 from hut.backends.batch.markers import Markers, without_markers
 from hut.backends.port import LogPage
 
-__all__ = ["JobLogs"]
+__all__ = ["JobLogs", "log_name"]
 
 _MOST_EVENTS = 10_000
 _MOST_EMPTY_PAGES = 100
 _TAIL_EVENTS = 100
 
 
+def log_name(group: str | None, stream: str | None) -> str | None:
+    """Return the name of a job's log; neither groups nor streams hold a colon."""
+    return stream if group is None or stream is None else f"{group}:{stream}"
+
+
 class JobLogs:
-    """The streams of one log group.
+    """The logs of one backend.
 
     Parameters
     ----------
     client
         Of boto3, for CloudWatch Logs.
+    group
+        Of logs that are named without one.
     """
 
     def __init__(self, client: Any, group: str) -> None:
         self._client = client
         self._group = group
 
-    def read(self, stream: str, cursor: str | None, limit: int) -> LogPage:
+    def read(self, name: str, cursor: str | None, limit: int) -> LogPage:
         """Return a page, without the lines that are for Hut only.
 
         At the end of what there is, the page is empty and the cursor stays what it was. Empty
@@ -42,7 +53,7 @@ class JobLogs:
             If the cursor is none of this stream, or older than a day.
         """
         for _ in range(_MOST_EMPTY_PAGES):
-            answer = self._page(stream, cursor, min(limit, _MOST_EVENTS))
+            answer = self._page(name, cursor, min(limit, _MOST_EVENTS))
             if answer is None:
                 return LogPage("", None)
             lines = (without_markers(event["message"]) for event in answer["events"])
@@ -52,31 +63,32 @@ class JobLogs:
                 return LogPage(text, cursor)
         return LogPage("", cursor)
 
-    def all_lines(self, stream: str) -> Iterator[str]:
+    def all_lines(self, name: str) -> Iterator[str]:
         """Yield every line of a stream, with those that are for Hut only."""
         cursor: str | None = None
-        while (answer := self._page(stream, cursor, _MOST_EVENTS)) is not None:
+        while (answer := self._page(name, cursor, _MOST_EVENTS)) is not None:
             for event in answer["events"]:
                 yield event["message"]
             if answer["nextForwardToken"] == cursor:
                 return
             cursor = answer["nextForwardToken"]
 
-    def tail(self, stream: str, markers: Markers) -> Markers:
+    def tail(self, name: str, markers: Markers) -> Markers:
         """Feed the last lines of a stream to `markers`: the launcher's word comes last."""
-        answer = self._page(stream, None, _TAIL_EVENTS, from_head=False)
+        answer = self._page(name, None, _TAIL_EVENTS, from_head=False)
         for event in answer["events"] if answer else ():
             markers.feed(event["message"])
         return markers
 
     def _page(
-        self, stream: str, cursor: str | None, limit: int, *, from_head: bool = True
+        self, name: str, cursor: str | None, limit: int, *, from_head: bool = True
     ) -> dict[str, Any] | None:
         """Return an answer of GetLogEvents, or None if there is no such stream (yet)."""
         more = {} if cursor is None else {"nextToken": cursor}
+        group, _, stream = name.rpartition(":")
         try:
             answer: dict[str, Any] = self._client.get_log_events(
-                logGroupName=self._group,
+                logGroupName=group or self._group,
                 logStreamName=stream,
                 startFromHead=from_head,
                 limit=limit,

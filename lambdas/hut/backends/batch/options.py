@@ -1,6 +1,7 @@
 """What a Batch backend is: the entry of ``HUT_BACKENDS`` that describes it.
 
-The stack writes the entry, so a fault in it is the operator's; it is told with the place it is at.
+The stack writes the entry, so a fault in it is the operator's; all of them are told, each with the
+place it is at.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 from typing import Any
 
-from hut.model.problems import did_you_mean
+from hut.backends.batch.templates import Template
+from hut.model.documents import dotted
+from hut.model.job_settings import JobSettings, Platform
+from hut.model.job_settings_reading import JOB_FIELDS, read_job_settings
+from hut.model.problems import InvalidInput, Problem, did_you_mean
 
 __all__ = ["BatchOptions", "Platform", "read_backends", "read_options"]
 
@@ -28,14 +32,8 @@ _KEYS = (
     "execution_role_arn",
     "log_group",
     "max_concurrent",
+    *JOB_FIELDS,
 )
-
-
-class Platform(StrEnum):
-    """What the machines of a queue are, as ``platformCapabilities`` spells it."""
-
-    EC2 = "EC2"
-    FARGATE = "FARGATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +49,10 @@ class BatchOptions:
     default_queue : str
         The partition of tasks that name none.
     platforms : mapping of str to Platform
-        For each partition, what its queue's machines are.
-    default_image : str
-        Image of tasks that name none.
+        For each partition, what its queue's machines are. With a job definition of one's own it may
+        be left out: the definition says it.
+    default_image : str or None
+        Image of tasks that name none; None only with a job definition, which has one.
     job_role_arn, execution_role_arn : str or None
         Role of the commands in a container, and of what starts the container. Fargate needs the
         second one.
@@ -63,18 +62,24 @@ class BatchOptions:
         Most jobs at a time, over all runs. The control plane heeds it, not this package.
     prefix : str
         Stands before the names of jobs, job definitions and log streams.
+    jobs : JobSettings
+        What all jobs have in common beside this.
+    template : Template or None
+        The job definition that `jobs` names, once Batch has described it.
     """
 
     name: str
     queues: Mapping[str, str]
     default_queue: str
     platforms: Mapping[str, Platform]
-    default_image: str
+    default_image: str | None
     log_group: str
     job_role_arn: str | None = None
     execution_role_arn: str | None = None
     max_concurrent: int | None = None
     prefix: str = "hut"
+    jobs: JobSettings = field(default_factory=JobSettings)
+    template: Template | None = None
 
 
 def read_backends(text: str, *, prefix: str = "hut") -> tuple[BatchOptions, ...]:
@@ -82,27 +87,34 @@ def read_backends(text: str, *, prefix: str = "hut") -> tuple[BatchOptions, ...]
 
     Raises
     ------
-    ValueError
+    InvalidInput
         If the text is not a JSON array of backends, names one twice or describes a Batch backend
-        that can't be.
+        that can't be: with every problem.
     """
     try:
         entries = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"HUT_BACKENDS is not JSON: {error}") from None
+        raise InvalidInput([Problem(f"HUT_BACKENDS is not JSON: {error}")]) from None
     if not isinstance(entries, list):
-        raise ValueError("HUT_BACKENDS is not a JSON array of backends")
+        raise InvalidInput([Problem("HUT_BACKENDS is not a JSON array of backends")])
     found: dict[str, BatchOptions] = {}
+    problems: list[Problem] = []
     for index, entry in enumerate(entries):
         place = f"HUT_BACKENDS[{index}]"
         if not isinstance(entry, dict):
-            raise ValueError(f"{place} is not an object")
-        if entry.get("type", "batch") != "batch":
-            continue
-        options = read_options(entry, prefix=prefix, place=place)
-        if options.name in found:
-            raise ValueError(f"{place}.name: there are two backends named {options.name!r}")
-        found[options.name] = options
+            problems.append(Problem("is not an object", field=place))
+        elif entry.get("type", "batch") == "batch":
+            try:
+                options = read_options(entry, prefix=prefix, place=place)
+            except InvalidInput as error:
+                problems += error.problems
+                continue
+            if options.name in found:
+                message = f"there are two backends named {options.name!r}"
+                problems.append(Problem(message, field=f"{place}.name"))
+            found[options.name] = options
+    if problems:
+        raise InvalidInput(problems)
     return tuple(found.values())
 
 
@@ -120,71 +132,109 @@ def read_options(
 
     Raises
     ------
-    ValueError
-        For what is missing, unknown or of the wrong kind.
+    InvalidInput
+        With all that is missing, unknown or of the wrong kind.
     """
     if not _PREFIX.fullmatch(prefix):
-        raise ValueError(f"{prefix!r} is not a prefix; use small letters and digits")
-    for key in entry:
-        if key not in _KEYS:
-            raise ValueError(f"{place}.{key}: unknown; {did_you_mean(str(key), _KEYS)}")
-    queues = _texts(entry, "queues", place)
-    if not queues:
-        raise ValueError(f"{place}.queues: name at least one queue")
-    default = _text(entry, "default_queue", place)
-    if default not in queues:
-        known = ", ".join(sorted(queues))
-        raise ValueError(f"{place}.default_queue: {default!r} is not one of the queues: {known}")
-    platforms = _platforms(entry, queues, place)
-    role = _text_or_none(entry, "execution_role_arn", place)
-    if role is None and Platform.FARGATE in platforms.values():
-        raise ValueError(f"{place}.execution_role_arn: is missing; Fargate needs one")
-    most = entry.get("max_concurrent")
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        raise ValueError(f"{place}.max_concurrent: {most!r} is neither null nor a number above 0")
-    return BatchOptions(
-        name=_text(entry, "name", place),
-        queues=queues,
-        default_queue=default,
-        platforms=platforms,
-        default_image=_text(entry, "default_image", place),
-        log_group=_text(entry, "log_group", place),
-        job_role_arn=_text_or_none(entry, "job_role_arn", place),
-        execution_role_arn=role,
-        max_concurrent=most,
-        prefix=prefix,
-    )
+        raise InvalidInput([Problem(f"{prefix!r} is no prefix; use small letters and digits")])
+    reader = _Reader(entry, place)
+    options = reader.read(prefix)
+    if reader.problems:
+        raise InvalidInput(reader.problems)
+    return options
 
 
-def _platforms(
-    entry: Mapping[str, Any], queues: Mapping[str, str], place: str
-) -> dict[str, Platform]:
-    found: dict[str, Platform] = {}
-    for name, text in _texts(entry, "platforms", place).items():
-        if name not in queues:
-            raise ValueError(f"{place}.platforms.{name}: there is no such queue")
-        if text not in tuple(Platform):
-            raise ValueError(f"{place}.platforms.{name}: {text!r} is neither EC2 nor FARGATE")
-        found[name] = Platform(text)
-    for name in queues:
-        if name not in found:
-            raise ValueError(f"{place}.platforms.{name}: is missing; write EC2 or FARGATE")
-    return found
+class _Reader:
+    """Reads the fields of an entry and keeps what is wrong; what it returns then is of no use."""
 
+    def __init__(self, entry: Mapping[str, Any], place: str) -> None:
+        self._entry = entry
+        self._place = place
+        self.problems: list[Problem] = []
 
-def _text(entry: Mapping[str, Any], key: str, place: str) -> str:
-    value = entry.get(key)
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{place}.{key}: must be a text that is not empty")
-    return value
+    def read(self, prefix: str) -> BatchOptions:
+        for key in self._entry:
+            if key not in _KEYS:
+                self._fault(str(key), f"unknown; {did_you_mean(str(key), _KEYS)}")
+        has_definition = self._entry.get("job_definition") is not None
+        name = self._text("name")
+        queues = self._texts("queues")
+        if not queues and isinstance(self._entry.get("queues"), dict):
+            self._fault("queues", "name at least one queue")
+        default = self._text("default_queue")
+        if default and queues and default not in queues:
+            known = ", ".join(sorted(queues))
+            self._fault("default_queue", f"{default!r} is not one of the queues: {known}")
+        platforms = self._platforms(queues, optional=has_definition)
+        image = self._text_or_none("default_image")
+        if image is None and not has_definition:
+            self._fault("default_image", "is missing; without job_definition there must be one")
+        role = self._text_or_none("execution_role_arn")
+        if role is None and not has_definition and Platform.FARGATE in platforms.values():
+            self._fault("execution_role_arn", "is missing; Fargate needs one")
+        partitions = {name: platforms.get(name) for name in queues}
+        jobs, faults = read_job_settings(self._entry, partitions)
+        for fault in faults:
+            self._fault(dotted(fault.path), fault.message)
+        return BatchOptions(
+            name=name,
+            queues=queues,
+            default_queue=default,
+            platforms=platforms,
+            default_image=image,
+            log_group=self._text("log_group"),
+            job_role_arn=self._text_or_none("job_role_arn"),
+            execution_role_arn=role,
+            max_concurrent=self._count_or_none("max_concurrent"),
+            prefix=prefix,
+            jobs=jobs,
+        )
 
+    def _platforms(self, queues: Mapping[str, str], *, optional: bool) -> dict[str, Platform]:
+        if optional and self._entry.get("platforms") is None:
+            return {}
+        found: dict[str, Platform] = {}
+        wrong = set()
+        for name, text in self._texts("platforms").items():
+            if name not in queues:
+                self._fault(f"platforms.{name}", "there is no such queue")
+            elif text in tuple(Platform):
+                found[name] = Platform(text)
+            else:
+                wrong.add(name)
+                self._fault(f"platforms.{name}", f"{text!r} is neither EC2 nor FARGATE")
+        for name in queues:
+            if name not in found and name not in wrong and not optional:
+                self._fault(f"platforms.{name}", "is missing; write EC2 or FARGATE")
+        return found
 
-def _text_or_none(entry: Mapping[str, Any], key: str, place: str) -> str | None:
-    return None if entry.get(key) is None else _text(entry, key, place)
+    def _count_or_none(self, key: str) -> int | None:
+        value = self._entry.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            self._fault(key, f"{value!r} is neither null nor a number above 0")
+            return None
+        return value
 
+    def _text(self, key: str) -> str:
+        return self._filled(self._entry.get(key), key)
 
-def _texts(entry: Mapping[str, Any], key: str, place: str) -> dict[str, str]:
-    value = entry.get(key)
-    if not isinstance(value, dict):
-        raise ValueError(f"{place}.{key}: must be an object")
-    return {str(name): _text(value, name, f"{place}.{key}") for name in value}
+    def _text_or_none(self, key: str) -> str | None:
+        return None if self._entry.get(key) is None else self._text(key)
+
+    def _texts(self, key: str) -> dict[str, str]:
+        value = self._entry.get(key)
+        if not isinstance(value, dict):
+            self._fault(key, "must be an object")
+            return {}
+        return {str(name): self._filled(text, f"{key}.{name}") for name, text in value.items()}
+
+    def _filled(self, value: object, key: str) -> str:
+        if isinstance(value, str) and value:
+            return value
+        self._fault(key, "must be a text that is not empty")
+        return ""
+
+    def _fault(self, key: str, message: str) -> None:
+        self.problems.append(Problem(message, field=f"{self._place}.{key}"))

@@ -15,8 +15,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hut.backends.batch.logs import log_name
 from hut.backends.batch.markers import Markers
 from hut.backends.batch.script import EXIT_TIMED_OUT, SHORTEST_BATCH_LIMIT
+from hut.backends.batch.templates import AWSLOGS
 from hut.backends.port import Job, JobState
 from hut.lifecycle.attempt import (
     EXIT_NOT_STARTED,
@@ -99,16 +101,21 @@ def job_from_detail(detail: Mapping[str, Any]) -> Job:
                 or _broken(evidence, told, code, started_at)
                 or _ended(told, code, started_at, terminated=terminated)
             )
+    logging = container.get("logConfiguration") or {}
+    stream = container.get("logStreamName") or tried.get("logStreamName")
+    if logging.get("logDriver", AWSLOGS) != AWSLOGS:
+        stream = None
     return Job(
         name=str(detail.get("jobName", "")),
         handle=detail["jobId"],
         state=state,
         outcome=outcome,
-        log=container.get("logStreamName") or tried.get("logStreamName"),
+        log=log_name((logging.get("options") or {}).get("awslogs-group"), stream),
         created_at=_seconds(detail, "createdAt"),
         started_at=started_at,
         ended_at=_seconds(detail, "stoppedAt") or _seconds(last, "stoppedAt"),
         detail=" - ".join(filter(None, (status, told))) if state is JobState.WAITING else told,
+        image=str(container.get("image") or ""),
     )
 
 

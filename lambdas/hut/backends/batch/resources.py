@@ -5,12 +5,23 @@ What can't be had anywhere is an `Unsatisfiable`, never a job that waits for eve
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from hut.backends.batch.options import BatchOptions, Platform
+from hut.backends.batch.templates import AWSLOGS, Template
+from hut.model.job_settings import Architecture
 from hut.model.workflow import Resources, TaskSpec
 
-__all__ = ["Placement", "Unsatisfiable", "place", "requirements"]
+__all__ = [
+    "Placement",
+    "Unsatisfiable",
+    "check_definition",
+    "image_of",
+    "place",
+    "requirements",
+    "unreadable",
+]
 
 _LEAST_EC2_MEMORY = 4
 
@@ -24,6 +35,7 @@ class Placement(NamedTuple):
 
     queue: str
     platform: Platform
+    architecture: Architecture = Architecture.X86_64
 
 
 def _steps(least: int, most: int, by: int) -> tuple[int, ...]:
@@ -43,12 +55,12 @@ _FARGATE_SIZES: tuple[tuple[int, tuple[int, ...]], ...] = (
 
 
 def place(options: BatchOptions, spec: TaskSpec) -> Placement:
-    """Return the queue a task's ``partition`` names.
+    """Return the queue a task's ``partition`` names, and what it runs on.
 
     Raises
     ------
     Unsatisfiable
-        If the backend has no such queue.
+        If the backend has no such queue, or its job definition is for another platform.
     """
     partition = spec.partition or options.default_queue
     queue = options.queues.get(partition)
@@ -57,7 +69,53 @@ def place(options: BatchOptions, spec: TaskSpec) -> Placement:
         raise Unsatisfiable(
             f"backend {options.name!r} has no partition {partition!r}; known: {known}"
         )
-    return Placement(queue, options.platforms[partition])
+    platform, template = options.platforms.get(partition), options.template
+    if template is not None and platform not in template.platforms:
+        if platform is not None:
+            raise Unsatisfiable(
+                f"partition {partition!r} runs on {platform}, and job definition "
+                f"{template.reference!r} is for {' and '.join(template.platforms)}; "
+                "use another partition"
+            )
+        platform = template.platforms[0]
+    assert platform is not None  # noqa: S101 - without a definition, every partition says it
+    return Placement(queue, platform, options.jobs.architecture(partition))
+
+
+def image_of(options: BatchOptions, spec: TaskSpec) -> str:
+    """Return the image a task runs in: a locked job definition has its own."""
+    template = options.template
+    if template is None:
+        assert options.default_image is not None  # noqa: S101 - the options were read with one
+        return spec.image or options.default_image
+    return template.image if options.jobs.locked else spec.image or template.image
+
+
+def check_definition(options: BatchOptions, spec: TaskSpec, variables: Collection[str]) -> None:
+    """Check that a task gets along with what all jobs of the backend have in common.
+
+    Raises
+    ------
+    Unsatisfiable
+        If a variable of its is one that a secret fills, or what it generates could not be read.
+    """
+    template = options.template
+    secrets = options.jobs.secrets.keys() if template is None else template.secrets
+    for name in variables:
+        if name in secrets:
+            raise Unsatisfiable(
+                f"variable {name}: a secret of backend {options.name!r} has this name; use another"
+            )
+    if template is not None and spec.generates_source and template.log_driver != AWSLOGS:
+        raise Unsatisfiable(f"generates_source is read from the log, and {unreadable(template)}")
+
+
+def unreadable(template: Template) -> str:
+    """Say why nothing can be read of what jobs of a definition print."""
+    return (
+        f"job definition {template.reference!r} sends its output elsewhere: its log driver is "
+        f"{template.log_driver}, and Hut reads CloudWatch Logs ({AWSLOGS}) only"
+    )
 
 
 def requirements(resources: Resources, platform: Platform) -> list[dict[str, str]]:
