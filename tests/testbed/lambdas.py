@@ -100,10 +100,13 @@ def _improved(script: str) -> str:
     return _COUNT_WHAT_IS_SENT + replace_text(
         script,
         "            result = handler_fn(event, context)\n",
+        "            _cpu = time.process_time()\n"
         "            try:\n"
         "                result = handler_fn(event, context)\n"
         "            finally:\n"
-        f"                sys.stderr.write({_END_OF_LOG!r} + json.dumps(_sent) + {chr(10)!r})\n"
+        "                _cpu = (time.process_time() - _cpu) * 1000\n"
+        "                _told = json.dumps([_sent, _cpu])\n"
+        f"                sys.stderr.write({_END_OF_LOG!r} + _told + {chr(10)!r})\n"
         "                sys.stderr.flush()\n"
         "                _sent.clear()\n",
     )
@@ -118,11 +121,13 @@ def _drain_log(self: Any, *_: Any, **__: Any) -> str:
             line = self._stderr_queue.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
             break
-        before, mark, sent = line.partition(_END_OF_LOG)
+        before, mark, told = line.partition(_END_OF_LOG)
         if before or not mark:
             lines.append(before)
         if mark:
-            for name, number in json.loads(sent).items():
+            sent, milliseconds = json.loads(told)
+            record.count("cpu_milliseconds", self.func_name, milliseconds)
+            for name, number in sent.items():
                 record.count("sent", name, number)
                 record.count(f"sent by {self.func_name}", name, number)
             break

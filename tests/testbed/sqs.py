@@ -21,6 +21,7 @@ from ministack.core.concurrency import esm_wake, spawn_background
 from ministack.services import lambda_svc, sqs
 
 from tests.testbed import record
+from tests.testbed.hooks import hook
 from tests.testbed.patching import on_reset, replace, require, settings
 
 _MOST = 10_000
@@ -45,6 +46,14 @@ def install() -> None:
     sqs._delete_messages_for_esm = delete_counted
     replace(sqs, "_receive_messages_for_esm", _receive)
     on_reset.append(_left.clear)
+
+
+@hook("POST", "mappings/windows")
+def _keep_windows(body: dict[str, Any]) -> dict[str, Any]:
+    """Keep batching windows from now on, or not: {"kept", "pollers"}."""
+    settings.windows = bool(body["kept"])
+    settings.pollers = int(body.get("pollers", 1))
+    return {}
 
 
 def requests_of(body: str) -> int:
