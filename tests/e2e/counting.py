@@ -80,8 +80,6 @@ class Bill:
         CPU time here, at the share of a CPU they would have, and so long for each call they make.
     seconds
         From the submission to the end, here.
-    events
-        Ends of jobs that were told.
     """
 
     name: str
@@ -90,7 +88,6 @@ class Bill:
     requests: Mapping[str, float]
     units: Mapping[str, float]
     seconds: float
-    jobs: int
 
     @property
     def requests_per_task(self) -> float:
@@ -195,7 +192,6 @@ def count(hut: RemoteHut, shape: Shape, tasks: int | None = None) -> Bill:
         requests=_requests(found),
         units=_units(hut, found),
         seconds=seconds,
-        jobs=sum(n for name, n in found["sqs"].items() if name == "SendMessage"),
     )
 
 
