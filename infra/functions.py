@@ -60,7 +60,7 @@ FUNCTIONS: Mapping[str, FunctionOptions] = MappingProxyType(
         "advance": FunctionOptions(
             "Follows up ends: releases, claims and submits tasks",
             60,
-            variables=("HUT_WAKE_QUEUE_URL",),
+            variables=("HUT_SUBMIT_RATE", "HUT_WAKE_QUEUE_URL"),
         ),
         "observe": FunctionOptions(
             "Takes in what happened to jobs and executions",
@@ -69,7 +69,7 @@ FUNCTIONS: Mapping[str, FunctionOptions] = MappingProxyType(
         "sweep": FunctionOptions(
             "Finds what events lost and repairs it",
             120,
-            variables=("HUT_STATE_MACHINE_ARN", "HUT_WAKE_QUEUE_URL"),
+            variables=("HUT_STATE_MACHINE_ARN", "HUT_SUBMIT_RATE", "HUT_WAKE_QUEUE_URL"),
             only_once=True,
         ),
         "finish": FunctionOptions("Tells how a run ended", 60, 256),

@@ -70,6 +70,8 @@ class Settings:
         Root volume of an EC2 host.
     max_concurrent : int or None
         Bound of jobs at once over all runs.
+    submit_rate : int
+        SubmitJob calls per second; AWS takes 50 from an account, others in it may need some.
     data_days, log_days : int
         Days after which data (runs, bodies, logs of jobs) and the control plane's logs go away.
     sweep_minutes : int
@@ -106,6 +108,7 @@ class Settings:
     instance_types: tuple[str, ...] = ("optimal",)
     disk_gib: int = 50
     max_concurrent: int | None = None
+    submit_rate: int = 50
     data_days: int = 90
     log_days: int = 30
     sweep_minutes: int = 2
@@ -178,6 +181,7 @@ _READERS: Mapping[str, values.Reader] = {
     ),
     "disk_gib": values.number(30, 16_384),
     "max_concurrent": values.number(1, 1_000_000),
+    "submit_rate": values.number(1, 50),
     "data_days": values.number(1, 3650),
     "log_days": values.number(1, 3650),
     "sweep_minutes": values.number(1, 60),

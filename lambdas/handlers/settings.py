@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 
-from hut.backends.batch import BatchOptions, read_backends
+from hut.backends.batch import SUBMITS_PER_SECOND, BatchOptions, read_backends
 
 __all__ = ["FunctionSettings", "function_settings"]
 
@@ -22,6 +22,7 @@ class FunctionSettings:
     state_machine: str
     wake_queue: str
     backends: tuple[BatchOptions, ...]
+    submit_rate: float = SUBMITS_PER_SECOND
 
 
 @cache
@@ -42,4 +43,5 @@ def function_settings() -> FunctionSettings:
         state_machine=os.environ.get("HUT_STATE_MACHINE_ARN", ""),
         wake_queue=os.environ.get("HUT_WAKE_QUEUE_URL", ""),
         backends=read_backends(os.environ.get("HUT_BACKENDS", "[]"), prefix=prefix),
+        submit_rate=float(os.environ.get("HUT_SUBMIT_RATE", SUBMITS_PER_SECOND)),
     )

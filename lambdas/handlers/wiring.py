@@ -18,11 +18,11 @@ from handlers.settings import function_settings
 from hut import __version__
 from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
-from hut.backends.batch import BatchBackend, BatchOptions, Clients
+from hut.backends.batch import BatchBackend, BatchOptions, Clients, Pace
 from hut.control import Control, Setting
 from hut.measuring import measure
 from hut.service.surroundings import Surroundings
-from hut.store.dynamodb import DynamoStore, StoreOptions
+from hut.store.dynamodb import DynamoStore, StoreOptions, TableBucket
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
@@ -62,7 +62,22 @@ def _backend(options: BatchOptions) -> BatchBackend:
     clients = Clients(
         _client("batch"), _client("logs"), _client("s3"), function_settings().bucket, submit
     )
-    return BatchBackend(options, clients)
+    return BatchBackend(options, clients, pace=_pace())
+
+
+@cache
+def _pace() -> Pace:
+    """Return the pace of SubmitJob, which all functions of the deployment keep together."""
+    settings = function_settings()
+    shared = TableBucket(_client("dynamodb"), settings.table, "batch")
+    return Pace(shared, most=settings.submit_rate, note=_logger().warning)
+
+
+@cache
+def _logger() -> Logger:
+    from aws_lambda_powertools import Logger
+
+    return Logger()
 
 
 @cache

@@ -12,19 +12,21 @@ import boto3
 import pytest
 import requests
 from botocore.config import Config
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.stub import Stubber
 from moto import mock_aws
 
 from hut.backends.batch import BatchBackend, Clients
 from hut.backends.batch.markers import cksum, nonce_of
-from hut.backends.batch.pace import Pace
+from hut.backends.batch.pace import OwnBucket, Pace
+from hut.backends.batch.refusals import is_throttled
 from hut.backends.port import Job, JobState, LogPage, RemoteBackend, SubmitResult
 from hut.lifecycle.attempt import Evidence, judge
 from hut.model.problems import InvalidInput
 from hut.model.records import Outcome
 from hut.model.states import Reason, TaskState
 from hut.model.workflow import Resources, TaskSpec
+from hut.scheduling.pacing import Bucket
 from tests.batch.plain_batch import options, request_of, run_of
 
 ONCE = Config(retries={"total_max_attempts": 1})
@@ -44,7 +46,9 @@ def nothing(_):
 
 def backend_of(batch, logs=None, s3=None, submit=None, **changes):
     clients = Clients(batch, logs, s3 or client("s3"), "bucket", submit)
-    return BatchBackend(options(**changes), clients, pace=Pace(1e9), sleep=nothing)
+    return BatchBackend(
+        options(**changes), clients, pace=Pace(most=1e9, sleep=nothing), sleep=nothing
+    )
 
 
 @pytest.fixture
@@ -202,8 +206,6 @@ def test_people_see_the_script_with_its_variables(aws):
 @pytest.mark.parametrize(
     ("code", "message", "status"),
     [
-        ("TooManyRequestsException", "Too Many Requests", 429),
-        ("ThrottlingException", "Rate exceeded", 400),
         ("AccessDeniedException", "not authorized to perform: batch:SubmitJob", 403),
         ("ClientException", "User is not authorized to perform: batch:TagResource", 400),
         ("ClientException", "Error executing request, Exception : Queue is disabled", 400),
@@ -326,6 +328,101 @@ def test_a_submit_that_took_too_long_is_looked_for(stub, monkeypatch):
     expect_description(stubber, "j7")
     (result,) = backend_of(batch, submit=Slow()).submit([request_of(TRUE)])
     assert result.handle == "j7"
+
+
+class Busy:
+    """SubmitJob that is throttled a number of times; notes the calls and their times."""
+
+    def __init__(self, times, clock):
+        self.times = times
+        self.clock = clock
+        self.calls = []
+
+    def submit_job(self, **parameters):
+        self.calls.append((parameters["jobName"], self.clock.now))
+        if self.times:
+            self.times -= 1
+            error = {"Code": "TooManyRequestsException", "Message": "Too Many Requests"}
+            raise ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": 429}}, "S")
+        return {"jobId": f"j{len(self.calls)}"}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def paced(stub, monkeypatch, times, shared=None):
+    """Return a backend in virtual time whose SubmitJob is throttled so often."""
+    one_after_the_other(monkeypatch)
+    batch, stubber = stub
+    expect_definition(stubber)
+    clock = Clock()
+    busy = Busy(times, clock)
+    pace = Pace(shared, clock=clock, sleep=clock.sleep)
+    return BatchBackend(options(), Clients(batch, None, None, "b", busy), pace=pace), busy
+
+
+def requests_of(number):
+    return [request_of(TRUE)._replace(name=f"hut-run-{n}-1-1") for n in range(number)]
+
+
+def test_a_submission_that_was_throttled_stands_in_line_again(stub, monkeypatch):
+    backend, busy = paced(stub, monkeypatch, times=2)
+    results = backend.submit(requests_of(4))
+    assert [result.handle for result in results] == ["j5", "j6", "j3", "j4"]
+    assert len(busy.calls) == 6
+    assert backend._pace._shared.load()[0].rate == 25
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "throttled"),
+    [
+        ("TooManyRequestsException", 429, True),
+        ("ThrottlingException", 400, True),
+        ("Unknown", 429, True),
+        ("ClientException", 400, False),
+        ("ServerException", 500, False),
+    ],
+)
+def test_what_comes_too_soon_is_known_by_its_code(code, status, throttled):
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    assert is_throttled(ClientError(answer, "SubmitJob")) is throttled
+
+
+def test_a_service_that_throttles_all_calls_is_left_alone(stub, monkeypatch):
+    backend, busy = paced(stub, monkeypatch, times=10**6)
+    results = backend.submit(requests_of(80))
+    assert all(result[:2] == (None, None) for result in results)
+    assert {result.detail for result in results} <= {
+        "throttled by AWS Batch",
+        "others submit as many jobs as AWS Batch takes",
+    }
+    assert len(busy.calls) < 120  # in ten seconds in which 500 would have been possible
+    assert busy.calls[-1][1] <= 1011
+    assert backend._pace._shared.load()[0].rate < 10
+
+
+def test_what_there_is_no_turn_for_is_not_submitted(stub, monkeypatch):
+    shared = OwnBucket()
+    shared.swap(0, Bucket(50.0, 1009.95, 1000.0))
+    backend, busy = paced(stub, monkeypatch, times=0, shared=shared)
+    results = backend.submit(requests_of(40))
+    assert [result.handle is not None for result in results] == [True] * 5 + [False] * 35
+    assert len(busy.calls) == 5
+    assert results[-1].again_at == pytest.approx(1010.05)
+
+
+def test_calls_are_made_at_their_times(stub, monkeypatch):
+    backend, busy = paced(stub, monkeypatch, times=0)
+    backend.submit(requests_of(80))
+    times = [at for _, at in busy.calls]
+    assert times == pytest.approx([1000 + n / 50 for n in range(80)])
 
 
 def test_names_that_differ_in_capitals_are_others(stub, monkeypatch):

@@ -21,6 +21,7 @@ from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason, TaskState
 from hut.model.workflow import TaskSpec
+from hut.scheduling.pacing import Place
 
 __all__ = [
     "CANCELLED",
@@ -146,6 +147,10 @@ class FakeBackend:
         Tasks that can't be submitted.
     busy : int
         How many submissions find the service busy.
+    again_at : float or None
+        When a service that is busy has time.
+    full_until : float
+        Until then others have too much for the service.
     lost : int
         How many submissions make a job, but look as if the service were busy.
     hidden : set of str
@@ -162,6 +167,8 @@ class FakeBackend:
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
     refused: dict[str, Outcome] = field(default_factory=dict)
     busy: int = 0
+    again_at: float | None = None
+    full_until: float = 0.0
     lost: int = 0
     hidden: set[str] = field(default_factory=set)
     generated: dict[str, str | BaseException | None] = field(default_factory=dict)
@@ -174,6 +181,9 @@ class FakeBackend:
     submits: int = 0
 
     # The port -----------------------------------------------------------------------------------
+
+    def place(self) -> Place:
+        return Place(self.clock.now >= self.full_until, self.full_until)
 
     def submit(self, requests: Sequence[JobRequest]) -> list[SubmitResult]:
         self.submits += 1
@@ -192,7 +202,7 @@ class FakeBackend:
             return SubmitResult(None, self.refused[spec.id], "refused")
         if self.busy > 0:
             self.busy -= 1
-            return SubmitResult(None, None, "too many requests")
+            return SubmitResult(None, None, "too many requests", self.again_at)
         job = self.make(request.run.id, spec, request.name)
         if self.lost > 0:
             self.lost -= 1

@@ -252,6 +252,31 @@ def test_a_busy_service_is_not_asked_again_at_once(plane: ControlPlane) -> None:
     assert plane.wakes.runs() == [run.id]
 
 
+def test_claims_that_are_given_back_for_want_of_a_turn_come_again_at_theirs(
+    plane: ControlPlane,
+) -> None:
+    run = plane.begin({"id": "a"}, {"id": "b"})
+    plane.backend.busy, plane.backend.again_at = 2, 1003.0
+    plane.deliver()
+    assert set(plane.states(run).values()) == {"pending"}
+    assert plane.wakes.waiting == [(1003.0, run.id, ())]
+    assert not plane.notes.warnings()
+    assert plane.finish(run).state is RunState.COMPLETED
+    assert plane.sweeps == 0
+
+
+def test_nothing_is_claimed_while_others_have_too_much_for_the_service(
+    plane: ControlPlane,
+) -> None:
+    plane.backend.full_until = 1008.0
+    run = plane.begin({"id": "a"}, {"id": "b"})
+    plane.deliver()
+    assert (plane.backend.submits, plane.task(run, "a").epoch) == (0, 0)
+    assert plane.wakes.waiting == [(1008.0, run.id, ())]
+    assert plane.finish(run).state is RunState.COMPLETED
+    assert (plane.clock.now, plane.sweeps) == (1008.0, 0)
+
+
 def test_what_there_is_no_time_for_is_left_to_a_message(plane: ControlPlane) -> None:
     run = plane.begin(*({"id": f"t{i}"} for i in range(200)))
     plane.has_time = lambda: False

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.workflow import TaskSpec
+from hut.scheduling.pacing import Place
 from hut.store.port import AttemptKey, Claim
 
 __all__ = [
@@ -118,11 +119,15 @@ class SubmitResult(NamedTuple):
         With neither, the service was busy or broken: the claim is to be given back and tried again.
     detail : str
         What the service said.
+    again_at : float or None
+        With neither, when there is a place in the line for this submission, in seconds since the
+        epoch; None if only the service knows.
     """
 
     handle: str | None
     outcome: Outcome | None = None
     detail: str = ""
+    again_at: float | None = None
 
 
 class LogPage(NamedTuple):
@@ -146,6 +151,9 @@ class RemoteBackend(Protocol):
     @property
     def name(self) -> str:
         """What workflows call it."""
+
+    def place(self) -> Place:
+        """Say whether to claim for it now, or to come again: others may have too much for it."""
 
     def submit(self, requests: Sequence[JobRequest]) -> list[SubmitResult]:
         """Submit each attempt as a job, in order."""

@@ -141,10 +141,17 @@ class Advancing:
     def _dispatch(self, run: RunRecord) -> None:
         """Claim and submit what is ready, as long as there is room and time."""
         for name, backend in self._backends.items():
-            while self._claim_some(run, name, backend):
+            while self._may_claim(run, backend) and self._claim_some(run, name, backend):
                 if not self._around.has_time():
                     self._around.wakes.wake(run.id)
                     return
+
+    def _may_claim(self, run: RunRecord, backend: RemoteBackend) -> bool:
+        """Say whether claims could be submitted soon; else have the run woken when they could."""
+        place = backend.place()
+        if not place.has_room:
+            self._around.wakes.wake(run.id, max(place.again_at - self._around.clock(), 0.0))
+        return place.has_room
 
     def _sleep(self, run: RunRecord) -> None:
         """Have the run woken for its next delayed retry."""
@@ -181,6 +188,7 @@ class Advancing:
         submitted: list[tuple[AttemptKey, str]] = []
         refused: list[End] = []
         given_back: list[AttemptKey] = []
+        pause = _BUSY_SECONDS
         for claim, result in zip(claims, backend.submit(requests), strict=True):
             if result.handle is not None:
                 submitted.append((claim.key, result.handle))
@@ -188,14 +196,17 @@ class Advancing:
                 refused.append(self._end(claim, result.outcome))
             else:
                 given_back.append(claim.key)
-                self._around.note.warning("not submitted", run=run.id, detail=result.detail)
+                if result.again_at is None:
+                    self._around.note.warning("not submitted", run=run.id, detail=result.detail)
+                else:
+                    pause = min(pause, max(result.again_at - self._around.clock(), 0.0))
         self._store.note_handles(run.id, submitted)
         self._submitted += len(submitted)
         self._around.measure(Metric.ATTEMPTS_SUBMITTED, len(submitted))
         self._around.measure(Metric.CLAIMS_GIVEN_BACK, len(given_back))
         if given_back:
             self._store.release_claims(run.id, given_back)
-            self._around.wakes.wake(run.id, _BUSY_SECONDS)
+            self._around.wakes.wake(run.id, pause)
         if refused:
             first = self._store.record_ended(run.id, refused)
             told = [end for end, is_first in zip(refused, first, strict=True) if is_first]

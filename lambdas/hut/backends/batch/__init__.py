@@ -3,12 +3,16 @@
 from hut.backends.batch.backend import BatchBackend, Clients
 from hut.backends.batch.options import BatchOptions, Platform, read_backends, read_options
 from hut.backends.batch.outcomes import job_from_detail, needs_log
+from hut.backends.batch.pace import SUBMITS_PER_SECOND, OwnBucket, Pace
 from hut.backends.batch.script import resolve, working_dir_of
 
 __all__ = [
+    "SUBMITS_PER_SECOND",
     "BatchBackend",
     "BatchOptions",
     "Clients",
+    "OwnBucket",
+    "Pace",
     "Platform",
     "job_from_detail",
     "needs_log",

@@ -6,7 +6,7 @@ What is asked of them, and what their answers mean, is decided in the pure modul
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,8 +28,14 @@ from hut.backends.batch.outcomes import (
     unsatisfiable,
     with_limit,
 )
-from hut.backends.batch.pace import SUBMITS, Pace
-from hut.backends.batch.refusals import is_gone, may_have_happened, names_definition, refused
+from hut.backends.batch.pace import Pace
+from hut.backends.batch.refusals import (
+    is_gone,
+    is_throttled,
+    may_have_happened,
+    names_definition,
+    refused,
+)
 from hut.backends.batch.remarks import remarks_on, with_remark
 from hut.backends.batch.resources import Unsatisfiable, unreadable
 from hut.backends.batch.script import StoredScript, resolve, task_script
@@ -38,6 +44,7 @@ from hut.backends.port import Job, JobRequest, LogPage, SubmitResult
 from hut.model.problems import InvalidInput, Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.workflow import TaskSpec
+from hut.scheduling.pacing import Place, Turn
 
 __all__ = ["BatchBackend", "Clients"]
 
@@ -46,6 +53,8 @@ _LONGEST_REASON = 1024
 _URL_SECONDS = 7 * 86400
 _AT_A_TIME = 8
 _PAUSES = (0.5, 1.0)
+_THROTTLED_TIMES = 3  # a submission that was throttled so often is left to a later call
+_IN_LINE = "others submit as many jobs as AWS Batch takes"
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -82,7 +91,7 @@ class BatchBackend:
     clients
         What it calls.
     pace
-        Keeps SubmitJob below the account's limit; by default shared by the whole process.
+        Keeps SubmitJob below the account's limit; by default knows of this backend only.
     sleep
         Replaced in tests.
     """
@@ -92,7 +101,7 @@ class BatchBackend:
         options: BatchOptions,
         clients: Clients,
         *,
-        pace: Pace = SUBMITS,
+        pace: Pace | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.options = options
@@ -100,7 +109,7 @@ class BatchBackend:
         self._submit_client = clients.submit or clients.batch
         self._s3 = clients.s3
         self._bucket = clients.bucket
-        self._pace = pace
+        self._pace = pace or Pace(sleep=sleep)
         self._sleep = sleep
         self._logs = JobLogs(clients.logs, options.log_group)
         self._definitions = JobDefinitions(clients.batch, options)
@@ -110,11 +119,16 @@ class BatchBackend:
         """What workflows call it."""
         return self.options.name
 
+    def place(self) -> Place:
+        """Say whether to claim for it now, or to come again when fewer jobs are submitted."""
+        return self._pace.place()
+
     def submit(self, requests: Sequence[JobRequest]) -> list[SubmitResult]:
         """Submit each attempt as a job, in order.
 
-        Job definitions are looked up or registered first, each once. What AWS says of one attempt
-        does not hold up the others.
+        Job definitions are looked up or registered first, each once, and scripts stored. What AWS
+        says of one attempt does not hold up the others. What there is no turn for within some
+        seconds is not submitted.
         """
         options = self._fitted()
         if isinstance(options, SubmitResult):
@@ -123,7 +137,8 @@ class BatchBackend:
         kinds = {job.kind for job in planned if isinstance(job, PlannedJob)}
         definitions = {kind: self._definition(kind) for kind in sorted(kinds)}
         prepared = [_with_definition(job, definitions) for job in planned]
-        return _each(self._submit, list(zip(requests, prepared, strict=True)))
+        ready = _each(self._store_script, list(zip(requests, prepared, strict=True)))
+        return self._submit_in_turns(list(zip(requests, ready, strict=True)))
 
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
         """Return the script an attempt runs, with its variables, so that it can be read and tried.
@@ -293,23 +308,62 @@ class BatchBackend:
         place = f"s3://{self._bucket}/{key}" if self.options.job_role_arn else None
         return StoredScript(url, place)
 
-    def _submit(self, pair: tuple[JobRequest, PlannedJob | SubmitResult]) -> SubmitResult:
+    def _store_script(
+        self, pair: tuple[JobRequest, PlannedJob | SubmitResult]
+    ) -> PlannedJob | SubmitResult:
         request, job = pair
-        if isinstance(job, SubmitResult):
+        if isinstance(job, SubmitResult) or job.upload is None:
             return job
         try:
-            if job.upload is not None:
-                self._s3.put_object(
-                    Bucket=self._bucket,
-                    Key=script_key(request),
-                    Body=job.upload.encode(),
-                    ContentType="text/x-shellscript; charset=utf-8",
-                )
+            self._s3.put_object(
+                Bucket=self._bucket,
+                Key=script_key(request),
+                Body=job.upload.encode(),
+                ContentType="text/x-shellscript; charset=utf-8",
+            )
         except (ClientError, BotoCoreError) as error:
             return SubmitResult(None, None, f"the script could not be stored: {error}")
+        return job
+
+    def _submit_in_turns(
+        self, pairs: Sequence[tuple[JobRequest, PlannedJob | SubmitResult]]
+    ) -> list[SubmitResult]:
+        """Submit when it is time to; a submission that was throttled stands in line again."""
+        results = {n: job for n, (_, job) in enumerate(pairs) if isinstance(job, SubmitResult)}
+        waiting = [number for number in range(len(pairs)) if number not in results]
+        throttled: Counter[int] = Counter()
+        until = self._pace.latest()
+        while waiting:
+            turn = self._pace.take(len(waiting), until)
+            if not isinstance(turn, Turn):
+                late = SubmitResult(None, None, _IN_LINE, again_at=turn)
+                results.update(dict.fromkeys(waiting, late))
+                break
+            called, waiting = waiting[: turn.calls], waiting[turn.calls :]
+            numbered = [(turn, place, pairs[number]) for place, number in enumerate(called)]
+            for number, result in zip(called, _each(self._submit_at, numbered), strict=True):
+                throttled[number] += result is None
+                if result is not None:
+                    results[number] = result
+                elif throttled[number] < _THROTTLED_TIMES:
+                    waiting.append(number)
+                else:
+                    results[number] = SubmitResult(None, None, "throttled by AWS Batch")
+        return [results[number] for number in range(len(pairs))]
+
+    def _submit_at(
+        self, call: tuple[Turn, int, tuple[JobRequest, PlannedJob | SubmitResult]]
+    ) -> SubmitResult | None:
+        """Submit a job at its place in a turn; None if the call was throttled."""
+        turn, place, (request, job) = call
+        assert isinstance(job, PlannedJob)  # noqa: S101 - the others have their results
+        self._pace.wait(turn, place)
         try:
             return self._call(job.parameters)
         except ClientError as error:
+            if is_throttled(error):
+                self._pace.throttled()
+                return None
             if names_definition(error):
                 return self._submit_anew(job)
             return self._after(error, request)
@@ -317,7 +371,6 @@ class BatchBackend:
             return self._after(error, request)
 
     def _call(self, parameters: Mapping[str, Any]) -> SubmitResult:
-        self._pace.wait()
         answer = self._submit_client.submit_job(**parameters)
         return SubmitResult(str(answer["jobId"]))
 
@@ -327,6 +380,10 @@ class BatchBackend:
         definition = self._definition(job.kind)
         if isinstance(definition, SubmitResult):
             return definition
+        turn = self._pace.take(1)
+        if not isinstance(turn, Turn):
+            return SubmitResult(None, None, _IN_LINE, again_at=turn)
+        self._pace.wait(turn, 0)
         try:
             return self._call({**job.parameters, "jobDefinition": definition})
         except (ClientError, BotoCoreError) as error:

@@ -23,11 +23,15 @@ from botocore.exceptions import (
 from hut.backends.batch.outcomes import launch_failed
 from hut.backends.port import SubmitResult
 
-__all__ = ["is_gone", "may_have_happened", "names_definition", "refused"]
+__all__ = ["is_gone", "is_throttled", "may_have_happened", "names_definition", "refused"]
 
 _WRAPPING = re.compile(r"^Error executing request, Exception : |, RequestId: [0-9a-f-]+$")
 _PASSES = re.compile(r"not authorized|disabled|throttl|too many requests|rate exceeded", re.I)
+_THROTTLED = frozenset(
+    {"RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException"}
+)
 _GONE = re.compile(r"not found|does not exist|doesn't exist|not exist", re.I)
+_TOO_MANY = 429  # HTTP
 _NEVER_SENT = (
     ConnectTimeoutError,
     CredentialRetrievalError,
@@ -49,8 +53,15 @@ def refused(error: ClientError | BotoCoreError) -> SubmitResult:
 def may_have_happened(error: ClientError | BotoCoreError) -> bool:
     """Say whether the call may have had its effect although no answer came."""
     if isinstance(error, ClientError):
-        return bool(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500)
+        return _status(error) >= 500
     return not isinstance(error, _NEVER_SENT)
+
+
+def is_throttled(error: ClientError | BotoCoreError) -> bool:
+    """Say whether a call came too soon after others; nothing has happened by it."""
+    return isinstance(error, ClientError) and (
+        _code(error) in _THROTTLED or _status(error) == _TOO_MANY
+    )
 
 
 def names_definition(error: ClientError) -> bool:
@@ -68,6 +79,10 @@ def _is_for_good(error: ClientError | BotoCoreError) -> bool:
         return False
     known = _code(error) in ("ClientException", "ValidationException")
     return known and not _PASSES.search(_said(error))
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _code(error: ClientError) -> str:

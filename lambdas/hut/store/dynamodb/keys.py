@@ -18,6 +18,7 @@ ended attempts     ``RUN#run#A``               ``task#number``
 list of runs       ``RUNS#first letter``       the run's id
 idempotency key    ``KEY#key``                 ``KEY``
 backend            ``BACKEND#name``            ``BACKEND``
+pace of calls      ``PACE#name``               ``PACE``
 =================  ==========================  ==================================================
 
 ``w`` counts how often generated tasks were withdrawn; the generation, how often a run was repeated.
@@ -46,6 +47,7 @@ __all__ = [
     "log_key",
     "log_partition",
     "meta_key",
+    "pace_key",
     "ready_key",
     "ready_partition",
     "run_key",
@@ -170,3 +172,8 @@ def idempotency_key(key: str) -> Key:
 def backend_key(name: str) -> Key:
     """Return the key of what all runs have on a backend."""
     return Key(f"BACKEND#{name}", "BACKEND")
+
+
+def pace_key(name: str) -> Key:
+    """Return the key of the bucket that keeps calls of a service below its bound."""
+    return Key(f"PACE#{name}", "PACE")
