@@ -34,7 +34,12 @@ class ComputeStack(Stack):
     ----------
     queues : mapping of str to str
         ARN of the queue of each partition.
-    job_role_arn, execution_role_arn : str
+    job_role_arn, execution_role_arn : str or None
+        Made where they are not given; None with a job definition that exists, which has its own.
+    jobs : JobSettings
+        What all jobs have in common.
+    log_group : str
+        What jobs write to.
     """
 
     def __init__(
@@ -48,10 +53,18 @@ class ComputeStack(Stack):
         super().__init__(scope, name, **options)
         self._settings = settings
         job_logs = storage.job_logs
-        self.job_role_arn = settings.job_role_arn or make_job_role(self, storage.bucket).role_arn
-        self.execution_role_arn = (
-            settings.execution_role_arn or make_execution_role(self, job_logs).role_arn
+        self.jobs, _ = settings.job_settings()
+        self.log_group = settings.job_log_group or f"/{settings.prefix}/jobs"
+        self.job_role_arn, self.execution_role_arn = (
+            settings.job_role_arn,
+            settings.execution_role_arn,
         )
+        if settings.makes_definitions:
+            self.job_role_arn = self.job_role_arn or make_job_role(self, storage.bucket).role_arn
+            self.execution_role_arn = (
+                self.execution_role_arn
+                or make_execution_role(self, job_logs, self.jobs.secrets.values()).role_arn
+            )
         self.queues: Mapping[str, str]
         if settings.makes_compute:
             self.queues = self._make_queues(make_network(self, settings), job_logs)
@@ -74,11 +87,12 @@ class ComputeStack(Stack):
             "queues": dict(self.queues),
             "default_queue": settings.default_partition,
             "platforms": dict(settings.partitions),
-            "default_image": settings.default_image,
+            "default_image": settings.default_image if settings.makes_definitions else None,
             "job_role_arn": self.job_role_arn,
             "execution_role_arn": self.execution_role_arn,
-            "log_group": f"/{settings.prefix}/jobs",
+            "log_group": self.log_group,
             "max_concurrent": settings.max_concurrent,
+            **settings.jobs,
         }
         return [backend]
 

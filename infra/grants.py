@@ -79,6 +79,9 @@ class Grants:
         allow(role, ["states:StartExecution"], [self._machine(role)])
         self._read_job_logs(role)
         self._describe(role, "batch:DescribeJobs")
+        if self.compute.jobs.definition is not None:
+            # Which image it is locked to, and where it sends its output.
+            self._describe(role, "batch:DescribeJobDefinitions")
 
     def _register(self, role: iam.Role) -> None:
         self._change_items(role)
@@ -157,6 +160,13 @@ class Grants:
 
     def _read_job_logs(self, role: iam.Role) -> None:
         allow(role, ["logs:GetLogEvents"], [self.storage.job_logs.log_group_arn])
+        if self.compute.log_group != f"/{self.prefix}/jobs":
+            allow(
+                role,
+                ["logs:GetLogEvents"],
+                [self._arn(role, "logs", f"log-group:{self.compute.log_group}:*")],
+                because="the streams of a group are made by its jobs",
+            )
 
     def _wake(self, role: iam.Role) -> None:
         allow(role, ["sqs:SendMessage"], [self.wake_queue.queue_arn])
@@ -169,35 +179,48 @@ class Grants:
 
     def _submit_jobs(self, role: iam.Role) -> None:
         """Allow jobs, their definitions, and scripts that are too large to be handed to Batch."""
-        definitions = self._arn(role, "batch", f"job-definition/{self.prefix}-*")
+        compute = self.compute
+        definitions, named = self._definitions(role)
         jobs = self._arn(role, "batch", "job/*")
-        named = "Hut registers its definitions at run time, one per image, under its prefix"
-        allow(
-            role,
-            ["batch:SubmitJob"],
-            [*self.compute.queues.values(), definitions],
-            because=named,
-        )
-        allow(role, ["batch:RegisterJobDefinition"], [definitions], because=named)
+        allow(role, ["batch:SubmitJob"], [*compute.queues.values(), *definitions], because=named)
+        tagged = [jobs]
+        if not compute.jobs.locked:
+            allow(role, ["batch:RegisterJobDefinition"], definitions, because=named)
+            tagged = [*definitions, jobs]
         allow(
             role,
             ["batch:TagResource"],
-            [definitions, jobs],
+            tagged,
             because=f"{named}; Batch makes the ids of jobs",
         )
-        allow(
-            role,
-            ["iam:PassRole"],
-            [self.compute.job_role_arn, self.compute.execution_role_arn],
-            # AWS does not document which of the two Batch names; both roles trust ECS tasks only.
-            conditions={
-                "StringEquals": {
-                    "iam:PassedToService": ["batch.amazonaws.com", "ecs-tasks.amazonaws.com"]
-                }
-            },
-        )
+        roles = [arn for arn in (compute.job_role_arn, compute.execution_role_arn) if arn]
+        if roles and not compute.jobs.locked:
+            allow(
+                role,
+                ["iam:PassRole"],
+                roles,
+                # AWS does not document which of the two Batch names; both trust ECS tasks only.
+                conditions={
+                    "StringEquals": {
+                        "iam:PassedToService": ["batch.amazonaws.com", "ecs-tasks.amazonaws.com"]
+                    }
+                },
+            )
         self._describe(role, "batch:DescribeJobDefinitions")
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "scripts")
+
+    def _definitions(self, role: iam.Role) -> tuple[list[str], str]:
+        """Return the job definitions that jobs are submitted against, and why by patterns."""
+        reference = self.compute.jobs.definition
+        if reference is None:
+            named = "Hut registers its definitions at run time, one per image, under its prefix"
+            return [self._arn(role, "batch", f"job-definition/{self.prefix}-*")], named
+        named = "Batch numbers the revisions of a job definition"
+        name, _, revision = reference.rpartition("/")[2].partition(":")
+        whole = self._arn(role, "batch", f"job-definition/{name}")
+        if self.compute.jobs.locked and revision:
+            return [f"{whole}:{revision}"], named
+        return [whole, f"{whole}:*"], named
 
     def _terminate_jobs(self, role: iam.Role) -> None:
         allow(

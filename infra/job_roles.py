@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
@@ -30,12 +32,28 @@ def make_job_role(stack: Stack, bucket: s3.IBucket) -> iam.Role:
     return role
 
 
-def make_execution_role(stack: Stack, job_logs: logs.ILogGroup) -> iam.Role:
-    """Make the role with which ECS pulls images and writes the logs of jobs."""
+def make_execution_role(
+    stack: Stack, job_logs: logs.ILogGroup, secrets: Iterable[str] = ()
+) -> iam.Role:
+    """Make the role with which ECS pulls images, writes the logs of jobs and reads their secrets.
+
+    Parameters
+    ----------
+    secrets
+        ARNs of secrets and parameters, as job definitions name them.
+    """
     role = service_role(
         stack, "ExecutionRole", "ecs-tasks.amazonaws.com", "Pulls images, writes logs of jobs"
     )
     _allow_images_and_logs(role, job_logs)
+    for service, action in (
+        ("secretsmanager", "secretsmanager:GetSecretValue"),
+        ("ssm", "ssm:GetParameters"),
+    ):
+        # Behind the name of a secret may stand a key of its JSON, a stage and a version.
+        named = {":".join(arn.split(":")[:7]) for arn in secrets if arn.split(":")[2] == service}
+        if named:
+            allow(role, [action], sorted(named))
     return role
 
 

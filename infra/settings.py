@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from hut.model.documents import dotted
+from hut.model.job_settings import JobSettings, Platform
+from hut.model.job_settings_reading import JOB_FIELDS, Fault, read_job_settings
 from hut.model.problems import did_you_mean
 from infra import values
 
@@ -62,6 +65,11 @@ class Settings:
         Existing roles: of the job's container, of what pulls its image, of EC2 hosts.
     default_image : str
         The image of tasks that name none.
+    jobs : mapping of str to object
+        What all jobs have in common, by the fields and rules of `hut.model.job_settings_reading`: a
+        job definition that exists, secrets, volumes, limits, retries, processor, prices.
+    job_log_group : str or None
+        The log group that a job definition which exists writes to.
     max_vcpus : int
         Bound of each compute environment.
     instance_types : tuple of str
@@ -104,6 +112,8 @@ class Settings:
     execution_role_arn: str | None = None
     instance_profile_arn: str | None = None
     default_image: str = DEFAULT_IMAGE
+    jobs: Mapping[str, object] = field(default_factory=dict)
+    job_log_group: str | None = None
     max_vcpus: int = 256
     instance_types: tuple[str, ...] = ("optimal",)
     disk_gib: int = 50
@@ -138,6 +148,21 @@ class Settings:
         if self.makes_compute:
             return OWN_PARTITIONS
         return {name: queue.platform for name, queue in self.queues.items()}
+
+    @property
+    def makes_definitions(self) -> bool:
+        """Whether Hut registers job definitions of its own."""
+        return self.jobs.get("job_definition") is None
+
+    def job_settings(self) -> tuple[JobSettings, list[Fault]]:
+        """Return what `jobs` says, and what is wrong with it; roles that are missing are made."""
+        made = "made" if self.makes_definitions else None
+        roles = {
+            "job_role_arn": self.job_role_arn or made,
+            "execution_role_arn": self.execution_role_arn or made,
+        }
+        platforms = {name: Platform(kind) for name, kind in self.partitions.items()}
+        return read_job_settings({**roles, **self.jobs}, platforms)
 
 
 def _queues(value: object) -> Mapping[str, JobQueue]:
@@ -175,6 +200,8 @@ _READERS: Mapping[str, values.Reader] = {
     "execution_role_arn": values.arn("iam", "role/"),
     "instance_profile_arn": values.arn("iam", "instance-profile/"),
     "default_image": values.matching(r"[^\s]{1,255}", "an image such as debian:stable-slim"),
+    "job_log_group": values.matching(r"[A-Za-z0-9_/.#-]{1,512}", "a log group such as /lab/jobs"),
+    **dict.fromkeys(JOB_FIELDS, values.as_written),
     "max_vcpus": values.number(1, 1_000_000),
     "instance_types": values.texts(
         r"[a-z0-9_.-]{2,40}", "types or families such as m7i, c7i.large"
@@ -221,9 +248,13 @@ def read_settings(context: Mapping[str, object]) -> Settings:
                 found[key] = reader(value)
             except ValueError as error:
                 problems.append(f"hut:{key}: {error}")
+    given = frozenset(found)
+    jobs = {key: found.pop(key) for key in JOB_FIELDS if key in found}
+    if jobs:
+        found["jobs"] = MappingProxyType(jobs)
     settings = Settings(**found)  # type: ignore[arg-type]  # each reader returns its field's type
     if not problems:
-        problems = _contradictions(settings, frozenset(found))
+        problems = _contradictions(settings, given)
     if problems:
         raise SettingsError(problems)
     return settings
@@ -264,4 +295,13 @@ def _contradictions(settings: Settings, given: frozenset[str]) -> list[str]:
             f"hut:default_partition: there is no queue {settings.default_partition!r}; "
             + did_you_mean(settings.default_partition, list(settings.partitions))
         )
+    faults = settings.job_settings()[1]
+    problems += [f"hut:{dotted(fault.path)}: {fault.message}" for fault in faults]
+    if settings.makes_definitions and settings.job_log_group is not None:
+        problems.append(
+            "hut:job_log_group has no use without hut:job_definition: Hut's own definitions write "
+            "to Hut's own group"
+        )
+    if not settings.makes_definitions and "default_image" in given:
+        problems.append("hut:default_image has no use beside hut:job_definition, which has one")
     return problems

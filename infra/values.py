@@ -9,7 +9,18 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-__all__ = ["Reader", "arn", "flag", "mapping", "matching", "number", "one_of", "text", "texts"]
+__all__ = [
+    "Reader",
+    "arn",
+    "as_written",
+    "flag",
+    "mapping",
+    "matching",
+    "number",
+    "one_of",
+    "text",
+    "texts",
+]
 
 Reader = Callable[[object], object]
 
@@ -91,6 +102,17 @@ def mapping(value: object) -> Mapping[str, object]:
             raise ValueError(f"must be a JSON object ({error})") from error
     if not isinstance(value, dict):
         raise ValueError(f"must be an object, not {value!r}")
+    return value
+
+
+def as_written(value: object) -> object:
+    """Return any value; on the command line objects, lists and numbers are written as JSON."""
+    if isinstance(value, str):
+        try:
+            found = json.loads(value)
+        except json.JSONDecodeError:
+            return value
+        return found if isinstance(found, dict | list | int) else value
     return value
 
 

@@ -120,3 +120,52 @@ def test_what_is_wrong_and_what_would_be_right(given: dict[str, object], said: s
 def test_hut_itself_must_be_an_object() -> None:
     with pytest.raises(SettingsError, match="hut: must be an object"):
         read_settings({"hut": ["prefix"]})
+
+
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:token-AbCdEf"
+
+
+def test_what_jobs_have_in_common() -> None:
+    given = {
+        "retry_attempts": 2,
+        "secrets": {"TOKEN": SECRET},
+        "shared_memory": "1G",
+        "volumes": [{"efs": "fs-0123abcd", "mount": "/data"}],
+        "cpu_architecture": "ARM64",
+    }
+    settings = read_settings({"hut": given})
+    assert settings.jobs == given
+    on_the_command_line = {
+        f"hut:{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in given.items()
+    }
+    assert read_settings(on_the_command_line) == settings
+    jobs, faults = settings.job_settings()
+    assert faults == []
+    assert (jobs.retry_attempts, jobs.shared_memory) == (2, 1024)
+    assert dict(jobs.architectures) == {"fargate": "ARM64", "fargate-spot": "ARM64"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"retry_attempts": 11}, "hut:retry_attempts: 11 is not a whole number from 1 to 10"),
+        ({"secrets": {"A": "x"}}, "hut:secrets.A: must be the ARN"),
+        ({"volumes": [{"efs": "fs-0123abcd"}]}, "hut:volumes[0].mount: is missing"),
+        ({"prices": {"gpu": {}}}, "hut:prices.gpu: there is no such queue"),
+        ({"job_log_group": "/lab"}, "has no use without hut:job_definition"),
+        ({"job_log_group": "a b"}, "a log group such as /lab/jobs"),
+        ({"job_definition": "d", "default_image": "i"}, "hut:default_image has no use beside"),
+        ({"job_definition": "d", "secrets": {"A": SECRET}}, "hut:secrets: has no use beside"),
+        ({"job_definition_mode": "revisions"}, "hut:job_definition_mode: has no use without"),
+        (
+            {"queues": QUEUES, "default_partition": "main", "shared_memory": 64},
+            "hut:shared_memory: is for EC2 only",
+        ),
+        ({"secret": {}}, "did you mean 'secrets'?"),
+    ],
+)
+def test_what_jobs_can_not_have_in_common(given: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"hut": given})
+    assert any(said in problem for problem in caught.value.problems), caught.value.problems
