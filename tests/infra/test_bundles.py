@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,21 @@ outside = [
 assert not outside, outside
 """
 
+_HOT = ("advance", "observe", "register", "finish", "sweep")
+_MODULES = """
+import sys
+sys.path.insert(0, sys.argv[1])
+exec(sys.argv[2])
+print(*sys.modules)
+"""
+_BARE = (
+    "import botocore.session\n"
+    "botocore.session.get_session().create_client('dynamodb', region_name='eu-west-1')"
+)
+_HEAVY = {"boto3", "click", "jsonschema", "pydantic", "rich", "s3transfer", "yaml"}
+_MOST_MODULES = 1.3  # of what a bare client of botocore has
+_LARGEST_ARCHIVE = 7_000_000
+
 
 @pytest.fixture(scope="module")
 def for_lambda() -> Bundle:
@@ -70,6 +87,18 @@ def libraries(bundle: Bundle) -> list[Path]:
 
 def size(bundle: Bundle) -> int:
     return sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
+
+
+def modules(bundle: Bundle, code: str) -> set[str]:
+    """Return what is imported once some code has run with a bundle alone."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-S", "-c", _MODULES, str(bundle.path), code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize("kind", ["for_lambda", "for_host"])
@@ -143,3 +172,24 @@ def test_clients_can_be_made_from_the_bundle_alone(for_host: Bundle) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", _HOT)
+def test_a_function_that_takes_messages_starts_lightly(for_host: Bundle, name: str) -> None:
+    """What is imported is what a cold start takes; no clock is as certain."""
+    bare = modules(for_host, _BARE)
+    found = modules(for_host, f"import handlers.{name}")
+    tops = {each.partition(".")[0] for each in found}
+    assert not tops & _HEAVY
+    assert not [each for each in found if each.startswith("hut.rest")]
+    of_others = {each for each in found if not each.startswith(("hut.", "handlers."))}
+    assert len(of_others) <= len(bare) * _MOST_MODULES
+
+
+def test_the_archive_is_small(for_lambda: Bundle) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in for_lambda.path.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                file.write(path, path.relative_to(for_lambda.path))
+    assert len(archive.getvalue()) <= _LARGEST_ARCHIVE
