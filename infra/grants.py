@@ -35,6 +35,7 @@ _RECEIVE = (
     "sqs:ReceiveMessage",
 )
 _NO_RESOURCE = "Batch checks its Describe and List calls against no resource"
+_DESCRIBE_QUEUES = ("batch:DescribeComputeEnvironments", "batch:DescribeJobQueues")
 _BY_KEY = "objects are named after runs and uploads; only these prefixes"
 
 
@@ -78,7 +79,8 @@ class Grants:
         allow(role, ["s3:ListBucket"], [self.storage.bucket.bucket_arn])
         allow(role, ["states:StartExecution"], [self._machine(role)])
         self._read_job_logs(role)
-        self._describe(role, "batch:DescribeJobs")
+        self._describe(role, "batch:DescribeJobs", *_DESCRIBE_QUEUES)
+        self._look_into_queues(role)
         if self.compute.jobs.definition is not None:
             # Which image it is locked to, and where it sends its output.
             self._describe(role, "batch:DescribeJobDefinitions")
@@ -114,7 +116,8 @@ class Grants:
         self._read_job_logs(role)
         self._submit_jobs(role)
         self._terminate_jobs(role)
-        self._describe(role, "batch:DescribeJobs", "batch:ListJobs")
+        self._cancel_jobs(role)
+        self._describe(role, "batch:DescribeJobs", "batch:ListJobs", *_DESCRIBE_QUEUES)
         self._objects(role, ("s3:GetObject",), "plans")
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
         allow(role, ["states:StartExecution"], [self._machine(role)])
@@ -221,6 +224,19 @@ class Grants:
         if self.compute.jobs.locked and revision:
             return [f"{whole}:{revision}"], named
         return [whole, f"{whole}:*"], named
+
+    def _look_into_queues(self, role: iam.Role) -> None:
+        """Allow to see which jobs come first: those behind the first are not told why they wait."""
+        allow(role, ["batch:GetJobQueueSnapshot"], list(self.compute.queues.values()))
+
+    def _cancel_jobs(self, role: iam.Role) -> None:
+        """Allow to end jobs that wait too long: cancelling leaves those alone that have started."""
+        allow(
+            role,
+            ["batch:CancelJob"],
+            [self._arn(role, "batch", "job/*")],
+            because="Batch makes the ids of jobs",
+        )
 
     def _terminate_jobs(self, role: iam.Role) -> None:
         allow(

@@ -24,6 +24,7 @@ _NAMES = {
     "claims_returned": Metric.CLAIMS_RETURNED,
     "started_again": Metric.STARTED_AGAIN,
     "failed": Metric.SWEEP_FAILED,
+    "stuck": Metric.JOBS_STUCK,
 }
 
 

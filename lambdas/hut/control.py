@@ -48,16 +48,21 @@ class Setting:
         Backends that are configured but can't run tasks here: name and type.
     base_dir : str
         Folder relative paths start from.
+    queues : bool
+        Whether tasks wait in queues for machines, or for free slots of one only.
     """
 
     environments: Mapping[str, Environment] = field(default_factory=dict)
     backends: tuple[str, ...] = ("local",)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     base_dir: str = ""
+    queues: bool = True
 
     def names(self, *, backend_is_given: bool = False) -> Names:
         """Return the names tasks may use."""
-        return Names(self.environments.keys(), self.backends, self.elsewhere, backend_is_given)
+        return Names(
+            self.environments.keys(), self.backends, self.elsewhere, backend_is_given, self.queues
+        )
 
 
 @dataclass(frozen=True, slots=True)

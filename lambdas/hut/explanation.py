@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hut.lifecycle.retry import MOST_LOSSES
-from hut.model.quantities import format_seconds
+from hut.model.quantities import format_seconds, format_span
 from hut.model.records import Attempt, RunRecord, TaskRecord
 from hut.model.states import INFRASTRUCTURE_REASONS, Reason, TaskState
 
@@ -89,7 +89,9 @@ def explain(facts: Facts) -> Explanation:
             sentence = f"{name} is among the next and waits for a free slot{_taken(facts)}."
         elif task.handle is not None:
             since = (
-                "" if task.submitted_at is None else f" {_span(facts.now - task.submitted_at)} ago"
+                ""
+                if task.submitted_at is None
+                else f" {format_span(facts.now - task.submitted_at)} ago"
             )
             sentence = (
                 f"{name} was submitted to {task.backend}{since} and waits there for a machine "
@@ -98,7 +100,7 @@ def explain(facts: Facts) -> Explanation:
         else:
             sentence = f"{name} is claimed and about to start."
         return Explanation(sentence, _not_driven(facts) + _earlier(facts))
-    since = "" if task.started_at is None else f" for {_span(facts.now - task.started_at)}"
+    since = "" if task.started_at is None else f" for {format_span(facts.now - task.started_at)}"
     limit = format_seconds(task.spec.resources.time_limit)
     sentence = f"{name} is running{since} (attempt {task.attempt}, time limit {limit})."
     return Explanation(sentence, _not_driven(facts) + _earlier(facts))
@@ -116,7 +118,7 @@ def _pending(facts: Facts) -> Explanation:
         ids = tuple(task_id for task_id, _ in facts.waits_for)
         return Explanation(sentence, details, waiting_for=ids)
     if task.not_before > facts.now:
-        wait = _span(task.not_before - facts.now)
+        wait = format_span(task.not_before - facts.now)
         used, most = task.retries_used, task.spec.retry.retries
         sentence = f"{name} waits {wait} before retry {used} of {most}."
         return Explanation(sentence, details)
@@ -191,16 +193,4 @@ def _not_driven(facts: Facts) -> tuple[str, ...]:
 def _took(task: TaskRecord) -> str:
     if task.started_at is None or task.ended_at is None:
         return ""
-    return f" after {_span(task.ended_at - task.started_at)}"
-
-
-def _span(seconds: float) -> str:
-    """Return a duration for people: ``0.4s``, ``12s``, ``3m 20s``, ``2h 5m``."""
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60}s"
-    return f"{whole // 3600}h {whole % 3600 // 60}m"
+    return f" after {format_span(task.ended_at - task.started_at)}"

@@ -85,6 +85,11 @@ class Metric(Enum):
     ENDS_FOUND = ("EndsFoundBySweep", Unit.COUNT, "ends that no event told of")
     CLAIMS_RETURNED = ("ClaimsReturned", Unit.COUNT, "claims without a job, given back")
     STARTED_AGAIN = ("ExecutionsStartedAgain", Unit.COUNT, "runs whose execution was missing")
+    JOBS_STUCK = (
+        "JobsStuck",
+        Unit.COUNT,
+        "jobs that have waited long for what no machine will bring, at a sweep",
+    )
     SWEEP_FAILED = ("SweepFailed", Unit.COUNT, "runs that could not be swept")
 
     def __init__(self, title: str, unit: Unit, meaning: str) -> None:

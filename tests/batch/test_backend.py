@@ -443,6 +443,15 @@ def test_jobs_are_terminated_with_a_reason_that_is_known_again(stub):
     stubber.assert_no_pending_responses()
 
 
+def test_jobs_that_wait_are_cancelled_each_with_its_reason(stub, monkeypatch):
+    one_after_the_other(monkeypatch)
+    batch, stubber = stub
+    stubber.add_response("cancel_job", {}, {"jobId": "j1", "reason": "hut: queue_timeout: a"})
+    stubber.add_response("cancel_job", {}, {"jobId": "p:7", "reason": "hut: queue_timeout: b"})
+    backend_of(batch).cancel({"j1": "queue_timeout: a", "p:7": "hut: queue_timeout: b"})
+    stubber.assert_no_pending_responses()
+
+
 def test_all_jobs_are_tried_before_an_error_is_raised(stub, monkeypatch):
     one_after_the_other(monkeypatch)
     batch, stubber = stub

@@ -78,9 +78,12 @@ def test_a_job_is_read():
 @pytest.mark.parametrize("status", ["SUBMITTED", "PENDING", "RUNNABLE", "STARTING"])
 def test_a_job_that_waits_is_read(status):
     why = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - All compute environments have ..."
-    document = {"jobId": "j", "jobName": "n", "status": status, "statusReason": why, "startedAt": 0}
+    queue = "arn:aws:batch:eu-west-1:000000000000:job-queue/hut-ec2"
+    document = {"jobId": "j", "jobName": "n", "jobQueue": queue, "startedAt": 0}
     told = f"{status} - {why}"
-    assert job_from_detail(document) == Job("n", "j", JobState.WAITING, detail=told)
+    assert job_from_detail({**document, "status": status, "statusReason": why}) == Job(
+        "n", "j", JobState.WAITING, detail=told, queue="hut-ec2", said=why
+    )
 
 
 def test_a_running_job_has_a_log_and_no_outcome():
@@ -108,6 +111,27 @@ def test_a_log_is_named_by_where_the_job_wrote_it(logging, log):
     document["container"] |= {"logConfiguration": logging, "image": "lab/base"}
     job = job_from_detail(document)
     assert (job.log, job.image) == (log, "lab/base")
+
+
+CANCELED = "Canceled by JobStateTimeLimit action due to reason:"
+CAPACITY = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"
+WAITED = "waited 12m in queue hut-ec2 for a machine; max_queue_time is 10m"
+
+
+@pytest.mark.parametrize(
+    ("why", "message"),
+    [
+        (f"hut: queue_timeout: {WAITED}", WAITED),
+        # What the queue's own jobStateTimeLimitActions say.
+        (
+            f"{CANCELED} {CAPACITY}",
+            f"the queue's own limit on waiting ended it: {CANCELED} {CAPACITY}",
+        ),
+    ],
+)
+def test_a_job_that_waited_too_long_says_so(why, message):
+    document = never_started(statusReason=why, isCancelled=True)
+    assert outcome(document) == failed("queue_timeout", None, message)
 
 
 @pytest.mark.parametrize("document", [{}, {"jobId": "j", "status": "X"}, {"status": "RUNNING"}])

@@ -13,7 +13,9 @@ FUNCTIONS = ("Api", "Register", "Advance", "Observe", "Sweep", "Finish")
 # Actions for which the service knows no resource, or none that exists yet.
 ON_ANYTHING = {
     # Batch: Describe and List calls have no resource-level permissions.
+    "batch:DescribeComputeEnvironments",
     "batch:DescribeJobDefinitions",
+    "batch:DescribeJobQueues",
     "batch:DescribeJobs",
     "batch:ListJobs",
     # ECR hands out its token for a registry.
@@ -116,6 +118,18 @@ def test_only_advance_and_sweep_submit(default: Synthesis) -> None:
     for name in FUNCTIONS:
         held = submitting & set(default.allowed(f"{name}Role"))
         assert held == (submitting if name in {"Advance", "Sweep"} else set()), name
+
+
+def test_only_who_is_asked_why_and_the_sweep_look_at_queues(default: Synthesis) -> None:
+    looking = {"batch:DescribeComputeEnvironments", "batch:DescribeJobQueues"}
+    more = {"Api": {"batch:GetJobQueueSnapshot"}, "Sweep": {"batch:CancelJob"}}
+    for name in FUNCTIONS:
+        allowed = default.allowed(f"{name}Role")
+        expected = looking | more[name] if name in more else set()
+        assert set(allowed) & (looking | set().union(*more.values())) == expected, name
+    queues = default.allowed("ApiRole")["batch:GetJobQueueSnapshot"]
+    assert len(queues) == 4
+    assert all("Queue" in queue for queue in queues)
 
 
 def test_who_reads_runs_reads_their_bodies(default: Synthesis) -> None:

@@ -20,6 +20,7 @@ from hut.metrics import Metric
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason, TaskState
+from hut.model.waiting import Place, Queue, Waiting
 from hut.model.workflow import TaskSpec
 from hut.scheduling.pacing import Place
 
@@ -27,6 +28,7 @@ __all__ = [
     "CANCELLED",
     "COMPLETED",
     "FAILED",
+    "HEALTHY",
     "AnswerLost",
     "Clock",
     "Died",
@@ -38,6 +40,7 @@ __all__ = [
     "Notes",
 ]
 
+HEALTHY = Queue("queue", places=(Place("machines", most_cpus=16, cpus=0),))
 COMPLETED = Outcome(TaskState.COMPLETED, Reason.EXIT, 0)
 FAILED = Outcome(TaskState.FAILED, Reason.EXIT, 1, "exit code 1")
 CANCELLED = Outcome(TaskState.FAILED, Reason.CANCELLED, None, "cancelled while it ran")
@@ -108,6 +111,7 @@ class FakeJob:
     outcome: Outcome | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    said: str = ""
 
     def seen(self) -> Job:
         return Job(
@@ -119,13 +123,17 @@ class FakeJob:
             created_at=self.created_at,
             started_at=self.started_at,
             ended_at=self.ended_at,
+            queue="queue",
+            said=self.said,
         )
 
     @property
     def ran(self) -> bool:
         """Whether the command ran: a job may end without its start being told."""
         return self.started_at is not None or (
-            self.outcome is not None and self.outcome != CANCELLED
+            self.outcome is not None
+            and self.outcome != CANCELLED
+            and self.outcome.reason is not Reason.QUEUE_TIMEOUT
         )
 
     @property
@@ -157,6 +165,10 @@ class FakeBackend:
         Handles of jobs that DescribeJobs does not know.
     generated : dict of str to str, None or an exception
         By task id what its log holds of the file it generates.
+    known_queues : list of Queue, or an exception
+        What it says of its queues.
+    before_cancel : callable or None
+        Happens between the look at jobs and the call that cancels some.
     events : list of (JobName, Job)
         What happened to jobs and was not taken yet.
     """
@@ -178,6 +190,10 @@ class FakeBackend:
     jobs: dict[str, FakeJob] = field(default_factory=dict)
     events: list[tuple[JobName, Job]] = field(default_factory=list)
     terminated: list[tuple[str, str]] = field(default_factory=list)
+    cancelled: list[tuple[str, str]] = field(default_factory=list)
+    before_cancel: Callable[[], None] | None = None
+    known_queues: list[Queue] | Exception = field(default_factory=lambda: [HEALTHY])
+    queue_calls: int = 0
     submits: int = 0
 
     # The port -----------------------------------------------------------------------------------
@@ -221,6 +237,29 @@ class FakeBackend:
             job = self.jobs[handle]
             if job.state is not JobState.ENDED:
                 self._end(job, CANCELLED)
+
+    def cancel(self, reasons: Mapping[str, str]) -> None:
+        if self.before_cancel is not None:
+            self.before_cancel()
+        self.fate.effect("cancel", lambda: self._cancel(reasons))
+
+    def _cancel(self, reasons: Mapping[str, str]) -> None:
+        for handle, reason in reasons.items():
+            self.cancelled.append((handle, reason))
+            job = self.jobs[handle]
+            if job.state is JobState.WAITING:
+                kind, _, told = reason.removeprefix("hut: ").partition(": ")
+                self._end(job, Outcome(TaskState.FAILED, Reason(kind), None, told))
+
+    def queues(self) -> Sequence[Queue]:
+        self.queue_calls += 1
+        if isinstance(self.known_queues, Exception):
+            raise self.known_queues
+        return self.known_queues
+
+    def waiting(self, spec: TaskSpec, handle: str | None) -> Waiting:  # noqa: ARG002
+        queue = None if isinstance(self.known_queues, Exception) else self.known_queues[0]
+        return Waiting("" if handle is None else "RUNNABLE", queue=queue)
 
     def describe(self, handles: Sequence[str]) -> dict[str, Job]:
         return {h: self.jobs[h].seen() for h in handles if h in self.jobs and h not in self.hidden}

@@ -170,7 +170,7 @@ def test_a_running_task_tells_how_long_which_attempt_and_its_limit():
         ({"started_at": 1.0, "ended_at": 1.44}, "t completed after 0.4s."),
         (
             {"attempt": 3, "started_at": 0.0, "ended_at": 60.0},
-            "t completed on attempt 3 after 1m 0s.",
+            "t completed on attempt 3 after 1m.",
         ),
     ],
 )

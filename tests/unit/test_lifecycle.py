@@ -13,6 +13,7 @@ from hut.lifecycle.attempt import (
     invalid_output,
     judge,
     lost,
+    queue_timeout,
 )
 from hut.lifecycle.retry import LONGEST_DELAY, MOST_LOSSES, Spent, next_delay
 from hut.lifecycle.run import end_of_run, is_over
@@ -240,6 +241,9 @@ def test_delays_never_shrink_and_never_exceed_the_longest(policy, spent):
         ({"signal"}, failed(code=137), False),
         ({"out_of_memory", 75}, failed(Reason.OUT_OF_MEMORY, 137), True),
         ({"launch_failed"}, failed(Reason.LAUNCH_FAILED, None), True),
+        ({"queue_timeout"}, queue_timeout("waited"), True),
+        ({"timeout"}, queue_timeout("waited"), False),
+        (set(), queue_timeout("waited"), True),
         ({"invalid_output"}, failed(Reason.INVALID_OUTPUT, 0), True),
     ],
 )

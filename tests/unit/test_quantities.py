@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hut.model.quantities import Gres, format_seconds, parse_duration, parse_gres, parse_memory
+from hut.model.quantities import (
+    Gres,
+    format_seconds,
+    format_span,
+    parse_duration,
+    parse_gres,
+    parse_memory,
+)
 
 MINUTE, HOUR, DAY, YEAR = 60, 3600, 86400, 366 * 86400
 
@@ -351,3 +358,15 @@ NAMES = st.from_regex(r"[a-z][a-z0-9_.+-]{0,8}", fullmatch=True)
 )
 def test_generic_resources_survive_being_shown_and_read(resources):
     assert list(parse_gres(",".join(map(str, resources)))) == resources
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (-1, "0.0s"), (0.44, "0.4s"), (12.2, "12s"), (59.4, "59s"), (60, "1m"), (200, "3m 20s"),
+        (600, "10m"), (3600, "1h"), (7500, "2h 5m"), (90_000, "25h"), (172_800, "2d"),
+        (273_600, "3d 4h"),
+    ],
+)  # fmt: skip
+def test_a_span_is_written_for_people(seconds, written):
+    assert format_span(seconds) == written

@@ -111,6 +111,32 @@ def test_resources_are_read(fields, expected):
 
 
 @pytest.mark.parametrize(
+    ("written", "seconds"), [("10m", 600), (90, 5400), ("1-12", 36 * 3600), (0.5, 30), (None, None)]
+)
+def test_the_longest_wait_for_a_machine_is_read_as_a_time_limit(written, seconds):
+    assert one_task(max_queue_time=written).max_queue_time == seconds
+
+
+def test_the_longest_wait_has_a_default_for_all_tasks():
+    tasks = plan({"tasks": [TASK, {**TASK, "id": "u", "max_queue_time": "1h"}],
+                  "defaults": {"max_queue_time": "5m"}}).tasks  # fmt: skip
+    assert [task.max_queue_time for task in tasks] == [300, 3600]
+
+
+def test_where_nothing_waits_in_a_queue_that_is_said_once():
+    bound = [{**TASK, "max_queue_time": "5m"}, {**TASK, "id": "u", "max_queue_time": "5m"}]
+    text = json.dumps(bound)
+    assert plan_text(text, filename="flow.json").warnings == ()
+    names = Names(queues=False)
+    (warning,) = plan_text(text, filename="flow.json", names=names).warnings
+    assert (warning.task, warning.field) == (None, "max_queue_time")
+    assert warning.message.startswith("of 2 tasks has no effect on this machine")
+    (warning,) = extend_run(text, filename="more.json", existing=(), names=names).warnings
+    assert warning.field == "max_queue_time"
+    assert plan_text(json.dumps([TASK]), filename="flow.json", names=names).warnings == ()
+
+
+@pytest.mark.parametrize(
     ("fields", "expected"),
     [
         ({"retries": 3}, RetryPolicy(retries=3)),
@@ -120,8 +146,8 @@ def test_resources_are_read(fields, expected):
         ({"retry_backoff": 1}, RetryPolicy(backoff=1.0)),
         ({"retry_on": []}, RetryPolicy()),
         (
-            {"retries": 1, "retry_on": [75, "host_terminated", "timeout"]},
-            RetryPolicy(1, on=frozenset({75, "host_terminated", "timeout"})),
+            {"retries": 1, "retry_on": [75, "host_terminated", "queue_timeout"]},
+            RetryPolicy(1, on=frozenset({75, "host_terminated", "queue_timeout"})),
         ),
     ],
 )
@@ -151,7 +177,15 @@ def test_both_names_of_dependencies_at_once_are_a_problem():
     "field",
     [
         *("name", "deps", "dependencies", "working_dir", "partition", "cpus", "memory", "gres"),
-        *("time_limit", "image", "environment", "env_vars", "output_file", "error_file"),
+        *(
+            "time_limit",
+            "max_queue_time",
+            "image",
+            "environment",
+            "env_vars",
+            "output_file",
+            "error_file",
+        ),
         *("generates_source", "retries", "retry_delay", "retry_backoff", "retry_on", "priority"),
         *("properties", "group", "tags", "backend"),
     ],
@@ -202,6 +236,8 @@ WRONG = [
     ("gres", "gpu:0"),
     ("gres", ["gpu"]),
     ("time_limit", "soon"),
+    ("max_queue_time", "soon"),
+    ("max_queue_time", 0),
     ("time_limit", 0),
     ("time_limit", True),
     ("image", ""),

@@ -98,7 +98,7 @@ class LocalClient:
         """
         path = find_configuration(self._config, folder)
         if path is None:
-            return Setting(base_dir=folder), Machine()
+            return Setting(base_dir=folder, queues=False), Machine()
         if self._verbose:
             self._say(f"configuration: {path}")
         configuration = load_configuration(path)
@@ -109,6 +109,7 @@ class LocalClient:
             backends=(local.name,),
             elsewhere=others,
             base_dir=folder,
+            queues=False,
         )
         return setting, Machine(local.name, local.max_concurrent, local.kill_grace)
 

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
+from hut.model.waiting import Queue, Waiting
 from hut.model.workflow import TaskSpec
 from hut.scheduling.pacing import Place
 from hut.store.port import AttemptKey, Claim
@@ -85,6 +86,8 @@ class Job:
         What the service says about its status, for people.
     image : str
         The image it really has; empty where the service does not tell.
+    queue, said : str
+        While it waits: where, and the service's reason for it, if it gives one.
     """
 
     name: str
@@ -97,6 +100,8 @@ class Job:
     ended_at: float | None = None
     detail: str = ""
     image: str = ""
+    queue: str = ""
+    said: str = ""
 
 
 class JobRequest(NamedTuple):
@@ -163,6 +168,21 @@ class RemoteBackend(Protocol):
 
     def terminate(self, handles: Sequence[str], reason: str) -> None:
         """End jobs that wait or run; those that have ended are left alone."""
+
+    def cancel(self, reasons: Mapping[str, str]) -> None:
+        """End jobs that wait, each with a reason of its own; those that start or run are left alone.
+
+        A service may take its time with it: until it tells of the end, nothing has ended.
+        """
+
+    def waiting(self, spec: TaskSpec, handle: str | None) -> Waiting:
+        """Return why a task waits: its job, if it has one, its queue, and what that gets machines from.
+
+        What the service refuses to tell is named in the answer.
+        """
+
+    def queues(self) -> Sequence[Queue]:
+        """Return all queues that tasks may go to, with their states."""
 
     def describe(self, handles: Sequence[str]) -> dict[str, Job]:
         """Return what the service knows of jobs; those it has forgotten are left out."""

@@ -13,7 +13,7 @@ from hut.model.quantities import format_seconds
 from hut.model.records import Outcome
 from hut.model.states import Reason, TaskState
 
-__all__ = ["Evidence", "cancelled_before_start", "invalid_output", "judge", "lost"]
+__all__ = ["Evidence", "cancelled_before_start", "invalid_output", "judge", "lost", "queue_timeout"]
 
 EXIT_NOT_STARTED = 125
 """Exit code by which a task script says that it never reached the user's command."""
@@ -84,6 +84,11 @@ def lost(detail: str) -> Outcome:
 def invalid_output(detail: str) -> Outcome:
     """Return the outcome of an attempt whose command succeeded but whose output is unusable."""
     return Outcome(TaskState.FAILED, Reason.INVALID_OUTPUT, 0, detail)
+
+
+def queue_timeout(detail: str) -> Outcome:
+    """Return the outcome of an attempt that waited longer for a machine than its task allows."""
+    return Outcome(TaskState.FAILED, Reason.QUEUE_TIMEOUT, None, detail)
 
 
 def cancelled_before_start() -> Outcome:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Gres", "format_seconds", "parse_duration", "parse_gres", "parse_memory"]
+__all__ = ["Gres", "format_seconds", "format_span", "parse_duration", "parse_gres", "parse_memory"]
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNIT_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])", re.ASCII)
@@ -94,6 +94,19 @@ def format_seconds(seconds: float) -> str:
     days, rest = divmod(whole, 86400)
     clock = f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{clock}" if days else clock
+
+
+def format_span(seconds: float) -> str:
+    """Return a duration for people: ``0.4s``, ``12s``, ``10m``, ``3m 20s``, ``2h 5m``, ``3d 4h``."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    large, small = ("m", "s") if whole < 3600 else ("h", "m") if whole < 172_800 else ("d", "h")
+    unit, below = _UNIT_SECONDS[large], _UNIT_SECONDS[small]
+    rest = whole % unit // below
+    return f"{whole // unit}{large}" + (f" {rest}{small}" if rest else "")
 
 
 def _as_float(value: float) -> float:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from hut.model.states import Reason, RunState, TaskState
 from hut.model.workflow import EMPTY, TaskSpec
 
-__all__ = ["Attempt", "Change", "Outcome", "RunRecord", "RunSettings", "TaskRecord"]
+__all__ = ["Attempt", "Change", "Outcome", "Refusal", "RunRecord", "RunSettings", "TaskRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,27 @@ class RunSettings:
     notify: object = None
 
 
+class Refusal(NamedTuple):
+    """What a backend says while it takes no jobs of a run; gone as soon as it takes one.
+
+    Attributes
+    ----------
+    backend : str
+    partition : str or None
+        As tasks name it; None is the backend's default.
+    said : str
+        The backend's own words.
+    since, at : float
+        When it said so first and last.
+    """
+
+    backend: str
+    partition: str | None
+    said: str
+    since: float
+    at: float
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run as stored.
@@ -54,6 +75,8 @@ class RunRecord:
         left behind can be told from what the living one started.
     counts : mapping of TaskState to int
         Number of tasks by state; they add up to `total`.
+    refusals : tuple of Refusal
+        What keeps ready tasks from becoming jobs just now, one for each backend and partition.
     """
 
     id: str
@@ -70,6 +93,7 @@ class RunRecord:
     settings: RunSettings
     cancel_requested_at: float | None = None
     epoch: int = 0
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def active(self) -> int:
@@ -103,6 +127,8 @@ class TaskRecord:
         For ``dep_failed``: position of the task whose failure is the root cause.
     log : str or None
         Name of the latest attempt's log, where the backend gives it one that can't be derived.
+    wanted_at : float or None
+        When the next or present attempt was claimed first, if it was given back since.
     """
 
     position: int
@@ -126,6 +152,7 @@ class TaskRecord:
     generated_by: int | None
     cause: int | None
     log: str | None = None
+    wanted_at: float | None = None
 
 
 class Outcome(NamedTuple):

@@ -53,6 +53,7 @@ class Reason(StrEnum):
     LOST = "lost"
     LAUNCH_FAILED = "launch_failed"
     UNSATISFIABLE = "unsatisfiable"
+    QUEUE_TIMEOUT = "queue_timeout"
     INVALID_OUTPUT = "invalid_output"
     DEPENDENCY = "dependency"
     TASK_FAILED = "task_failed"

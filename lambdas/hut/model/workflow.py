@@ -96,6 +96,7 @@ class TaskSpec(NamedTuple):
     """One task as the workflow describes it; dependencies as written, patterns not expanded.
 
     A tuple, because there may be a million of them: it is made three times as fast as a dataclass.
+    `max_queue_time` is in seconds; None is no bound.
     """
 
     id: str
@@ -117,6 +118,7 @@ class TaskSpec(NamedTuple):
     group: str | None = None
     tags: Mapping[str, str] = EMPTY
     backend: str | None = None
+    max_queue_time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,10 @@ def _time_limit(value: Any) -> float:
     return parse_duration(value, bare="minutes")
 
 
+def _max_queue_time(value: Any) -> float:
+    return parse_duration(value, bare="minutes")
+
+
 def _retry_delay(value: Any) -> float:
     return parse_duration(value, bare="seconds")
 
@@ -227,6 +231,7 @@ TASK_FIELDS: Final[Mapping[str, Reader]] = {
     "memory": parse_memory,
     "gres": parse_gres,
     "time_limit": _time_limit,
+    "max_queue_time": _max_queue_time,
     "image": _filled,
     "environment": _filled,
     "env_vars": _env_vars,

@@ -35,12 +35,15 @@ class Names:
         Backends that exist but can't run tasks here, with what they are.
     backend_is_given : bool
         The workflow's own backend does not count: the submission names another.
+    queues : bool
+        Tasks wait in queues, for machines. Without, they wait for free slots only.
     """
 
     environments: Collection[str] | None = None
     backends: Collection[str] | None = None
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     backend_is_given: bool = False
+    queues: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ def _plan(text: str, filename: str, names: Names) -> Plan:
     if len(workflow.tasks) > MOST_TASKS:
         problems.append(Problem(f"more than {MOST_TASKS:,} tasks; split the workflow"))
     _check_names(workflow, names, problems)
+    if not names.queues:
+        _warn_of_queue_times(workflow, warnings)
     graph, levels = _order(workflow.tasks, problems)
     if problems:
         raise InvalidInput(problems, source=filename)
@@ -153,7 +158,10 @@ def extend_run(
         if getattr(workflow, setting) not in (None, EMPTY):
             message = "holds for a whole run and is ignored here; the run keeps its own"
             warnings.append(Problem(message, field=setting))
-    _check_names(workflow, names or Names(), problems)
+    names = names or Names()
+    _check_names(workflow, names, problems)
+    if not names.queues:
+        _warn_of_queue_times(workflow, warnings)
     graph, _ = _order(workflow.tasks, problems, existing=tuple(existing))
     if problems:
         raise InvalidInput(problems, source=filename)
@@ -224,3 +232,15 @@ def _check_names(workflow: WorkflowSpec, names: Names, problems: list[Problem]) 
                 hint = did_you_mean(name, tuple(known)) or f"hut.yaml defines no {what}s"
                 message = f"unknown {what} {name!r}; {hint}"
             problems.append(Problem(message, task=task, field=what))
+
+
+def _warn_of_queue_times(workflow: WorkflowSpec, warnings: list[Problem]) -> None:
+    """Say once, not for each task, that a field has nothing to act on here."""
+    bound = sum(task.max_queue_time is not None for task in workflow.tasks)
+    if bound:
+        noun = "task" if bound == 1 else "tasks"
+        message = (
+            f"of {bound:,} {noun} has no effect on this machine: tasks wait here for free slots "
+            "only, and that wait has no limit"
+        )
+        warnings.append(Problem(message, field="max_queue_time"))

@@ -126,6 +126,7 @@ class Spec(Schema):
     time_limit: str
     retries: int
     priority: int
+    max_queue_time: str | None = None
     gres: str | None = None
     retry_delay: float | None = None
     retry_backoff: float | None = None

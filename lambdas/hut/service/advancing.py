@@ -18,12 +18,13 @@ from dataclasses import replace
 from hut.backends.port import JobRequest, RemoteBackend, job_name
 from hut.control import Control
 from hut.metrics import Metric
-from hut.model.records import Outcome, RunRecord
+from hut.model.records import Outcome, Refusal, RunRecord
 from hut.model.states import ACTIVE
 from hut.scheduling.room import Caps
 from hut.service.counting import count_ends
+from hut.service.queueing import note_refusal, place_of, refused_too_long
 from hut.service.surroundings import Surroundings
-from hut.store.events import NotRegistered
+from hut.store.events import NotRegistered, Place
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, TaskFilter
 
 __all__ = ["CANCELLED", "Advancing"]
@@ -186,26 +187,36 @@ class Advancing:
         prefix = self._around.prefix
         requests = [JobRequest(run, c, job_name(prefix, run.id, c.key)) for c in claims]
         submitted: list[tuple[AttemptKey, str]] = []
+        taken: list[Claim] = []
         refused: list[End] = []
-        given_back: list[AttemptKey] = []
+        paced: list[AttemptKey] = []
+        not_taken: list[AttemptKey] = []
         pause = _BUSY_SECONDS
+        refusals: dict[Place, Refusal] = {}
         for claim, result in zip(claims, backend.submit(requests), strict=True):
             if result.handle is not None:
                 submitted.append((claim.key, result.handle))
+                taken.append(claim)
             elif result.outcome is not None:
                 refused.append(self._end(claim, result.outcome))
+            elif result.again_at is not None:
+                paced.append(claim.key)
+                pause = min(pause, max(result.again_at - self._around.clock(), 0.0))
+            elif (late := refused_too_long(claim, result, self._around.clock())) is not None:
+                refused.append(self._end(claim, late))
             else:
-                given_back.append(claim.key)
-                if result.again_at is None:
-                    self._around.note.warning("not submitted", run=run.id, detail=result.detail)
-                else:
-                    pause = min(pause, max(result.again_at - self._around.clock(), 0.0))
-        self._store.note_handles(run.id, submitted)
+                not_taken.append(claim.key)
+                note_refusal(refusals, backend.name, claim, result, self._around.clock())
+                self._around.note.warning("not submitted", run=run.id, detail=result.detail)
+        accepted = {place_of(backend.name, claim) for claim in taken} - refusals.keys()
+        self._store.note_handles(run.id, submitted, accepted)
         self._submitted += len(submitted)
         self._around.measure(Metric.ATTEMPTS_SUBMITTED, len(submitted))
-        self._around.measure(Metric.CLAIMS_GIVEN_BACK, len(given_back))
+        given_back = len(paced) + len(not_taken)
+        self._around.measure(Metric.CLAIMS_GIVEN_BACK, given_back)
         if given_back:
-            self._store.release_claims(run.id, given_back)
+            self._store.release_claims(run.id, paced)
+            self._store.give_back(run.id, not_taken, list(refusals.values()))
             self._around.wakes.wake(run.id, pause)
         if refused:
             first = self._store.record_ended(run.id, refused)

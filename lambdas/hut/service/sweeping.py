@@ -19,6 +19,7 @@ from hut.model.records import Outcome, RunRecord, TaskRecord
 from hut.model.states import ACTIVE, Reason, TaskState
 from hut.service.advancing import Advancing
 from hut.service.observing import Observing, Seen
+from hut.service.queueing import Queueing
 from hut.service.submitting import start_execution
 from hut.service.surroundings import Surroundings
 from hut.store.port import AttemptKey, TaskFilter
@@ -55,6 +56,8 @@ class Swept:
     lost: int = 0
     started_again: int = 0
     failed: int = 0
+    stuck: int = 0
+    queue_timeouts: int = 0
 
 
 class Sweeping:
@@ -66,6 +69,7 @@ class Sweeping:
         self._backends = around.backends
         self._advancing = Advancing(around)
         self._observing = Observing(around)
+        self._queueing = Queueing(around)
 
     def sweep(self) -> Swept:
         """Look at all runs that have not ended, as many as there is time for.
@@ -171,6 +175,10 @@ class Sweeping:
         if ended:
             self._around.note.warning("ends that no event told of", run=run.id, tasks=len(ended))
             self._store.follow(run.id, ended)
+        waiting = [(known[h], job) for h, job in jobs.items() if job.state is JobState.WAITING]
+        late, stuck = self._queueing.look(run, backend, waiting)
+        swept.queue_timeouts += late
+        swept.stuck += stuck
 
     def _adopt(
         self, run: RunRecord, backend: RemoteBackend, tasks: Sequence[TaskRecord], swept: Swept

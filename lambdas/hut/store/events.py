@@ -13,6 +13,7 @@ begin_reset         the run has ended and something is to be repeated
 follow              set operations, the same the second time, bound to the generation
 end_pending         the run is stopped; pending tasks only
 note_handles        the attempt is active under its key and has no handle yet
+give_back           as `release_claims`; the refusals are kept with it
 keep_token          the last one counts; an ended run keeps it for `token`
 reopen              as `follow`
 ==================  ============================================================================
@@ -24,10 +25,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hut.model.records import RunRecord, TaskRecord
+from hut.model.records import Refusal, RunRecord, TaskRecord
 from hut.store.port import AttemptKey, NewRun, Store, StoreError
 
-__all__ = ["EventStore", "NotRegistered", "Standing"]
+__all__ = ["EventStore", "NotRegistered", "Place", "Standing"]
+
+Place = tuple[str, str | None]
+"""A backend and a partition of it, as tasks name it."""
 
 
 class NotRegistered(StoreError):  # noqa: N818 - named after what it says
@@ -95,8 +99,18 @@ class EventStore(Store, Protocol):
     def end_pending(self, run_id: str, has_time: Callable[[], bool] | None = None) -> bool:
         """End what waits in a stopped run, as long as there is time; say if all of it has ended."""
 
-    def note_handles(self, run_id: str, handles: Sequence[tuple[AttemptKey, str]]) -> None:
-        """Note under which handle attempts were submitted."""
+    def note_handles(
+        self,
+        run_id: str,
+        handles: Sequence[tuple[AttemptKey, str]],
+        accepted: Collection[Place] = (),
+    ) -> None:
+        """Note under which handle attempts were submitted, and forget refusals of these places."""
+
+    def give_back(
+        self, run_id: str, keys: Sequence[AttemptKey], refusals: Sequence[Refusal]
+    ) -> int:
+        """Give claims back that a backend did not take, and keep what it said of each place."""
 
     def get_tasks(self, run_id: str, positions: Collection[int]) -> dict[int, TaskRecord]:
         """Return tasks by their positions; those that don't exist are left out."""

@@ -121,11 +121,18 @@ class AttemptKey(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A task that now belongs to the caller: nobody else will start this attempt."""
+    """A task that now belongs to the caller: nobody else will start this attempt.
+
+    Attributes
+    ----------
+    wanted_at : float or None
+        When this attempt was claimed first, if that claim was given back.
+    """
 
     key: AttemptKey
     spec: TaskSpec
     spent: Spent
+    wanted_at: float | None = None
 
 
 class Start(NamedTuple):

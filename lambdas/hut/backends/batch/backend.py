@@ -29,6 +29,7 @@ from hut.backends.batch.outcomes import (
     with_limit,
 )
 from hut.backends.batch.pace import Pace
+from hut.backends.batch.queues import JobQueues
 from hut.backends.batch.refusals import (
     is_gone,
     is_throttled,
@@ -43,6 +44,7 @@ from hut.backends.batch.templates import AWSLOGS, UnusableDefinition
 from hut.backends.port import Job, JobRequest, LogPage, SubmitResult
 from hut.model.problems import InvalidInput, Problem
 from hut.model.records import Outcome, RunRecord
+from hut.model.waiting import Queue, Waiting
 from hut.model.workflow import TaskSpec
 from hut.scheduling.pacing import Place, Turn
 
@@ -154,18 +156,29 @@ class BatchBackend:
         Batch sends TERM, and KILL after 30 seconds. `reason` comes back as the job's status reason.
         All jobs are tried before an error is raised.
         """
-        text = f"{OUR_REASON}{reason.removeprefix(OUR_REASON)}"[:_LONGEST_REASON]
+        self._stop(self._batch.terminate_job, dict.fromkeys(handles, reason))
 
-        def end(handle: str) -> ClientError | None:
-            try:
-                self._batch.terminate_job(jobId=handle, reason=text)
-            except ClientError as error:
-                return None if is_gone(error) else error
-            return None
+    def cancel(self, reasons: Mapping[str, str]) -> None:
+        """End jobs that wait, each with a reason of its own; those that start or run are left alone.
 
-        for error in _each(end, handles):
-            if error is not None:
-                raise error
+        So says CancelJob of AWS Batch, also of the children of an array; a job that waits in a queue
+        may stay there until its turn comes. All jobs are tried before an error is raised.
+        """
+        self._stop(self._batch.cancel_job, reasons)
+
+    def waiting(self, spec: TaskSpec, handle: str | None) -> Waiting:
+        """Return why a task waits, in Batch's words; a call that fails leaves a gap that is named."""
+        try:
+            queue = place(self.options, spec).queue
+        except Unsatisfiable as error:
+            return Waiting(unasked=(str(error),))
+        # One try for each call: a person waits for the answer.
+        return JobQueues(self._submit_client).waiting(queue, handle)
+
+    def queues(self) -> Sequence[Queue]:
+        """Return all queues that tasks may go to, with their states."""
+        references = dict.fromkeys(self.options.queues.values())
+        return JobQueues(self._batch).queues(list(references))
 
     def describe(self, handles: Sequence[str]) -> dict[str, Job]:
         """Return what Batch knows of jobs; it forgets those that ended some days ago."""
@@ -271,6 +284,19 @@ class BatchBackend:
                 raise _unusable(spec, f"is not UTF-8 text ({error})") from None
             self._sleep(pause)
         return None
+
+    def _stop(self, call: Callable[..., object], reasons: Mapping[str, str]) -> None:
+        def end(handle: str) -> ClientError | None:
+            reason = f"{OUR_REASON}{reasons[handle].removeprefix(OUR_REASON)}"
+            try:
+                call(jobId=handle, reason=reason[:_LONGEST_REASON])
+            except ClientError as error:
+                return None if is_gone(error) else error
+            return None
+
+        for error in _each(end, list(reasons)):
+            if error is not None:
+                raise error
 
     def _fitted(self) -> BatchOptions | SubmitResult:
         """Return the options with the job definition that is configured, or why there is none."""

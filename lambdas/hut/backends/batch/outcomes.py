@@ -26,6 +26,7 @@ from hut.lifecycle.attempt import (
     cancelled_before_start,
     judge,
     lost,
+    queue_timeout,
 )
 from hut.model.records import Outcome
 from hut.model.states import Reason, TaskState
@@ -33,9 +34,11 @@ from hut.model.workflow import TaskSpec
 
 __all__ = [
     "OUR_REASON",
+    "WAITED",
     "job_from_detail",
     "launch_failed",
     "needs_log",
+    "queue_name",
     "told_by_log",
     "unsatisfiable",
     "with_limit",
@@ -43,6 +46,9 @@ __all__ = [
 
 OUR_REASON = "hut: "
 """Begins the reason under which Hut terminates a job: ``hut: cancelled``."""
+
+WAITED = f"{Reason.QUEUE_TIMEOUT}: "
+"""Follows it for a job that waited too long; what it waited for comes behind it and back with it."""
 
 _STATES = {
     "SUBMITTED": JobState.WAITING,
@@ -54,6 +60,7 @@ _STATES = {
     "FAILED": JobState.ENDED,
 }
 
+_QUEUES_OWN_LIMIT = "Canceled by JobStateTimeLimit action"  # of its jobStateTimeLimitActions
 _TIMED_OUT = "Job attempt duration exceeded timeout"
 _SAYS_NOTHING = "Essential container in task exited"
 _OUT_OF_MEMORY = "OutOfMemory"
@@ -116,7 +123,14 @@ def job_from_detail(detail: Mapping[str, Any]) -> Job:
         ended_at=_seconds(detail, "stoppedAt") or _seconds(last, "stoppedAt"),
         detail=" - ".join(filter(None, (status, told))) if state is JobState.WAITING else told,
         image=str(container.get("image") or ""),
+        queue=queue_name(str(detail.get("jobQueue") or "")),
+        said=str(detail.get("statusReason") or "") if state is JobState.WAITING else "",
     )
+
+
+def queue_name(reference: str) -> str:
+    """Return the name in the ARN of a queue or a compute environment, or the name itself."""
+    return reference.rpartition("/")[2]
 
 
 def launch_failed(message: str) -> Outcome:
@@ -160,14 +174,18 @@ def told_by_log(outcome: Outcome, spec: TaskSpec, markers: Markers) -> Outcome:
 def _stopped(
     status_reason: str, evidence: str, code: int | None, limit: float, started_at: float | None
 ) -> Outcome | None:
-    """Return the outcome of a job that was stopped on purpose: by Batch's limit or by Hut."""
+    """Return the outcome of a job that was stopped on purpose: by Batch's limits or by Hut."""
     if _TIMED_OUT in evidence:
         return judge(Evidence(code, timed_out=True, time_limit=limit))
+    if status_reason.startswith(_QUEUES_OWN_LIMIT):
+        return queue_timeout(f"the queue's own limit on waiting ended it: {status_reason}")
     if not status_reason.startswith(OUR_REASON):
         return None
     why = status_reason.removeprefix(OUR_REASON)
     if why == Reason.TIMEOUT:
         return judge(Evidence(code, timed_out=True, time_limit=limit))
+    if why.startswith(WAITED):
+        return queue_timeout(why.removeprefix(WAITED))
     if started_at is None:
         return cancelled_before_start()
     outcome = judge(Evidence(code, cancelled=True))

@@ -23,7 +23,14 @@ from botocore.exceptions import (
 from hut.backends.batch.outcomes import launch_failed
 from hut.backends.port import SubmitResult
 
-__all__ = ["is_gone", "is_throttled", "may_have_happened", "names_definition", "refused"]
+__all__ = [
+    "is_gone",
+    "is_throttled",
+    "may_have_happened",
+    "names_definition",
+    "refused",
+    "said_by",
+]
 
 _WRAPPING = re.compile(r"^Error executing request, Exception : |, RequestId: [0-9a-f-]+$")
 _PASSES = re.compile(r"not authorized|disabled|throttl|too many requests|rate exceeded", re.I)
@@ -44,7 +51,7 @@ _NEVER_SENT = (
 
 def refused(error: ClientError | BotoCoreError) -> SubmitResult:
     """Return what became of a submission that failed with `error`."""
-    said = _said(error)
+    said = said_by(error)
     if isinstance(error, ParamValidationError) or _is_for_good(error):
         return SubmitResult(None, launch_failed(f"AWS Batch refused the job: {said}"), said)
     return SubmitResult(None, None, said)
@@ -66,19 +73,19 @@ def is_throttled(error: ClientError | BotoCoreError) -> bool:
 
 def names_definition(error: ClientError) -> bool:
     """Say whether SubmitJob failed for want of its job definition."""
-    return _code(error) == "ClientException" and "definition" in _said(error).lower()
+    return _code(error) == "ClientException" and "definition" in said_by(error).lower()
 
 
 def is_gone(error: ClientError) -> bool:
     """Say whether a job can't be ended because there is none."""
-    return _code(error) == "ClientException" and bool(_GONE.search(_said(error)))
+    return _code(error) == "ClientException" and bool(_GONE.search(said_by(error)))
 
 
 def _is_for_good(error: ClientError | BotoCoreError) -> bool:
     if not isinstance(error, ClientError) or may_have_happened(error):
         return False
     known = _code(error) in ("ClientException", "ValidationException")
-    return known and not _PASSES.search(_said(error))
+    return known and not _PASSES.search(said_by(error))
 
 
 def _status(error: ClientError) -> int:
@@ -89,7 +96,7 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _said(error: ClientError | BotoCoreError) -> str:
+def said_by(error: ClientError | BotoCoreError) -> str:
     """Return AWS's sentence without what only its support needs."""
     if not isinstance(error, ClientError):
         return str(error)

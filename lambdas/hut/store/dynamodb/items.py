@@ -9,6 +9,7 @@ A run's item (``META``)::
     stop stop_at why and when it was stopped      blocks   parts its plan was stored in
     writing written                          calls that write blocks, and blocks that are written
     barriers buckets grown withdrawals joining joins left    see `growth`
+    refused      what backends say that take no jobs of it just now: see `refusals`
 
 A task's item::
 
@@ -17,6 +18,7 @@ A task's item::
     needs met    nodes it waits for: how many, and which have completed (only where needs > 1)
     ready        all of them have, for certain     own       its last attempt is described here
     archived     attempts that have items          out outs  edges: inside, or that they are apart
+    wanted       when a claim that was given back was made; until the attempt ends
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, 
 from hut.model.states import Reason, RunState, TaskState
 from hut.model.workflow import TaskSpec
 from hut.store.dynamodb.keys import attempt_key
+from hut.store.dynamodb.refusals import refusals_of
 from hut.store.dynamodb.values import Item
 from hut.store.port import UnknownRun
 
@@ -42,6 +45,7 @@ __all__ = [
     "put_away",
     "run_record",
     "task_record",
+    "wanted_at",
 ]
 
 _OF_ATTEMPT = ("submitted", "started", "ended", "handle", "log", "reason", "message", "code")
@@ -69,6 +73,7 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
         settings=settings,
         cancel_requested_at=_seconds(meta.get("stop_at")),
         epoch=meta["epoch"],
+        refusals=refusals_of(meta),
     )
 
 
@@ -105,7 +110,13 @@ def task_record(item: Item, spec: TaskSpec) -> TaskRecord:
         generated_by=item.get("by"),
         cause=item.get("cause"),
         log=item.get("log"),
+        wanted_at=wanted_at(item),
     )
+
+
+def wanted_at(task: Item) -> float | None:
+    """Return when an attempt was claimed first, if that claim was given back."""
+    return _seconds(task.get("wanted"))
 
 
 def put_away(meta: Item, task: Item, state: TaskState | None = None) -> Item:

@@ -41,6 +41,7 @@ _OF_THE_PAST = (
     "losses",
     "ready",
     "grew",
+    "wanted",
 )
 
 
@@ -77,7 +78,7 @@ class Repeating(Reading):
                 return 0
             meta.update(phase="resetting", reset_all=everything, reset_at=0)
             meta.update(generation=meta["generation"] + 1, state=str(RunState.PENDING))
-            for name in ("ended", "started", "stop", "stop_at", "reason", "message"):
+            for name in ("ended", "started", "stop", "stop_at", "reason", "message", "refused"):
                 meta.pop(name, None)
             # With it, so that a sweep finds a repetition which nobody goes on with.
             change, values = "SET #active = :active, #ttl = :ttl", {"active": "active"}

@@ -15,21 +15,23 @@ from typing import Any, TypeVar
 
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
-from hut.model.records import RunRecord
+from hut.model.records import Refusal, RunRecord
 from hut.model.states import ACTIVE, Reason, RunState, TaskState
 from hut.scheduling.room import room
 from hut.store.dynamodb.bodies import Bodies
 from hut.store.dynamodb.dependencies import Followers, read_tasks
 from hut.store.dynamodb.growth import Growth
-from hut.store.dynamodb.items import counts_of, put_away
+from hut.store.dynamodb.items import counts_of, put_away, wanted_at
 from hut.store.dynamodb.keys import backend_key, listing_key, wait_key
 from hut.store.dynamodb.options import StoreOptions
 from hut.store.dynamodb.reading import Reading
 from hut.store.dynamodb.ready import ready_tasks
+from hut.store.dynamodb.refusals import forget_refusals, note_refusals
 from hut.store.dynamodb.repeating import Repeating
 from hut.store.dynamodb.table import Condition, Key, Lost, Table, Write, pauses
 from hut.store.dynamodb.unit import NoRoom, Raced, Unit
 from hut.store.dynamodb.values import Item
+from hut.store.events import Place
 from hut.store.port import (
     AttemptKey,
     Claim,
@@ -192,12 +194,19 @@ class DynamoStore(Growth, Repeating):
                     AttemptKey(task["position"], number, request.epoch),
                     self._spec(meta, task["position"]),
                     Spent(task.get("retries", 0), task.get("losses", 0)),
+                    wanted_at(task),
                 )
             )
         return claims, bool(claims) and (len(claims) == wanted == most or not unit.has_room(2))
 
     def release_claims(self, run_id: str, keys: Sequence[AttemptKey]) -> int:
         """Give claims back whose attempts never started. The attempt does not count."""
+        return self.give_back(run_id, keys, ())
+
+    def give_back(
+        self, run_id: str, keys: Sequence[AttemptKey], refusals: Sequence[Refusal]
+    ) -> int:
+        """Give claims back that a backend did not take, and keep what it said of each place."""
 
         def release(chunk: Sequence[AttemptKey], unit: Unit) -> int:
             released = 0
@@ -207,6 +216,8 @@ class DynamoStore(Growth, Repeating):
                 if task is None or task["state"] != TaskState.SUBMITTED or _key(task) != key:
                     continue
                 at = float(task["submitted"])
+                if refusals:
+                    task.setdefault("wanted", at)
                 task.update(attempt=key.attempt - 1, epoch=0)
                 task.pop("submitted", None)
                 task.pop("handle", None)
@@ -216,17 +227,26 @@ class DynamoStore(Growth, Repeating):
                 else:
                     unit.page(task, ready=True)
                 released += 1
+            if released:
+                note_refusals(unit.meta, refusals)
             return released
 
         return sum(self._work(run_id, partial(release, chunk)) for chunk in _chunks(keys, 40))
 
     # Starting and ending ------------------------------------------------------------------------
 
-    def note_handles(self, run_id: str, handles: Sequence[tuple[AttemptKey, str]]) -> None:
+    def note_handles(
+        self,
+        run_id: str,
+        handles: Sequence[tuple[AttemptKey, str]],
+        accepted: Collection[Place] = (),
+    ) -> None:
         """Note under which handle attempts were submitted, if they are still those."""
 
         def note(chunk: Sequence[tuple[AttemptKey, str]], unit: Unit) -> None:
             tasks = unit.tasks([key.position for key, _ in chunk])
+            if forget_refusals(unit.meta, accepted):
+                unit.touch_run()
             for key, handle in chunk:
                 task = tasks.get(key.position)
                 if task is None or TaskState(task["state"]) not in ACTIVE or _key(task) != key:
@@ -318,6 +338,7 @@ class DynamoStore(Growth, Repeating):
             own=True,
         )
         _drop_none(task)
+        task.pop("wanted", None)
         unit.meta["last_end"] = end.at
         unit.move(task, following.state, end.at, reason=outcome.reason, code=outcome.exit_code)
         if following.state is TaskState.PENDING:

@@ -1,0 +1,157 @@
+"""Asks Batch for its queues and compute environments, and why a job waits in one.
+
+For people (`why`) and for the sweep, never on the way of a job. Each call that fails leaves a gap in
+the answer and a phrase that says so; the rest is an answer too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hut.backends.batch.outcomes import queue_name
+from hut.backends.batch.refusals import said_by
+from hut.model.waiting import Place, Queue, Waiting
+
+__all__ = ["JobQueues", "place_from_detail", "queue_from_detail"]
+
+_AT_ONCE = 100  # names in a call
+
+_Found = TypeVar("_Found")
+
+
+def place_from_detail(detail: Mapping[str, Any]) -> Place:
+    """Return a compute environment as Batch describes it."""
+    resources = detail.get("computeResources") or {}
+    return Place(
+        str(detail["computeEnvironmentName"]),
+        str(detail.get("state", "")),
+        str(detail.get("status", "")),
+        str(detail.get("statusReason") or ""),
+        str(resources.get("type", "")),
+        resources.get("maxvCpus"),
+        resources.get("desiredvCpus"),
+    )
+
+
+def queue_from_detail(detail: Mapping[str, Any], places: Mapping[str, Place]) -> Queue:
+    """Return a queue as Batch describes it.
+
+    Parameters
+    ----------
+    places
+        By their names; what is not there could not be asked for and is left out.
+    """
+    order = sorted(detail.get("computeEnvironmentOrder") or (), key=lambda each: each["order"])
+    names = [queue_name(each["computeEnvironment"]) for each in order]
+    return Queue(
+        str(detail["jobQueueName"]),
+        str(detail.get("state", "")),
+        str(detail.get("status", "")),
+        str(detail.get("statusReason") or ""),
+        tuple(places[name] for name in names if name in places),
+    )
+
+
+class JobQueues:
+    """The queues of one backend.
+
+    Parameters
+    ----------
+    client
+        Of boto3, for Batch; best one that repeats little, because a person waits.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def queues(self, references: Sequence[str]) -> list[Queue]:
+        """Return queues by their names or ARNs, with their environments; those that are gone are not.
+
+        Raises
+        ------
+        ClientError, BotoCoreError
+            If Batch does not answer.
+        """
+        details: list[Mapping[str, Any]] = []
+        for start in range(0, len(references), _AT_ONCE):
+            some = list(references[start : start + _AT_ONCE])
+            details += self._client.describe_job_queues(jobQueues=some)["jobQueues"]
+        names = {
+            each["computeEnvironment"]: None
+            for detail in details
+            for each in detail.get("computeEnvironmentOrder") or ()
+        }
+        places = self._places(list(names))
+        return [queue_from_detail(detail, places) for detail in details]
+
+    def _places(self, references: Sequence[str]) -> dict[str, Place]:
+        found: list[Place] = []
+        for start in range(0, len(references), _AT_ONCE):
+            some = list(references[start : start + _AT_ONCE])
+            answer = self._client.describe_compute_environments(computeEnvironments=some)
+            found += map(place_from_detail, answer["computeEnvironments"])
+        return {place.name: place for place in found}
+
+    def waiting(self, reference: str, handle: str | None) -> Waiting:
+        """Return what Batch says of a job, of its queue, and of what stands before it there.
+
+        Parameters
+        ----------
+        reference
+            The queue a task without a job would go to.
+        handle
+            Of the job, if there is one.
+        """
+        unasked: list[str] = []
+        detail: Mapping[str, Any] = {}
+        known = True
+        if handle is not None:
+            jobs = _asked(
+                lambda: self._client.describe_jobs(jobs=[handle])["jobs"], "its job", unasked
+            )
+            known = jobs is None or bool(jobs)
+            detail = jobs[0] if jobs else {}
+        reference = str(detail.get("jobQueue") or reference)
+        queues = _asked(lambda: self.queues([reference]), "its queue", unasked)
+        status = str(detail.get("status", ""))
+        position, before = None, ""
+        if status == "RUNNABLE" and not detail.get("statusReason"):
+            position, before = _asked(
+                lambda: self._before(reference, str(detail.get("jobArn"))), "its place", unasked
+            ) or (None, "")
+        if queues == [] and reference:
+            unasked.append(f"Batch has no queue {queue_name(reference)}")
+        return Waiting(
+            status,
+            str(detail.get("statusReason") or ""),
+            known,
+            queues[0] if queues else None,
+            position,
+            before,
+            tuple(unasked),
+        )
+
+    def _before(self, reference: str, arn: str) -> tuple[int | None, str]:
+        """Return a job's place in its queue, and what Batch says of the job at the queue's head.
+
+        Batch gives its reason to the job at the head only; those behind it wait for the same.
+        """
+        front = self._client.get_job_queue_snapshot(jobQueue=reference).get("frontOfQueue") or {}
+        arns = [each["jobArn"] for each in front.get("jobs") or ()]
+        position = arns.index(arn) + 1 if arn in arns else None
+        if not arns or position == 1:
+            return position, ""
+        head = self._client.describe_jobs(jobs=[queue_name(arns[0])])["jobs"]
+        return position, str(head[0].get("statusReason") or "") if head else ""
+
+
+def _asked(call: Callable[[], _Found], what: str, unasked: list[str]) -> _Found | None:
+    """Return what is found, or None and a phrase on why it could not be asked for."""
+    try:
+        return call()
+    except (ClientError, BotoCoreError) as error:
+        unasked.append(f"{what} could not be asked for: {said_by(error)}")
+        return None

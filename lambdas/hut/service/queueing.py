@@ -1,0 +1,164 @@
+"""Jobs that wait for a machine: which have waited too long, which will never get one.
+
+A task with ``max_queue_time`` waits so long at most, counted from its first claim: from when it was
+ready and had room. What it waits for before that (dependencies, caps, a retry's delay) does not
+count; being refused by the backend again and again does. Jobs are cancelled, not terminated: one
+that starts between the look and the call goes on and is not failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hut.backends.port import Job, RemoteBackend, SubmitResult
+from hut.lifecycle.attempt import queue_timeout
+from hut.model.quantities import format_span
+from hut.model.records import Outcome, Refusal, RunRecord, TaskRecord
+from hut.model.states import Reason
+from hut.model.waiting import Queue
+from hut.service.surroundings import Surroundings
+from hut.store.events import Place
+from hut.store.port import Claim
+
+__all__ = [
+    "STUCK_SECONDS",
+    "Queueing",
+    "is_blocked",
+    "note_refusal",
+    "place_of",
+    "refused_too_long",
+]
+
+STUCK_SECONDS = 900.0
+"""After which a job that waits is looked at more closely."""
+
+_BLOCKED = ("MISCONFIGURATION:", "ACTION_REQUIRED", "UNDETERMINED")
+"""How reasons begin that AWS Batch gives a job which blocks its queue and needs a person.
+
+Not ``CAPACITY:``, which passes. ("Jobs stuck in a RUNNABLE status" in the AWS Batch user guide.)
+"""
+
+_AT_ONCE = 80  # jobs cancelled between two looks at the time
+_MOST_SAID = 500  # characters of the backend's words in a reason
+
+
+def is_blocked(said: str) -> bool:
+    """Say whether a backend's reason means that a job waits for a person, not for a machine."""
+    return said.startswith(_BLOCKED)
+
+
+def place_of(backend: str, claim: Claim) -> Place:
+    """Return where a claim's job goes."""
+    return backend, claim.spec.partition
+
+
+def note_refusal(
+    refusals: dict[Place, Refusal], backend: str, claim: Claim, result: SubmitResult, now: float
+) -> None:
+    """Add what a backend said that did not take a job, once for each place."""
+    since = now if claim.wanted_at is None else claim.wanted_at
+    place = place_of(backend, claim)
+    before = refusals.get(place)
+    if before is not None:
+        since = min(since, before.since)
+    refusals[place] = Refusal(*place, result.detail, since, now)
+
+
+def refused_too_long(claim: Claim, result: SubmitResult, now: float) -> Outcome | None:
+    """Return how an attempt ends that a backend has refused for longer than its task may wait."""
+    most = claim.spec.max_queue_time
+    if most is None or claim.wanted_at is None or now - claim.wanted_at < most:
+        return None
+    said = result.detail[:_MOST_SAID] or "nothing"
+    return queue_timeout(
+        f"waited {format_span(now - claim.wanted_at)} for its job to be taken; max_queue_time is "
+        f"{format_span(most)} (said last: {said})"
+    )
+
+
+class Queueing:
+    """Looks at jobs that wait; one for each sweep, which says each trouble once."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._queues: dict[str, dict[str, Queue] | None] = {}
+
+    def look(
+        self, run: RunRecord, backend: RemoteBackend, waiting: Sequence[tuple[TaskRecord, Job]]
+    ) -> tuple[int, int]:
+        """Cancel the jobs that waited too long; return how many, and how many others are stuck.
+
+        That a job has ended, and why, is told by the backend, as of any other end.
+        """
+        now = self._around.clock()
+        late: dict[str, str] = {}
+        stuck = 0
+        for task, job in waiting:
+            since = _since(task, job, now)
+            most = task.spec.max_queue_time
+            if most is not None and now - since >= most:
+                late[job.handle] = _too_late(job, now - since, most)
+            elif now - since >= STUCK_SECONDS and self._is_stuck(backend, job):
+                stuck += 1
+        return self._cancel(run, backend, late), stuck
+
+    def _cancel(self, run: RunRecord, backend: RemoteBackend, late: dict[str, str]) -> int:
+        handles = list(late)
+        done = 0
+        for start in range(0, len(handles), _AT_ONCE):
+            if not self._around.has_time():
+                self._around.note.warning("no time for all that waited too long", run=run.id)
+                break
+            some = handles[start : start + _AT_ONCE]
+            try:
+                backend.cancel({handle: late[handle] for handle in some})
+            except Exception as error:  # noqa: BLE001 - whatever a client raises: the sweep goes on
+                self._around.note.warning(
+                    "jobs could not be cancelled", run=run.id, error=repr(error)[:500]
+                )
+                break
+            done += len(some)
+        if done:
+            self._around.note.warning("jobs waited too long", run=run.id, jobs=done)
+        return done
+
+    def _is_stuck(self, backend: RemoteBackend, job: Job) -> bool:
+        if is_blocked(job.said):
+            self._tell_queues(backend)
+            return True
+        queue = (self._tell_queues(backend) or {}).get(job.queue)
+        return queue is not None and not queue.usable
+
+    def _tell_queues(self, backend: RemoteBackend) -> dict[str, Queue] | None:
+        """Return the backend's queues by name, asked for and their troubles noted once a sweep."""
+        name = backend.name
+        if name not in self._queues:
+            self._queues[name] = None
+            try:
+                found = backend.queues()
+            except Exception as error:  # noqa: BLE001 - whatever a client raises: the sweep goes on
+                self._around.note.warning(
+                    "queues could not be looked at", backend=name, error=repr(error)[:500]
+                )
+                return None
+            self._queues[name] = {queue.name: queue for queue in found}
+            for queue in found:
+                for trouble in queue.troubles():
+                    self._around.note.warning("queue trouble", backend=name, detail=trouble)
+        return self._queues[name]
+
+
+def _since(task: TaskRecord, job: Job, now: float) -> float:
+    """Return since when a task waits: from its first claim on, also where that was given back."""
+    known = (task.wanted_at, task.submitted_at, job.created_at)
+    return next((at for at in known if at is not None), now)
+
+
+def _too_late(job: Job, waited: float, most: float) -> str:
+    """Return the reason under which a job is cancelled; it comes back with the job's end."""
+    where = f" in queue {job.queue}" if job.queue else ""
+    said = f" (it said: {job.said[:_MOST_SAID]})" if job.said else ""
+    return (
+        f"{Reason.QUEUE_TIMEOUT}: waited {format_span(waited)}{where} for a machine; "
+        f"max_queue_time is {format_span(most)}{said}"
+    )
