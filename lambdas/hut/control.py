@@ -17,6 +17,7 @@ from hut.model.problems import InvalidInput, Problem, is_one_line
 from hut.model.records import Outcome, RunRecord, RunSettings, TaskRecord
 from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason, TaskState
 from hut.model.tags import tag_problems
+from hut.model.waiting import Waiting
 from hut.model.workflow import EMPTY
 from hut.planning import Extension, Names, Plan, extend_run, plan_text
 from hut.store.port import (
@@ -262,9 +263,16 @@ class Control:
         return self.store.reset_tasks(run_id, now, everything=everything)
 
     def explain(
-        self, run: RunRecord, task: TaskRecord, now: float, *, slots: int | None, driven: bool
+        self,
+        run: RunRecord,
+        task: TaskRecord,
+        now: float,
+        *,
+        slots: int | None,
+        driven: bool,
+        waiting: Waiting | None = None,
     ) -> Explanation:
-        """Say why a task is where it is; see `hut.explanation.Facts` for `slots` and `driven`."""
+        """Say why a task is where it is; see `hut.explanation.Facts` for the last three."""
         attempts = self.store.list_attempts(run.id, [task.position]).get(task.position, [])
         waits: list[tuple[str, TaskState]] = []
         count = 0
@@ -275,9 +283,7 @@ class Control:
         if task.cause is not None:
             after = TaskFilter(after=task.cause - 1, limit=1)
             cause = next(iter(self.store.list_tasks(run.id, after)), None)
-        return explain(
-            Facts(run, task, now, attempts, waits, count, cause, slots=slots, driven=driven)
-        )
+        return explain(Facts(run, task, now, attempts, waits, count, cause, slots, driven, waiting))
 
     def open_claims(self, run_id: str) -> list[Claim]:
         """Return the attempts that are submitted or running, as the claims they came from."""

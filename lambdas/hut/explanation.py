@@ -13,6 +13,8 @@ from hut.lifecycle.retry import MOST_LOSSES
 from hut.model.quantities import format_seconds, format_span
 from hut.model.records import Attempt, RunRecord, TaskRecord
 from hut.model.states import INFRASTRUCTURE_REASONS, Reason, TaskState
+from hut.model.waiting import Waiting
+from hut.waiting import of_a_job, of_a_refusal, refusal_of
 
 __all__ = ["Explanation", "Facts", "explain"]
 
@@ -33,6 +35,8 @@ class Facts:
         How many tasks the machine runs at once; None where nothing bounds it.
     driven : bool
         Whether something works on the run.
+    waiting : Waiting or None
+        What the backend says of a task that waits there, if it was asked.
     """
 
     run: RunRecord
@@ -44,6 +48,7 @@ class Facts:
     cause: TaskRecord | None = None
     slots: int | None = None
     driven: bool = True
+    waiting: Waiting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,9 @@ def explain(facts: Facts) -> Explanation:
         running = facts.run.counts[TaskState.RUNNING]
         if facts.slots is not None and running >= facts.slots:
             sentence = f"{name} is among the next and waits for a free slot{_taken(facts)}."
+        elif task.handle is not None and facts.waiting is not None:
+            sentence, details = of_a_job(task, facts.waiting, facts.now)
+            return Explanation(sentence, details + _earlier(facts))
         elif task.handle is not None:
             since = (
                 ""
@@ -128,6 +136,9 @@ def _pending(facts: Facts) -> Explanation:
         sentence = f"{name} is ready, but the run's max_concurrent of {cap} is reached."
     elif facts.slots is not None and active >= facts.slots:
         sentence = f"{name} is ready and waits for a free slot{_taken(facts)}."
+    elif (refusal := refusal_of(facts.run, task)) is not None:
+        sentence, told = of_a_refusal(task, refusal, facts.waiting, facts.now)
+        details = told + details
     else:
         sentence = f"{name} is ready to start."
     return Explanation(sentence, details)

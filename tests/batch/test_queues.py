@@ -5,9 +5,10 @@ import pytest
 from botocore.stub import Stubber
 
 from hut.backends.batch import BatchBackend, Clients
+from hut.backends.batch.options import Platform
 from hut.backends.batch.pace import Pace
 from hut.model.waiting import Place, Queue, Waiting
-from hut.model.workflow import TaskSpec
+from hut.model.workflow import Resources, TaskSpec
 from tests.batch.plain_batch import options
 
 ARN = "arn:aws:batch:us-east-1:000000000000"
@@ -101,7 +102,11 @@ def test_a_job_with_batchs_own_reason(stub):
     expect_job(stubber, job(statusReason="MISCONFIGURATION:X - y"))
     expect_queue(stubber, queue())
     assert backend.waiting(TRUE, "j1") == Waiting(
-        "RUNNABLE", "MISCONFIGURATION:X - y", queue=HEALTHY
+        "AWS Batch",
+        "RUNNABLE",
+        "has waited {span} for a machine",
+        "MISCONFIGURATION:X - y",
+        queue=HEALTHY,
     )
 
 
@@ -120,7 +125,9 @@ def test_the_first_job_is_next(stub):
     expect_job(stubber, job())
     expect_queue(stubber, queue())
     expect_front(stubber, "j1", "other")
-    assert backend.waiting(TRUE, "j1") == Waiting("RUNNABLE", queue=HEALTHY, position=1)
+    found = backend.waiting(TRUE, "j1")
+    assert (found.position, found.before) == (1, "")
+    assert found.advice[0].startswith("Give it some minutes")
 
 
 def test_a_job_far_behind_has_no_place(stub):
@@ -137,7 +144,7 @@ def test_a_job_that_is_forgotten(stub):
     backend, stubber = stub
     expect_job(stubber)
     expect_queue(stubber, queue())
-    assert backend.waiting(TRUE, "j1") == Waiting(known=False, queue=HEALTHY)
+    assert backend.waiting(TRUE, "j1") == Waiting("AWS Batch", known=False, queue=HEALTHY)
 
 
 def test_a_task_without_a_job_is_told_of_its_queue(stub):
@@ -145,18 +152,29 @@ def test_a_task_without_a_job_is_told_of_its_queue(stub):
     expect_queue(stubber, queue(state="DISABLED"))
     found = backend.waiting(TRUE, None)
     assert (found.status, found.known, found.queue.state) == ("", True, "DISABLED")
+    assert "update-job-queue" in found.advice[0]
+
+
+def test_on_fargate_a_size_that_has_the_memory_counts(stub):
+    backend, stubber = stub
+    backend.options.platforms["ec2"] = Platform.FARGATE
+    expect_queue(stubber, queue())
+    asked = TRUE._replace(resources=Resources(1, 100 * 1024))
+    assert backend.waiting(asked, None).cpus == 16
 
 
 def test_a_queue_that_is_gone(stub):
     backend, stubber = stub
     expect_queue(stubber)
-    assert backend.waiting(TRUE, None) == Waiting(unasked=("Batch has no queue hut-ec2",))
+    assert backend.waiting(TRUE, None) == Waiting(
+        "AWS Batch", unasked=("there is no queue hut-ec2",)
+    )
 
 
 def test_a_partition_that_is_gone(stub):
     backend, _ = stub
     found = backend.waiting(TRUE._replace(partition="old"), None)
-    assert "no partition 'old'" in found.unasked[0]
+    assert "no partition 'old' any more" in found.unasked[0]
 
 
 def test_calls_that_fail_leave_gaps_with_a_name(stub):
@@ -165,10 +183,11 @@ def test_calls_that_fail_leave_gaps_with_a_name(stub):
     stubber.add_client_error("describe_job_queues", "AccessDeniedException", "not authorized")
     found = backend.waiting(TRUE, "j1")
     assert found == Waiting(
+        "AWS Batch",
         unasked=(
             "its job could not be asked for: slow down",
             "its queue could not be asked for: not authorized",
-        )
+        ),
     )
 
 

@@ -10,12 +10,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hut.backends.port import Job, JobState, LogPage
+from hut.backends.port import LogPage
 from hut.control import Control, Setting, Submission
 from hut.model.environment import Environment
 from hut.model.problems import Problem
 from hut.model.records import Attempt, Outcome, RunRecord, TaskRecord
 from hut.model.states import Reason, TaskState
+from hut.model.waiting import Waiting
 from hut.model.workflow import TaskSpec
 from hut.planning import Plan
 from hut.rest.app import respond
@@ -108,7 +109,8 @@ class FakeBackend:
 
     name: str = "batch"
     logs: dict[str, list[str]] = field(default_factory=dict)
-    details: dict[str, str] = field(default_factory=dict)
+    waits: Waiting = field(default_factory=Waiting)
+    asked_why: list[str | None] = field(default_factory=list)
     broken: bool = False
     remarked: dict[str, str] = field(default_factory=dict)
     no_log: str | None = None
@@ -117,14 +119,11 @@ class FakeBackend:
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
         return f"#!/bin/sh\n# {run.id} {attempt} {run.created_at:.0f}\n{spec.command}\n"
 
-    def describe(self, handles: Sequence[str]) -> dict[str, Job]:
+    def waiting(self, spec: TaskSpec, handle: str | None) -> Waiting:  # noqa: ARG002
+        self.asked_why.append(handle)
         if self.broken:
             raise ConnectionError("no way")
-        return {
-            handle: Job("name", handle, JobState.WAITING, detail=self.details[handle])
-            for handle in handles
-            if handle in self.details
-        }
+        return self.waits
 
     def remarks(self, tasks: Sequence[TaskSpec]) -> list[Problem]:
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hut.model.waiting import Waiting
 from hut.rest import answers, tasks
 from hut.store.sqlite import SqliteStore
 from tests.rest.api_world import COMPLETED, FAILED, Api, LoggedStore
@@ -178,14 +179,20 @@ def test_a_submitted_task_says_what_its_backend_says(api: Api) -> None:
     run = api.run({"id": "a"})
     claim = api.claim(run)["a"]
     assert api.get(f"/runs/{run}/tasks/a/why").json["details"] == []
+    assert api.backend.asked_why == []  # there is no job yet
     api.store._connection.execute("UPDATE tasks SET handle = 'job-1'")
-    assert api.get(f"/runs/{run}/tasks/a/why").json["details"] == []
-    api.backend.details["job-1"] = "RUNNABLE: no capacity"
-    assert api.get(f"/runs/{run}/tasks/a/why").json["details"] == ["batch: RUNNABLE: no capacity"]
+    api.backend.waits = Waiting("AWS Batch", "RUNNABLE", said="no capacity")
+    answer = api.get(f"/runs/{run}/tasks/a/why").json
+    assert "job job-1 is RUNNABLE" in answer["why"]
+    assert answer["details"] == ["AWS Batch says: no capacity"]
+    assert api.backend.asked_why == ["job-1"]
     api.backend.broken = True
-    assert api.get(f"/runs/{run}/tasks/a/why").json["details"] == []
+    answer = api.get(f"/runs/{run}/tasks/a/why").json
+    assert "waits there for a machine (job job-1)" in answer["why"]
+    assert answer["details"] == ["batch: it could not be asked (ConnectionError)."]
     api.start(run, claim)
     assert "is running" in api.get(f"/runs/{run}/tasks/a/why").json["why"]
+    assert len(api.backend.asked_why) == 2
 
 
 def test_a_failed_task_says_why(api: Api) -> None:

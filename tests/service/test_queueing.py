@@ -70,6 +70,19 @@ def test_a_job_that_starts_before_it_is_cancelled_goes_on(plane: ControlPlane) -
     assert plane.finish(run).state is RunState.COMPLETED
 
 
+def test_a_job_that_batch_tries_again_waits_since_its_last_try(plane: ControlPlane) -> None:
+    run = plane.begin({"id": "a", "max_queue_time": "10m"})
+    plane.deliver()
+    plane.backend.start()
+    plane.deliver()
+    job = plane.job("a")
+    plane.clock.now += 7200
+    job.state, job.ended_at = JobState.WAITING, plane.clock.now
+    assert sweep_later(plane, 599).queue_timeouts == 0
+    assert sweep_later(plane, 1).queue_timeouts == 1
+    assert plane.task(run, "a").message.startswith("waited 10m in queue")
+
+
 def test_a_job_that_runs_is_never_too_long_in_its_queue(plane: ControlPlane) -> None:
     run = plane.begin({"id": "a", "max_queue_time": "1m"})
     plane.deliver()

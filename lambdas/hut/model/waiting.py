@@ -86,8 +86,11 @@ class Waiting:
 
     Attributes
     ----------
-    status : str
-        Of its job, in the backend's word; empty if there is no job (any more).
+    service : str
+        What people call the backend.
+    status, meaning : str
+        Of its job, in the backend's word, and what that says of the task (``{span}`` stands for how
+        long); empty if there is no job (any more).
     said : str
         The backend's own reason for it.
     known : bool
@@ -98,16 +101,24 @@ class Waiting:
         1 for the job that is next; None where it is not told.
     before : str
         What the backend says of the job that is next, if that is another one.
+    cpus : int
+        vCPUs the job asks for; on some machines more than the task does.
+    advice : tuple of str
+        What a person may do about it, in the imperative.
     unasked : tuple of str
         What could not be found out, and why.
     """
 
+    service: str = "the backend"
     status: str = ""
+    meaning: str = ""
     said: str = ""
     known: bool = True
     queue: Queue | None = None
     position: int | None = None
     before: str = ""
+    cpus: int = 1
+    advice: tuple[str, ...] = ()
     unasked: tuple[str, ...] = ()
 
 

@@ -12,8 +12,9 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from hut.backends.port import LogPage, RemoteBackend
 from hut.explanation import Explanation
 from hut.model.problems import Problem
-from hut.model.records import TaskRecord
+from hut.model.records import RunRecord, TaskRecord
 from hut.model.states import ACTIVE, TERMINAL, TaskState
+from hut.model.waiting import Waiting
 from hut.rest.answers import MOST_BYTES, Answer, json_answer, text_answer, wire_size
 from hut.rest.exchange import Exchange, exchange_of
 from hut.rest.observing import log_failure
@@ -22,6 +23,7 @@ from hut.rest.refusals import Refusal, malformed
 from hut.rest.routing import REPEAT, SPLIT, Limit, Position, RunId, TaskId, new_router
 from hut.store.port import TaskFilter
 from hut.views import Document, explanation_document, task_document
+from hut.waiting import refusal_of
 
 __all__ = ["router"]
 
@@ -93,12 +95,19 @@ def show_script(run: RunId, task: TaskId) -> Answer:
     operation_id="explainTask",
 )
 def explain_task(run: RunId, task: TaskId) -> Answer:
-    """Answer with a sentence and its details, what the backend says of a waiting job included."""
+    """Answer with a sentence and its details; of a task that waits there, the backend is asked."""
     exchange = exchange_of(router)
     owner, record = exchange.task(run, task)
     services = exchange.services
-    answer = services.control.explain(owner, record, services.clock(), slots=None, driven=True)
-    answer = _with_remarks(exchange, record, _with_detail(exchange, record, answer))
+    answer = services.control.explain(
+        owner,
+        record,
+        services.clock(),
+        slots=None,
+        driven=True,
+        waiting=_waiting(exchange, owner, record),
+    )
+    answer = _with_remarks(exchange, record, answer)
     return json_answer(explanation_document(record, answer))
 
 
@@ -220,18 +229,15 @@ def _with_remarks(exchange: Exchange, task: TaskRecord, answer: Explanation) -> 
     return replace(answer, details=(*answer.details, *said))
 
 
-def _with_detail(exchange: Exchange, task: TaskRecord, answer: Explanation) -> Explanation:
-    """Add what the backend says of a job that waits."""
-    if task.state is not TaskState.SUBMITTED or task.handle is None:
-        return answer
+def _waiting(exchange: Exchange, run: RunRecord, task: TaskRecord) -> Waiting | None:
+    """Ask the backend for a task that waits there, or whose job it refuses; not for any other."""
+    has_job = task.state is TaskState.SUBMITTED and task.handle is not None
+    is_refused = task.state is TaskState.PENDING and refusal_of(run, task) is not None
     backend = exchange.services.backend(task.backend)
-    if backend is None:
-        return answer
+    if backend is None or not (has_job or is_refused):
+        return None
     try:
-        job = backend.describe([task.handle]).get(task.handle)
+        return backend.waiting(task.spec, task.handle if has_job else None)
     except Exception as error:  # noqa: BLE001 - whatever a client raises: the rest is an answer too
-        log_failure(error, exchange.notes, "the backend said nothing of a job")
-        return answer
-    if job is None or not job.detail:
-        return answer
-    return replace(answer, details=(*answer.details, f"{backend.name}: {job.detail}"))
+        log_failure(error, exchange.notes, "the backend said nothing of a task")
+        return Waiting(backend.name, unasked=(f"it could not be asked ({type(error).__name__})",))

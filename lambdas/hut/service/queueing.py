@@ -149,8 +149,11 @@ class Queueing:
 
 
 def _since(task: TaskRecord, job: Job, now: float) -> float:
-    """Return since when a task waits: from its first claim on, also where that was given back."""
-    known = (task.wanted_at, task.submitted_at, job.created_at)
+    """Return since when a task waits: from its first claim on, also where that was given back.
+
+    A job that the service itself tries again waits since its last try has ended.
+    """
+    known = (job.ended_at, task.wanted_at, task.submitted_at, job.created_at)
     return next((at for at in known if at is not None), now)
 
 

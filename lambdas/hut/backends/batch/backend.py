@@ -9,6 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ from hut.backends.batch.outcomes import (
     with_limit,
 )
 from hut.backends.batch.pace import Pace
-from hut.backends.batch.queues import JobQueues
+from hut.backends.batch.queues import SERVICE, JobQueues
 from hut.backends.batch.refusals import (
     is_gone,
     is_throttled,
@@ -38,7 +39,7 @@ from hut.backends.batch.refusals import (
     refused,
 )
 from hut.backends.batch.remarks import remarks_on, with_remark
-from hut.backends.batch.resources import Unsatisfiable, unreadable
+from hut.backends.batch.resources import Unsatisfiable, requirements, unreadable
 from hut.backends.batch.script import StoredScript, resolve, task_script
 from hut.backends.batch.templates import AWSLOGS, UnusableDefinition
 from hut.backends.port import Job, JobRequest, LogPage, SubmitResult
@@ -168,12 +169,17 @@ class BatchBackend:
 
     def waiting(self, spec: TaskSpec, handle: str | None) -> Waiting:
         """Return why a task waits, in Batch's words; a call that fails leaves a gap that is named."""
-        try:
-            queue = place(self.options, spec).queue
-        except Unsatisfiable as error:
-            return Waiting(unasked=(str(error),))
+        partition = spec.partition or self.options.default_queue
+        queue = self.options.queues.get(partition)
+        if queue is None:
+            return Waiting(SERVICE, unasked=(f"there is no partition {partition!r} any more",))
+        cpus = spec.resources.cpus
+        if (platform := self.options.platforms.get(partition)) is not None:
+            with suppress(Unsatisfiable):  # then nothing was submitted, and the task says why
+                asked = requirements(spec.resources, platform)
+                cpus = next(int(each["value"]) for each in asked if each["type"] == "VCPU")
         # One try for each call: a person waits for the answer.
-        return JobQueues(self._submit_client).waiting(queue, handle)
+        return JobQueues(self._submit_client).waiting(queue, handle, cpus)
 
     def queues(self) -> Sequence[Queue]:
         """Return all queues that tasks may go to, with their states."""

@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from hut.backends.batch.advice import MEANINGS, advise
 from hut.backends.batch.outcomes import queue_name
 from hut.backends.batch.refusals import said_by
 from hut.model.waiting import Place, Queue, Waiting
 
-__all__ = ["JobQueues", "place_from_detail", "queue_from_detail"]
+__all__ = ["SERVICE", "JobQueues", "place_from_detail", "queue_from_detail"]
 
+SERVICE = "AWS Batch"
 _AT_ONCE = 100  # names in a call
 
 _Found = TypeVar("_Found")
@@ -95,7 +97,7 @@ class JobQueues:
             found += map(place_from_detail, answer["computeEnvironments"])
         return {place.name: place for place in found}
 
-    def waiting(self, reference: str, handle: str | None) -> Waiting:
+    def waiting(self, reference: str, handle: str | None, cpus: int) -> Waiting:
         """Return what Batch says of a job, of its queue, and of what stands before it there.
 
         Parameters
@@ -104,6 +106,8 @@ class JobQueues:
             The queue a task without a job would go to.
         handle
             Of the job, if there is one.
+        cpus
+            vCPUs it asks for.
         """
         unasked: list[str] = []
         detail: Mapping[str, Any] = {}
@@ -123,14 +127,19 @@ class JobQueues:
                 lambda: self._before(reference, str(detail.get("jobArn"))), "its place", unasked
             ) or (None, "")
         if queues == [] and reference:
-            unasked.append(f"Batch has no queue {queue_name(reference)}")
+            unasked.append(f"there is no queue {queue_name(reference)}")
+        queue, said = queues[0] if queues else None, str(detail.get("statusReason") or "")
         return Waiting(
+            SERVICE,
             status,
-            str(detail.get("statusReason") or ""),
+            MEANINGS.get(status, ""),
+            said,
             known,
-            queues[0] if queues else None,
+            queue,
             position,
             before,
+            cpus,
+            advise(status, said, before, queue, cpus) if known else (),
             tuple(unasked),
         )
 
