@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from hut.model.quantities import format_span
 from hut.model.records import Refusal, RunRecord, TaskRecord
-from hut.model.waiting import ENABLED, VALID, Place, Queue, Waiting
+from hut.model.waiting import ENABLED, VALID, Pool, Queue, Waiting
 
 __all__ = ["of_a_job", "of_a_refusal", "refusal_of"]
 
@@ -20,8 +20,8 @@ _FORGOTTEN_SECONDS = 150.0
 
 def refusal_of(run: RunRecord, task: TaskRecord) -> Refusal | None:
     """Return what keeps a ready task from becoming a job, if a backend refuses those of its kind."""
-    place = task.backend, task.spec.partition
-    return next((each for each in run.refusals if (each.backend, each.partition) == place), None)
+    goes_to = task.backend, task.spec.partition
+    return next((each for each in run.refusals if (each.backend, each.partition) == goes_to), None)
 
 
 def of_a_job(task: TaskRecord, waiting: Waiting, now: float) -> tuple[str, tuple[str, ...]]:
@@ -90,36 +90,36 @@ def _told(waiting: Waiting) -> Iterator[str]:
 
 
 def _queue(queue: Queue | None, cpus: int) -> Iterator[str]:
-    """Tell of a queue what is wrong with it, and of each of its places how it stands."""
+    """Tell of a queue what is wrong with it, and of each of its pools how it stands."""
     if queue is None:
         return
     if queue.state != ENABLED:
         yield f"Queue {queue.name} is {queue.state}: it takes no new jobs, those it has go on."
     if queue.status != VALID:
         yield f"Queue {queue.name} is {queue.status}{_because(queue.said)}"
-    if not queue.places:
+    if not queue.pools:
         yield f"Queue {queue.name} has no compute environment to get machines from."
-    for place in queue.places:
-        yield _place(place, cpus)
+    for pool in queue.pools:
+        yield _pool(pool, cpus)
 
 
-def _place(place: Place, cpus: int) -> str:
-    kind = f" ({place.kind})" if place.kind else ""
-    told = f"Compute environment {place.name}{kind} is {place.state} and {place.status}"
-    if place.status != VALID:
-        return told + _because(place.said)
-    if place.state != ENABLED:
+def _pool(pool: Pool, cpus: int) -> str:
+    kind = f" ({pool.kind})" if pool.kind else ""
+    told = f"Compute environment {pool.name}{kind} is {pool.state} and {pool.status}"
+    if pool.status != VALID:
+        return told + _because(pool.said)
+    if pool.state != ENABLED:
         return f"{told}: it gets no new machines."
-    if place.most_cpus is None:
+    if pool.most_cpus is None:
         return f"{told}."
-    if cpus > place.most_cpus:
+    if cpus > pool.most_cpus:
         return (
             f"{told}, but too small: the task asks for {cpus:,} vCPUs, it may have "
-            f"{place.most_cpus:,}."
+            f"{pool.most_cpus:,}."
         )
-    if place.cpus is None:
-        return f"{told}; it may have {place.most_cpus:,} vCPUs."
-    return f"{told}; it has or wants {place.cpus:,} of at most {place.most_cpus:,} vCPUs."
+    if pool.cpus is None:
+        return f"{told}; it may have {pool.most_cpus:,} vCPUs."
+    return f"{told}; it has or wants {pool.cpus:,} of at most {pool.most_cpus:,} vCPUs."
 
 
 def _because(said: str) -> str:

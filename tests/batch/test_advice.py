@@ -3,17 +3,17 @@
 import pytest
 
 from hut.backends.batch.advice import MEANINGS, advise
-from hut.model.waiting import Place, Queue
+from hut.model.waiting import Pool, Queue
 
-FIT = Place("fit", most_cpus=16)
-OFF = Place("off", state="DISABLED", most_cpus=16)
-BROKEN = Place("broken", status="INVALID", said="CLIENT_ERROR - no role")
+FIT = Pool("fit", most_cpus=16)
+OFF = Pool("off", state="DISABLED", most_cpus=16)
+BROKEN = Pool("broken", status="INVALID", said="CLIENT_ERROR - no role")
 AGAIN = "then let it look again:"
 UPDATE = "aws batch update-compute-environment --compute-environment"
 
 
-def queue(*places, **more):
-    return Queue("hut-ec2", places=places or (FIT,), **more)
+def queue(*pools, **more):
+    return Queue("hut-ec2", pools=pools or (FIT,), **more)
 
 
 def advice(said="", before="", status="RUNNABLE", at=None, cpus=1):
@@ -72,13 +72,13 @@ def test_one_environment_that_works_is_enough():
 
 
 @pytest.mark.parametrize(
-    ("places", "cpus", "most"),
-    [((FIT,), 17, 16), ((FIT, Place("small", most_cpus=4), OFF), 64, 16)],
+    ("pools", "cpus", "most"),
+    [((FIT,), 17, 16), ((FIT, Pool("small", most_cpus=4), OFF), 64, 16)],
 )
-def test_a_task_that_asks_for_too_much(places, cpus, most):
-    (found,) = advice(at=queue(*places), cpus=cpus)
+def test_a_task_that_asks_for_too_much(pools, cpus, most):
+    (found,) = advice(at=queue(*pools), cpus=cpus)
     assert found.startswith(f"Ask for at most {most} `cpus`")
-    assert not advice(at=queue(Place("unbound")), cpus=cpus)[0].startswith("Ask for at most")
+    assert not advice(at=queue(Pool("unbound")), cpus=cpus)[0].startswith("Ask for at most")
     assert advice(at=queue(FIT), cpus=16) == advice()
 
 

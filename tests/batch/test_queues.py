@@ -6,8 +6,7 @@ from botocore.stub import Stubber
 
 from hut.backends.batch import BatchBackend, Clients
 from hut.backends.batch.options import Platform
-from hut.backends.batch.pace import Pace
-from hut.model.waiting import Place, Queue, Waiting
+from hut.model.waiting import Pool, Queue, Waiting
 from hut.model.workflow import Resources, TaskSpec
 from tests.batch.plain_batch import options
 
@@ -54,7 +53,7 @@ def job(status="RUNNABLE", **more):
     }  # fmt: skip
 
 
-ONE = Place("one", "ENABLED", "VALID", "ComputeEnvironment Healthy", "EC2", 16, 4)
+ONE = Pool("one", "ENABLED", "VALID", "ComputeEnvironment Healthy", "EC2", 16, 4)
 HEALTHY = Queue("hut-ec2", "ENABLED", "VALID", "JobQueue Healthy", (ONE,))
 
 
@@ -65,7 +64,7 @@ def stub():
         platforms = {"ec2": "EC2", "also": "EC2"}
         queues = {"ec2": QUEUE, "also": QUEUE}
         made = options(queues=queues, platforms=platforms, default_queue="ec2")
-        backend = BatchBackend(made, Clients(None, None, None, "b", batch), pace=Pace(1e9))
+        backend = BatchBackend(made, Clients(None, None, None, "b", batch))
         backend._batch = batch
         yield backend, stubber
         stubber.assert_no_pending_responses()
@@ -210,7 +209,7 @@ def test_environments_stand_in_the_order_in_which_they_are_tried(stub):
         environments=[invalid, environment("one", computeResources={"type": "FARGATE", "maxvCpus": 8, "subnets": []})],
     )  # fmt: skip
     (found,) = backend.queues()  # two partitions, one queue
-    first, second = found.places
+    first, second = found.pools
     assert (first.name, first.kind, first.most_cpus, first.cpus) == ("one", "FARGATE", 8, None)
     assert (second.status, second.said, second.usable) == (
         "INVALID",
@@ -225,12 +224,12 @@ def test_environments_stand_in_the_order_in_which_they_are_tried(stub):
     ("found", "usable", "troubles"),
     [
         (HEALTHY, True, []),
-        (Queue("q", "DISABLED", places=(ONE,)), True, ["queue q is DISABLED"]),
-        (Queue("q", status="INVALID", said="why", places=(ONE,)), False, ["queue q is INVALID: why"]),
-        (Queue("q", status="UPDATING", places=(ONE,)), True, []),
+        (Queue("q", "DISABLED", pools=(ONE,)), True, ["queue q is DISABLED"]),
+        (Queue("q", status="INVALID", said="why", pools=(ONE,)), False, ["queue q is INVALID: why"]),
+        (Queue("q", status="UPDATING", pools=(ONE,)), True, []),
         (Queue("q"), False, ["queue q has no compute environment"]),
         (
-            Queue("q", places=(Place("e", "DISABLED", "INVALID"),)),
+            Queue("q", pools=(Pool("e", "DISABLED", "INVALID"),)),
             False,
             ["compute environment e is DISABLED", "compute environment e is INVALID"],
         ),

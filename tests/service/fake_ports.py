@@ -20,7 +20,7 @@ from hut.metrics import Metric
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason, TaskState
-from hut.model.waiting import Place, Queue, Waiting
+from hut.model.waiting import Pool, Queue, Waiting
 from hut.model.workflow import TaskSpec
 from hut.scheduling.pacing import Place
 
@@ -40,7 +40,7 @@ __all__ = [
     "Notes",
 ]
 
-HEALTHY = Queue("queue", places=(Place("machines", most_cpus=16, cpus=0),))
+HEALTHY = Queue("queue", pools=(Pool("machines", most_cpus=16, cpus=0),))
 COMPLETED = Outcome(TaskState.COMPLETED, Reason.EXIT, 0)
 FAILED = Outcome(TaskState.FAILED, Reason.EXIT, 1, "exit code 1")
 CANCELLED = Outcome(TaskState.FAILED, Reason.CANCELLED, None, "cancelled while it ran")

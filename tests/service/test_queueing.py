@@ -9,7 +9,7 @@ import pytest
 from hut.backends.port import JobState
 from hut.model.records import Refusal
 from hut.model.states import Reason, RunState
-from hut.model.waiting import Place, Queue
+from hut.model.waiting import Pool, Queue
 from tests.service.control_plane import ControlPlane
 from tests.service.fake_ports import HEALTHY
 
@@ -233,8 +233,8 @@ def test_a_repeated_run_waits_and_is_refused_anew(plane: ControlPlane) -> None:
 
 # Jobs that will never start -----------------------------------------------------------------------
 
-DISABLED = replace(HEALTHY.places[0], state="DISABLED")
-INVALID = replace(HEALTHY.places[0], status="INVALID", said="CLIENT_ERROR - no such role")
+DISABLED = replace(HEALTHY.pools[0], state="DISABLED")
+INVALID = replace(HEALTHY.pools[0], status="INVALID", said="CLIENT_ERROR - no such role")
 
 
 @pytest.mark.parametrize(
@@ -246,10 +246,10 @@ INVALID = replace(HEALTHY.places[0], status="INVALID", said="CLIENT_ERROR - no s
         ("ACTION_REQUIRED - CE(s) associated with the job queue are invalid.", HEALTHY, 1),
         ("", replace(HEALTHY, state="DISABLED"), 0),  # it goes on with the jobs it has
         ("", replace(HEALTHY, status="INVALID"), 1),
-        ("", replace(HEALTHY, places=(DISABLED,)), 1),
-        ("", replace(HEALTHY, places=(INVALID,)), 1),
-        ("", replace(HEALTHY, places=(INVALID, *HEALTHY.places)), 0),
-        ("", replace(HEALTHY, places=()), 1),
+        ("", replace(HEALTHY, pools=(DISABLED,)), 1),
+        ("", replace(HEALTHY, pools=(INVALID,)), 1),
+        ("", replace(HEALTHY, pools=(INVALID, *HEALTHY.pools)), 0),
+        ("", replace(HEALTHY, pools=()), 1),
     ],
 )
 def test_jobs_that_can_not_start_are_counted(
@@ -268,8 +268,8 @@ def test_a_trouble_is_noted_once_a_sweep_with_its_reason(plane: ControlPlane) ->
     for _ in range(3):
         plane.begin({"id": "a"}, {"id": "b"})
     plane.deliver()
-    place = Place("machines", status="INVALID", said="CLIENT_ERROR - no such role")
-    plane.backend.known_queues = [Queue("queue", places=(place,)), replace(HEALTHY, name="other")]
+    place = Pool("machines", status="INVALID", said="CLIENT_ERROR - no such role")
+    plane.backend.known_queues = [Queue("queue", pools=(place,)), replace(HEALTHY, name="other")]
     assert sweep_later(plane, 1000).stuck == 6
     told = [fields for _, message, fields in plane.notes.told if message == "queue trouble"]
     assert told == [

@@ -7,14 +7,14 @@ import pytest
 from hut.explanation import Facts, explain
 from hut.model.records import Refusal
 from hut.model.states import TaskState
-from hut.model.waiting import Place, Queue, Waiting
+from hut.model.waiting import Pool, Queue, Waiting
 from hut.model.workflow import TaskSpec
 from tests.unit.plain_records import plain_run, plain_task
 
 NOW = 10_000.0
 SPEC = TaskSpec("t", "true", "t", partition="ec2")
-ONE = Place("one", kind="EC2", most_cpus=16, cpus=0)
-QUEUE = Queue("hut-ec2", places=(ONE,))
+ONE = Pool("one", kind="EC2", most_cpus=16, cpus=0)
+QUEUE = Queue("hut-ec2", pools=(ONE,))
 RUNNABLE = Waiting("AWS Batch", "RUNNABLE", "has waited {span} for a machine", queue=QUEUE)
 HEALTHY = (
     "Compute environment one (EC2) is ENABLED and VALID; it has or wants 0 of at most 16 vCPUs."
@@ -70,25 +70,25 @@ def test_a_job_behind_another_one_is_told_of_it():
         ),
         (replace(QUEUE, status="UPDATING"), ("Queue hut-ec2 is UPDATING.", HEALTHY)),
         (
-            replace(QUEUE, places=()),
+            replace(QUEUE, pools=()),
             ("Queue hut-ec2 has no compute environment to get machines from.",),
         ),
         (
-            replace(QUEUE, places=(replace(ONE, state="DISABLED"),)),
+            replace(QUEUE, pools=(replace(ONE, state="DISABLED"),)),
             (
                 "Compute environment one (EC2) is DISABLED and VALID: it gets no new machines.",
             ),
         ),
         (
-            replace(QUEUE, places=(replace(ONE, status="INVALID", said="CLIENT_ERROR - no role"),)),
+            replace(QUEUE, pools=(replace(ONE, status="INVALID", said="CLIENT_ERROR - no role"),)),
             ("Compute environment one (EC2) is ENABLED and INVALID: CLIENT_ERROR - no role",),
         ),
         (
-            replace(QUEUE, places=(replace(ONE, most_cpus=None),)),
+            replace(QUEUE, pools=(replace(ONE, most_cpus=None),)),
             ("Compute environment one (EC2) is ENABLED and VALID.",),
         ),
         (
-            replace(QUEUE, places=(Place("f", kind="FARGATE", most_cpus=2048), ONE)),
+            replace(QUEUE, pools=(Pool("f", kind="FARGATE", most_cpus=2048), ONE)),
             (
                 "Compute environment f (FARGATE) is ENABLED and VALID; it may have 2,048 vCPUs.",
                 HEALTHY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Place", "Queue", "Waiting"]
+__all__ = ["Pool", "Queue", "Waiting"]
 
 ENABLED = "ENABLED"
 VALID = "VALID"
@@ -13,7 +13,7 @@ INVALID = "INVALID"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Pool:
     """Where jobs of a queue get their machines (a compute environment).
 
     Attributes
@@ -49,8 +49,8 @@ class Queue:
     Attributes
     ----------
     state, status, said : str
-        As of a `Place`.
-    places : tuple of Place
+        As of a `Pool`.
+    pools : tuple of Pool
         In the order in which they are tried.
     """
 
@@ -58,26 +58,26 @@ class Queue:
     state: str = ENABLED
     status: str = VALID
     said: str = ""
-    places: tuple[Place, ...] = ()
+    pools: tuple[Pool, ...] = ()
 
     @property
     def usable(self) -> bool:
         """Whether its jobs can start. A queue that is disabled goes on with those it has."""
-        return self.status != INVALID and any(place.usable for place in self.places)
+        return self.status != INVALID and any(pool.usable for pool in self.pools)
 
     def troubles(self) -> Iterator[str]:
-        """Yield what is wrong with it and its places, a phrase each."""
+        """Yield what is wrong with it and its pools, a phrase each."""
         if self.state != ENABLED:
             yield f"queue {self.name} is {self.state}"
         if self.status == INVALID:
             yield _because(f"queue {self.name} is {INVALID}", self.said)
-        if not self.places:
+        if not self.pools:
             yield f"queue {self.name} has no compute environment"
-        for place in self.places:
-            if place.state != ENABLED:
-                yield f"compute environment {place.name} is {place.state}"
-            if place.status == INVALID:
-                yield _because(f"compute environment {place.name} is {INVALID}", place.said)
+        for pool in self.pools:
+            if pool.state != ENABLED:
+                yield f"compute environment {pool.name} is {pool.state}"
+            if pool.status == INVALID:
+                yield _because(f"compute environment {pool.name} is {INVALID}", pool.said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from hut.model.records import Outcome, Refusal, RunRecord
 from hut.model.states import ACTIVE
 from hut.scheduling.room import Caps
 from hut.service.counting import count_ends
-from hut.service.queueing import note_refusal, place_of, refused_too_long
+from hut.service.queueing import destination_of, note_refusal, refused_too_long
 from hut.service.surroundings import Surroundings
-from hut.store.events import NotRegistered, Place
+from hut.store.events import Destination, NotRegistered
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, TaskFilter
 
 __all__ = ["CANCELLED", "Advancing"]
@@ -192,7 +192,7 @@ class Advancing:
         paced: list[AttemptKey] = []
         not_taken: list[AttemptKey] = []
         pause = _BUSY_SECONDS
-        refusals: dict[Place, Refusal] = {}
+        refusals: dict[Destination, Refusal] = {}
         for claim, result in zip(claims, backend.submit(requests), strict=True):
             if result.handle is not None:
                 submitted.append((claim.key, result.handle))
@@ -208,7 +208,7 @@ class Advancing:
                 not_taken.append(claim.key)
                 note_refusal(refusals, backend.name, claim, result, self._around.clock())
                 self._around.note.warning("not submitted", run=run.id, detail=result.detail)
-        accepted = {place_of(backend.name, claim) for claim in taken} - refusals.keys()
+        accepted = {destination_of(backend.name, claim) for claim in taken} - refusals.keys()
         self._store.note_handles(run.id, submitted, accepted)
         self._submitted += len(submitted)
         self._around.measure(Metric.ATTEMPTS_SUBMITTED, len(submitted))

@@ -17,15 +17,15 @@ from hut.model.records import Outcome, Refusal, RunRecord, TaskRecord
 from hut.model.states import Reason
 from hut.model.waiting import Queue
 from hut.service.surroundings import Surroundings
-from hut.store.events import Place
+from hut.store.events import Destination
 from hut.store.port import Claim
 
 __all__ = [
     "STUCK_SECONDS",
     "Queueing",
+    "destination_of",
     "is_blocked",
     "note_refusal",
-    "place_of",
     "refused_too_long",
 ]
 
@@ -47,21 +47,25 @@ def is_blocked(said: str) -> bool:
     return said.startswith(_BLOCKED)
 
 
-def place_of(backend: str, claim: Claim) -> Place:
+def destination_of(backend: str, claim: Claim) -> Destination:
     """Return where a claim's job goes."""
     return backend, claim.spec.partition
 
 
 def note_refusal(
-    refusals: dict[Place, Refusal], backend: str, claim: Claim, result: SubmitResult, now: float
+    refusals: dict[Destination, Refusal],
+    backend: str,
+    claim: Claim,
+    result: SubmitResult,
+    now: float,
 ) -> None:
     """Add what a backend said that did not take a job, once for each place."""
     since = now if claim.wanted_at is None else claim.wanted_at
-    place = place_of(backend, claim)
-    before = refusals.get(place)
+    goes_to = destination_of(backend, claim)
+    before = refusals.get(goes_to)
     if before is not None:
         since = min(since, before.since)
-    refusals[place] = Refusal(*place, result.detail, since, now)
+    refusals[goes_to] = Refusal(*goes_to, result.detail, since, now)
 
 
 def refused_too_long(claim: Claim, result: SubmitResult, now: float) -> Outcome | None:

@@ -28,9 +28,9 @@ from typing import Protocol
 from hut.model.records import Refusal, RunRecord, TaskRecord
 from hut.store.port import AttemptKey, NewRun, Store, StoreError
 
-__all__ = ["EventStore", "NotRegistered", "Place", "Standing"]
+__all__ = ["Destination", "EventStore", "NotRegistered", "Standing"]
 
-Place = tuple[str, str | None]
+Destination = tuple[str, str | None]
 """A backend and a partition of it, as tasks name it."""
 
 
@@ -103,7 +103,7 @@ class EventStore(Store, Protocol):
         self,
         run_id: str,
         handles: Sequence[tuple[AttemptKey, str]],
-        accepted: Collection[Place] = (),
+        accepted: Collection[Destination] = (),
     ) -> None:
         """Note under which handle attempts were submitted, and forget refusals of these places."""
 

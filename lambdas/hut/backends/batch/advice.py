@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hut.model.waiting import ENABLED, INVALID, Place, Queue
+from hut.model.waiting import ENABLED, INVALID, Pool, Queue
 
 __all__ = ["MEANINGS", "advise"]
 
@@ -85,17 +85,17 @@ def advise(status: str, said: str, before: str, queue: Queue | None, cpus: int) 
 
 
 def _mend(queue: Queue, cpus: int, *, new: bool) -> list[str]:
-    """Return what mends a queue that can't serve a job; a place that works is enough for one."""
+    """Return what mends a queue that can't serve a job; a pool that works is enough for one."""
     steps = []
     if new and queue.state != ENABLED:
         steps.append(
             f"Let it take jobs: aws batch update-job-queue --job-queue {queue.name} --state ENABLED"
         )
-    usable = [place for place in queue.places if place.usable]
+    usable = [pool for pool in queue.pools if pool.usable]
     if not usable:
-        steps += map(_mend_place, queue.places)
-    elif all(too_small(place, cpus) for place in usable):
-        most = max(place.most_cpus or 0 for place in usable)
+        steps += map(_mend_pool, queue.pools)
+    elif all(too_small(pool, cpus) for pool in usable):
+        most = max(pool.most_cpus or 0 for pool in usable)
         steps.append(
             f"Ask for at most {most:,} `cpus`, or raise maxvCpus of the compute environment (of "
             "Hut's own: hut:max_vcpus)."
@@ -103,15 +103,15 @@ def _mend(queue: Queue, cpus: int, *, new: bool) -> list[str]:
     return steps
 
 
-def _mend_place(place: Place) -> str:
-    if place.status == INVALID:
+def _mend_pool(pool: Pool) -> str:
+    if pool.status == INVALID:
         return (
-            f"Mend what AWS Batch says of {place.name}, then let it look again: "
-            f"{_UPDATE} {place.name} --state ENABLED"
+            f"Mend what AWS Batch says of {pool.name}, then let it look again: "
+            f"{_UPDATE} {pool.name} --state ENABLED"
         )
-    return f"Let it have machines: {_UPDATE} {place.name} --state ENABLED"
+    return f"Let it have machines: {_UPDATE} {pool.name} --state ENABLED"
 
 
-def too_small(place: Place, cpus: int) -> bool:
-    """Say whether a job can never fit into a place."""
-    return place.most_cpus is not None and cpus > place.most_cpus
+def too_small(pool: Pool, cpus: int) -> bool:
+    """Say whether a job can never fit into a pool."""
+    return pool.most_cpus is not None and cpus > pool.most_cpus

@@ -14,9 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hut.backends.batch.advice import MEANINGS, advise
 from hut.backends.batch.outcomes import queue_name
 from hut.backends.batch.refusals import said_by
-from hut.model.waiting import Place, Queue, Waiting
+from hut.model.waiting import Pool, Queue, Waiting
 
-__all__ = ["SERVICE", "JobQueues", "place_from_detail", "queue_from_detail"]
+__all__ = ["SERVICE", "JobQueues", "pool_from_detail", "queue_from_detail"]
 
 SERVICE = "AWS Batch"
 _AT_ONCE = 100  # names in a call
@@ -24,10 +24,10 @@ _AT_ONCE = 100  # names in a call
 _Found = TypeVar("_Found")
 
 
-def place_from_detail(detail: Mapping[str, Any]) -> Place:
+def pool_from_detail(detail: Mapping[str, Any]) -> Pool:
     """Return a compute environment as Batch describes it."""
     resources = detail.get("computeResources") or {}
-    return Place(
+    return Pool(
         str(detail["computeEnvironmentName"]),
         str(detail.get("state", "")),
         str(detail.get("status", "")),
@@ -38,12 +38,12 @@ def place_from_detail(detail: Mapping[str, Any]) -> Place:
     )
 
 
-def queue_from_detail(detail: Mapping[str, Any], places: Mapping[str, Place]) -> Queue:
+def queue_from_detail(detail: Mapping[str, Any], pools: Mapping[str, Pool]) -> Queue:
     """Return a queue as Batch describes it.
 
     Parameters
     ----------
-    places
+    pools
         By their names; what is not there could not be asked for and is left out.
     """
     order = sorted(detail.get("computeEnvironmentOrder") or (), key=lambda each: each["order"])
@@ -53,7 +53,7 @@ def queue_from_detail(detail: Mapping[str, Any], places: Mapping[str, Place]) ->
         str(detail.get("state", "")),
         str(detail.get("status", "")),
         str(detail.get("statusReason") or ""),
-        tuple(places[name] for name in names if name in places),
+        tuple(pools[name] for name in names if name in pools),
     )
 
 
@@ -86,16 +86,16 @@ class JobQueues:
             for detail in details
             for each in detail.get("computeEnvironmentOrder") or ()
         }
-        places = self._places(list(names))
-        return [queue_from_detail(detail, places) for detail in details]
+        pools = self._pools(list(names))
+        return [queue_from_detail(detail, pools) for detail in details]
 
-    def _places(self, references: Sequence[str]) -> dict[str, Place]:
-        found: list[Place] = []
+    def _pools(self, references: Sequence[str]) -> dict[str, Pool]:
+        found: list[Pool] = []
         for start in range(0, len(references), _AT_ONCE):
             some = list(references[start : start + _AT_ONCE])
             answer = self._client.describe_compute_environments(computeEnvironments=some)
-            found += map(place_from_detail, answer["computeEnvironments"])
-        return {place.name: place for place in found}
+            found += map(pool_from_detail, answer["computeEnvironments"])
+        return {pool.name: pool for pool in found}
 
     def waiting(self, reference: str, handle: str | None, cpus: int) -> Waiting:
         """Return what Batch says of a job, of its queue, and of what stands before it there.

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from hut.model.records import Refusal
 from hut.store.dynamodb.values import Item
-from hut.store.events import Place
+from hut.store.events import Destination
 
 __all__ = ["forget_refusals", "note_refusals", "refusals_of"]
 
@@ -41,7 +41,7 @@ def note_refusals(meta: Item, refusals: Sequence[Refusal]) -> None:
     _keep(meta, list(kept.values())[-_MOST:])
 
 
-def forget_refusals(meta: Item, accepted: Collection[Place]) -> bool:
+def forget_refusals(meta: Item, accepted: Collection[Destination]) -> bool:
     """Forget refusals of places that took a job since; say if there were any."""
     before = refusals_of(meta)
     left = [entry for entry in before if (entry.backend, entry.partition) not in accepted]

@@ -31,7 +31,7 @@ from hut.store.dynamodb.repeating import Repeating
 from hut.store.dynamodb.table import Condition, Key, Lost, Table, Write, pauses
 from hut.store.dynamodb.unit import NoRoom, Raced, Unit
 from hut.store.dynamodb.values import Item
-from hut.store.events import Place
+from hut.store.events import Destination
 from hut.store.port import (
     AttemptKey,
     Claim,
@@ -239,7 +239,7 @@ class DynamoStore(Growth, Repeating):
         self,
         run_id: str,
         handles: Sequence[tuple[AttemptKey, str]],
-        accepted: Collection[Place] = (),
+        accepted: Collection[Destination] = (),
     ) -> None:
         """Note under which handle attempts were submitted, if they are still those."""
 
