@@ -119,6 +119,8 @@ class ControlStack(Stack):
             "HUT_BACKENDS": self.to_json_string(compute.backends()),
             "HUT_RETENTION_DAYS": str(settings.data_days),
             "HUT_SUBMIT_RATE": str(settings.submit_rate),
+            "HUT_AUDIT_TABLE": storage.audit_table.table_name,
+            "HUT_AUDIT_DAYS": str(settings.audit_days),
             "HUT_WAKE_QUEUE_URL": self._wake_queue.queue_url,
             "HUT_STATE_MACHINE_ARN": self.format_arn(
                 service="states", resource=f"stateMachine:{self._machine_name}"

@@ -51,7 +51,7 @@ FUNCTIONS: Mapping[str, FunctionOptions] = MappingProxyType(
             "The REST API: plans, submits, lists, cancels",
             29,
             1769,
-            ("HUT_STATE_MACHINE_ARN",),
+            ("HUT_STATE_MACHINE_ARN", "HUT_AUDIT_TABLE", "HUT_AUDIT_DAYS"),
         ),
         "register": FunctionOptions(
             "Stores the tasks of a run block by block, then starts it",

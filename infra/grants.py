@@ -74,6 +74,8 @@ class Grants:
     def _api(self, role: iam.Role) -> None:
         self._change_items(role)
         self._read_lists(role)
+        # It adds to the audit record and reads it; nobody changes or deletes what is in it.
+        allow(role, ["dynamodb:PutItem", "dynamodb:Query"], [self.storage.audit_table.table_arn])
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "uploads", "plans", "bodies")
         # Without it, S3 calls an object that does not exist forbidden instead of missing.
         allow(role, ["s3:ListBucket"], [self.storage.bucket.bucket_arn])

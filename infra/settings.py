@@ -82,6 +82,8 @@ class Settings:
         SubmitJob calls per second; AWS takes 50 from an account, others in it may need some.
     data_days, log_days : int
         Days after which data (runs, bodies, logs of jobs) and the control plane's logs go away.
+    audit_days : int
+        Days for which the record of who changed what is kept.
     sweep_minutes : int
         Interval of the sweep.
     stream_window, observe_window : int
@@ -121,6 +123,7 @@ class Settings:
     submit_rate: int = 50
     data_days: int = 90
     log_days: int = 30
+    audit_days: int = 400
     sweep_minutes: int = 2
     stream_window: int = 1
     observe_window: int = 1
@@ -211,6 +214,7 @@ _READERS: Mapping[str, values.Reader] = {
     "submit_rate": values.number(1, 50),
     "data_days": values.number(1, 3650),
     "log_days": values.number(1, 3650),
+    "audit_days": values.number(1, 3650),
     "sweep_minutes": values.number(1, 60),
     "stream_window": values.number(0, 300),
     "observe_window": values.number(0, 300),

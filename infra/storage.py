@@ -1,4 +1,4 @@
-"""The storage stack: what outlives a deployment. The table, the bucket, the log groups.
+"""The storage stack: what outlives a deployment. The tables, the bucket, the log groups.
 
 Nothing here computes; the other stacks come and go around it.
 """
@@ -55,11 +55,13 @@ _RETENTIONS: Mapping[int, logs.RetentionDays] = {
 
 
 class StorageStack(Stack):
-    """The table, the bucket and the log groups of one deployment.
+    """The tables, the bucket and the log groups of one deployment.
 
     Attributes
     ----------
     table : aws_dynamodb.Table
+    audit_table : aws_dynamodb.Table
+        Who changed what; apart, so that who changes runs has no leave to change the record.
     bucket : aws_s3.Bucket
     job_logs : aws_logs.LogGroup
         What tasks print. It is data: kept as long as runs are.
@@ -74,7 +76,8 @@ class StorageStack(Stack):
         self._settings = settings
         self._data_policy = RemovalPolicy.RETAIN if settings.keeps_data else RemovalPolicy.DESTROY
         prefix = settings.prefix
-        self.table = self._make_table()
+        self.table = self._make_runs_table()
+        self.audit_table = self._make_table("AuditTable")
         self.bucket = self._make_bucket()
         self.job_logs = self._make_logs(
             "JobLogs", f"/{prefix}/jobs", settings.data_days, self._data_policy
@@ -89,14 +92,27 @@ class StorageStack(Stack):
         self.run_logs = self._make_logs("RunLogs", f"/aws/vendedlogs/states/{prefix}-run")
         self.access_logs = self._make_logs("AccessLogs", f"/{prefix}/api-access")
 
-    def _make_table(self) -> dynamodb.Table:
-        table = dynamodb.Table(
+    def _make_runs_table(self) -> dynamodb.Table:
+        table = self._make_table("Table", stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES)
+        for index, (partition, sort) in INDEXES.items():
+            table.add_global_secondary_index(
+                index_name=index,
+                partition_key=_text_key(partition),
+                sort_key=_text_key(sort),
+                projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+            )
+        return table
+
+    def _make_table(
+        self, name: str, *, stream: dynamodb.StreamViewType | None = None
+    ) -> dynamodb.Table:
+        return dynamodb.Table(
             self,
-            "Table",
+            name,
             partition_key=_text_key("pk"),
             sort_key=_text_key("sk"),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
-            stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
+            stream=stream,
             time_to_live_attribute="ttl",
             # AWS's own key of the account: no monthly price, and its use stands in CloudTrail.
             encryption=dynamodb.TableEncryption.AWS_MANAGED,
@@ -106,14 +122,6 @@ class StorageStack(Stack):
             deletion_protection=self._settings.keeps_data,
             removal_policy=self._data_policy,
         )
-        for index, (partition, sort) in INDEXES.items():
-            table.add_global_secondary_index(
-                index_name=index,
-                partition_key=_text_key(partition),
-                sort_key=_text_key(sort),
-                projection_type=dynamodb.ProjectionType.KEYS_ONLY,
-            )
-        return table
 
     def _make_bucket(self) -> s3.Bucket:
         kept = Duration.days(self._settings.data_days)

@@ -192,6 +192,9 @@ class Client(Protocol):
     def list_jobs(self, *, limit: int) -> list[Document]:
         """Return what is submitted or runs now, of all runs."""
 
+    def list_audit(self, *, limit: int, filters: Mapping[str, str | None]) -> list[Document]:
+        """Return who changed what, newest first; `filters` as ``GET /audit`` takes them."""
+
     def cancel(self, run_id: str) -> Document:
         """Stop a run; return it when it has ended."""
 

@@ -35,6 +35,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "why": ("explaining", "why a task waits, or why it ended as it did"),
         "failures": ("failures", "command lines of failed attempts"),
         "jobs": ("listing", "what is submitted or runs now, of all runs"),
+        "audit": ("auditing", "who submitted, cancelled, repeated or changed what"),
     },
     "Set up": {
         "target": ("targeting", "add, choose, list or remove control planes in AWS"),

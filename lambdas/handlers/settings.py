@@ -21,6 +21,8 @@ class FunctionSettings:
     retention_days: int
     state_machine: str
     wake_queue: str
+    audit_table: str
+    audit_days: int
     backends: tuple[BatchOptions, ...]
     submit_rate: float = SUBMITS_PER_SECOND
 
@@ -42,6 +44,8 @@ def function_settings() -> FunctionSettings:
         retention_days=int(os.environ.get("HUT_RETENTION_DAYS", "90")),
         state_machine=os.environ.get("HUT_STATE_MACHINE_ARN", ""),
         wake_queue=os.environ.get("HUT_WAKE_QUEUE_URL", ""),
+        audit_table=os.environ.get("HUT_AUDIT_TABLE", ""),
+        audit_days=int(os.environ.get("HUT_AUDIT_DAYS", "400")),
         backends=read_backends(os.environ.get("HUT_BACKENDS", "[]"), prefix=prefix),
         submit_rate=float(os.environ.get("HUT_SUBMIT_RATE", SUBMITS_PER_SECOND)),
     )

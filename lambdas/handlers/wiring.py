@@ -23,6 +23,7 @@ from hut.control import Control, Setting
 from hut.measuring import measure
 from hut.service.surroundings import Surroundings
 from hut.store.dynamodb import DynamoStore, StoreOptions, TableBucket
+from hut.store.dynamodb.table import Table
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
@@ -137,6 +138,7 @@ def new_id(letters: int = _RUN_LETTERS) -> str:
 @cache
 def services() -> Services:
     """Return what the REST API works with."""
+    from hut.aws.audit import AuditTable
     from hut.aws.uploads import BucketUploads
     from hut.rest.services import Services
     from hut.service.submitting import Submitting
@@ -154,6 +156,9 @@ def services() -> Services:
         backend=_backends().get,
         uploads=BucketUploads(
             _client("s3"), settings.bucket, clock=time.time, new_id=lambda: new_id(26)
+        ),
+        audit=AuditTable(
+            Table(_client("dynamodb"), settings.audit_table), days=settings.audit_days
         ),
         setting=Setting(backends=tuple(_backends())),
         clock=time.time,

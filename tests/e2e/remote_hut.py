@@ -25,6 +25,9 @@ __all__ = ["HOLD", "TERMINAL", "Answer", "RemoteHut", "until"]
 HOLD = "while [ ! -e go ]; do sleep 0.1; done"
 """A command that goes on until `RemoteHut.go`."""
 
+ROOT_CREDENTIALS = Credentials("test", "test")
+"""Of the account itself, which may do everything."""
+
 TERMINAL = ("completed", "failed", "cancelled")
 _PAUSE = 0.1
 _LIMIT = 30.0  # seconds; nothing that is waited for takes a tenth of it on an idle machine
@@ -141,12 +144,13 @@ class RemoteHut(Hut):
         *,
         signed: bool = True,
         headers: Mapping[str, str] | None = None,
+        by: Credentials = ROOT_CREDENTIALS,
     ) -> Answer:
-        """Send a request to the REST API."""
+        """Send a request to the REST API, signed by somebody."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = AWSRequest(method, self.deployment.url + path, dict(headers or {}), data)
         if signed:
-            SigV4Auth(Credentials("test", "test"), "execute-api", REGION).add_auth(request)
+            SigV4Auth(by, "execute-api", REGION).add_auth(request)
         plain = urllib.request.Request(request.url, data, dict(request.headers), method=method)
         try:
             with urllib.request.urlopen(plain, timeout=60) as answer:

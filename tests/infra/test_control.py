@@ -59,6 +59,7 @@ def test_the_variables_of_a_function(default: Synthesis, name: str) -> None:
     special = {"HUT_WAKE_QUEUE_URL"} if name in WAKERS else set()
     special |= {"HUT_STATE_MACHINE_ARN"} if name in {"api", "sweep"} else set()
     special |= {"HUT_SUBMIT_RATE"} if name in {"advance", "sweep"} else set()
+    special |= {"HUT_AUDIT_TABLE", "HUT_AUDIT_DAYS"} if name == "api" else set()
     assert set(variables) == common | special
     assert variables["HUT_PREFIX"] == "hut"
     assert variables["HUT_RETENTION_DAYS"] == "90"

@@ -154,6 +154,17 @@ def test_finish_only_reads(default: Synthesis) -> None:
         assert set(default.allowed(f"{name}Role")) >= WRITES
 
 
+def test_the_audit_record_is_only_added_to_and_read(default: Synthesis) -> None:
+    held = {
+        (role, action)
+        for role, statement in default.statements()
+        for action in many(statement["Action"])
+        if any("AuditTable" in flat(resource) for resource in many(statement["Resource"]))
+    }
+    assert {action for _, action in held} == {"dynamodb:PutItem", "dynamodb:Query"}
+    assert all("ApiRole" in role for role, _ in held)
+
+
 def test_nobody_scans(default: Synthesis) -> None:
     assert not any(
         "dynamodb:Scan" in many(statement["Action"]) for _, statement in default.statements()

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.infra.synthesis import Synthesis
 
 
+def tables(app: Synthesis) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the table of runs and that of the audit record."""
+    found = app.resources("AWS::DynamoDB::Table")
+    [audit] = [name for name in found if "AuditTable" in name]
+    [runs] = found.keys() - {audit}
+    return found[runs]["Properties"], found[audit]["Properties"]
+
+
 def test_the_table(default: Synthesis) -> None:
-    table = default.properties("AWS::DynamoDB::Table")
+    table, _ = tables(default)
     assert table["KeySchema"] == [
         {"AttributeName": "pk", "KeyType": "HASH"},
         {"AttributeName": "sk", "KeyType": "RANGE"},
@@ -19,8 +29,23 @@ def test_the_table(default: Synthesis) -> None:
     assert {entry["AttributeType"] for entry in table["AttributeDefinitions"]} == {"S"}
 
 
+def test_the_audit_record_is_a_table_without_anybody_who_follows_it(default: Synthesis) -> None:
+    runs, audit = tables(default)
+    assert "StreamSpecification" not in audit
+    assert "GlobalSecondaryIndexes" not in audit
+    for name in (
+        "KeySchema",
+        "BillingMode",
+        "TimeToLiveSpecification",
+        "PointInTimeRecoverySpecification",
+        "SSESpecification",
+        "DeletionProtectionEnabled",
+    ):
+        assert audit[name] == runs[name]
+
+
 def test_the_indexes_hold_keys_only(default: Synthesis) -> None:
-    indexes = default.properties("AWS::DynamoDB::Table")["GlobalSecondaryIndexes"]
+    indexes = tables(default)[0]["GlobalSecondaryIndexes"]
     assert {entry["Projection"]["ProjectionType"] for entry in indexes} == {"KEYS_ONLY"}
     assert {
         entry["IndexName"]: tuple(key["AttributeName"] for key in entry["KeySchema"])
@@ -81,8 +106,13 @@ def test_data_outlives_its_stack(default: Synthesis) -> None:
         for name, resource in default.resources(kind).items()
         if resource["DeletionPolicy"] == "Retain"
     }
-    assert [name.partition("/")[2][:6] for name in sorted(kept)] == ["Bucket", "JobLog", "TableC"]
-    assert default.properties("AWS::DynamoDB::Table")["DeletionProtectionEnabled"] is True
+    assert [name.partition("/")[2][:6] for name in sorted(kept)] == [
+        "AuditT",
+        "Bucket",
+        "JobLog",
+        "TableC",
+    ]
+    assert tables(default)[0]["DeletionProtectionEnabled"] is True
     assert not default.resources("Custom::EmptyBucket")
 
 
@@ -93,8 +123,7 @@ def test_nothing_outlives_a_disposable_deployment(disposable: Synthesis) -> None
         for resource in template["Resources"].values()
     }
     assert policies == {"Delete"}
-    table = disposable.properties("AWS::DynamoDB::Table")
-    assert table["DeletionProtectionEnabled"] is False
+    assert [table["DeletionProtectionEnabled"] for table in tables(disposable)] == [False, False]
     assert disposable.properties("Custom::EmptyBucket")["Bucket"]["Ref"].startswith("Bucket")
 
 

@@ -181,6 +181,50 @@ def test_jobs_of_this_machine_have_the_same_shape(there: Hut) -> None:
     assert hut.json("jobs") == []
 
 
+ACT = {
+    "id": "0f0e",
+    "at": "2026-11-26T08:45:12.034567Z",
+    "action": "retry",
+    "who": "role/Dev/alice@example.org",
+    "source_ip": "192.0.2.1",
+    "user_agent": "hutctl/0.1.0",
+    "run": RUN,
+    "detail": {"all": 1, "tasks": 3},
+    "outcome": "done",
+    "ended_at": "2026-11-26T08:45:12.234567Z",
+}
+
+
+def test_the_audit_record_is_listed_and_filtered(there: Hut, aws: FakeAws) -> None:
+    aws.on("GET", "/audit", paged([ACT] * 5, 2))
+    assert there.json("audit") == [ACT] * 5
+    assert len(there.json("audit", "--limit", "3")) == 3
+    line = there("audit").stdout.splitlines()[1]
+    assert line.split()[:6] == [
+        *("2026-11-26", "08:45:12", "retry", "role/Dev/alice@example.org", "done", RUN)
+    ]
+    assert line.endswith("192.0.2.1  all=1 tasks=3")
+    filters = {"since": "2026-11-01", "until": "2026-11-02T00:00:00Z", "who": "user/a"}
+    filters |= {"action": "cancel", "run": RUN}
+    there("audit", *[word for name, value in filters.items() for word in (f"--{name}", value)])
+    assert aws.seen("GET", "/audit")[-3].query.items() >= filters.items()
+
+
+def test_an_act_without_an_outcome_is_told_as_that(there: Hut, aws: FakeAws) -> None:
+    aws.on("GET", "/audit", [{**ACT, "outcome": None, "ended_at": None, "run": None}], [])
+    assert there("audit").stdout.splitlines()[1].split()[4] == "?"
+    assert "nothing of that kind is on record" in there("audit").stderr
+
+
+def test_the_audit_record_is_asked_for_in_time_and_place(there: Hut, aws: FakeAws) -> None:
+    for option in ("--since", "--until"):
+        said = there("audit", option, "yesterday", exit_code=2).stderr
+        assert "write a day, 2026-11-23" in said
+    assert not aws.seen("GET", "/audit")
+    said = there("audit", "--target", "local", exit_code=2).stderr
+    assert "this machine keeps no record of who did what" in said
+
+
 PAGES = ["one\ntwo\n", "three ü\n", "four\nfive\n"]
 
 

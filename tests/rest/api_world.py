@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from hut.backends.port import LogPage
 from hut.control import Control, Setting, Submission
+from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.environment import Environment
 from hut.model.problems import Problem
 from hut.model.records import Attempt, Outcome, RunRecord, TaskRecord
@@ -166,6 +167,32 @@ class FakeUploads:
         return text
 
 
+@dataclass
+class FakeAudit:
+    """The audit record in a list; it can be made to refuse."""
+
+    begun: list[Act] = field(default_factory=list)
+    ended: dict[str, Ended] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()
+    asked: list[ActFilter] = field(default_factory=list)
+    onward: str | None = None
+
+    def begin(self, act: Act, /) -> None:
+        if "begin" in self.broken:
+            raise ConnectionError("no way")
+        self.begun.append(act)
+
+    def end(self, act: Act, ended: Ended, /) -> None:
+        if "end" in self.broken:
+            raise ConnectionError("no way")
+        self.ended[act.action] = ended
+
+    def acts(self, query: ActFilter, _now: float, /) -> tuple[list[Recorded], str | None]:
+        self.asked.append(query)
+        found = [Recorded(act, self.ended.get(act.action)) for act in reversed(self.begun)]
+        return [each for each in found if query.takes(each)][: query.limit], self.onward
+
+
 class Api:
     """A caller of the API, and hands on the store behind it.
 
@@ -178,6 +205,7 @@ class Api:
         self.backend = FakeBackend()
         self.backends = {"batch": self.backend}
         self.uploads = FakeUploads()
+        self.audit = FakeAudit()
         self.now = 1000.0
         self.fault: Exception | None = None
         self.submissions: list[tuple[Submission, Setting]] = []
@@ -190,6 +218,7 @@ class Api:
             retry=self._retry,
             backend=self.backends.get,  # type: ignore[arg-type]
             uploads=self.uploads,
+            audit=self.audit,
             setting=Setting({"known": Environment("known")}, ("batch", "other")),
             clock=lambda: self.now,
             version="1.2.3",

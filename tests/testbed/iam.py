@@ -16,6 +16,7 @@ from typing import Any
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 
+from tests.testbed import stepfunctions
 from tests.testbed.patching import replace
 
 Check = tuple[str, str, dict[str, Any]]
@@ -34,14 +35,19 @@ def install() -> None:
         return pin(source_ip, secure_transport=True)
 
     def resource_as_aws(service: str, method: str, path: str, *rest: Any) -> Any:
-        if service != "batch":
-            return resource_of(service, method, path, *rest)
-        _, body, _, region, account = rest
-        found = list(
-            _of_batch(path, json.loads(body or b"{}"), f"arn:aws:batch:{region}:{account}")
-        )
-        _checks.set(found)
-        return found[0][1] if found else "*"
+        headers, body, _, region, account = rest
+        if service == "batch":
+            asked = json.loads(body or b"{}")
+            found = list(_of_batch(path, asked, f"arn:aws:batch:{region}:{account}"))
+            _checks.set(found)
+            return found[0][1] if found else "*"
+        action = headers.get("x-amz-target", "").rpartition(".")[2]
+        if action.startswith("SendTask"):
+            return stepfunctions.machine_of(json.loads(body)["taskToken"]) or "*"
+        resource = resource_of(service, method, path, *rest)
+        if action in ("GetLogEvents", "PutLogEvents"):
+            return f"{resource}:log-stream:{json.loads(body)['logStreamName']}"
+        return resource
 
     def enforce_as_aws(key: str, action: str, service: str, region: str, **options: Any) -> Any:
         if service != "batch":

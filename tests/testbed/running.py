@@ -78,7 +78,9 @@ class TestBed:
                 self._clients[service] = self.new_client(service)
             return self._clients[service]
 
-    def new_client(self, service: str, key: str = "test", **config: Any) -> Any:
+    def new_client(
+        self, service: str, key: str = "test", secret: str = "test", **config: Any
+    ) -> Any:
         """Return a client with an access key and botocore settings of its own."""
         options: dict[str, Any] = {"max_pool_connections": 64, **config}
         if service == "s3":
@@ -89,7 +91,7 @@ class TestBed:
                 region_name=REGION,
                 endpoint_url=self.url,
                 aws_access_key_id=key,
-                aws_secret_access_key="test",
+                aws_secret_access_key=secret,
                 config=Config(**options),
             )
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from hut.backends.local import LocalBackend, LocalOptions
 from hut.control import Control, Setting, Submission, workflow_name
@@ -279,6 +279,17 @@ class LocalClient:
     def list_jobs(self, *, limit: int) -> list[Document]:
         """Return what is submitted or runs now, of all runs."""
         return active_jobs(self._store, limit)
+
+    def list_audit(
+        self,
+        *,
+        limit: int,  # noqa: ARG002
+        filters: Mapping[str, str | None],  # noqa: ARG002
+    ) -> list[Document]:
+        """Refuse: on this machine there is nobody but its user."""
+        raise StoreError(
+            "this machine keeps no record of who did what; a control plane does: --target NAME"
+        )
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Return checks of this machine."""

@@ -236,6 +236,10 @@ class RemoteClient:
         """Return what is submitted or runs now, of all runs."""
         return self._first("/jobs", {"limit": min(limit, _PAGE)}, limit)
 
+    def list_audit(self, *, limit: int, filters: Mapping[str, str | None]) -> list[Document]:
+        """Return who changed what, newest first."""
+        return self._first("/audit", {"limit": min(limit, _PAGE), **filters}, limit)
+
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Return checks of the credentials, of the way to the control plane, and of it."""
         from hutctl.remote.diagnosis import diagnose

@@ -31,6 +31,7 @@ class Role(IntEnum):
 
 ROUTES: Mapping[tuple[str, str], Role] = MappingProxyType(
     {
+        ("GET", "/audit"): Role.ADMIN,
         ("GET", "/health"): Role.READER,
         ("GET", "/openapi.json"): Role.READER,
         ("GET", "/jobs"): Role.READER,

@@ -81,6 +81,15 @@ class Exchange:
         return owner if account == here else f"{account}/{owner}"
 
     @property
+    def origin(self) -> dict[str, str]:
+        """From where the request came: the address as API Gateway saw it, and the client's words."""
+        identity = (self.event.get("requestContext") or {}).get("identity") or {}
+        return {
+            "source_ip": str(identity.get("sourceIp") or ""),
+            "user_agent": str(identity.get("userAgent") or ""),
+        }
+
+    @property
     def idempotency_key(self) -> str | None:
         """The key under which the store keeps the request: the owner's own."""
         key = self._header("idempotency-key")

@@ -150,6 +150,7 @@ _OPERATIONS: dict[str, _Operation] = {
     "explainTask": _Operation({200: ("An answer", schemas.Why)}, (404,)),
     "readOutput": _Operation({200: ("A piece of the log", schemas.LogPage)}, (404, 409)),
     "readError": _Operation({200: ("A piece of the log", schemas.MergedLogPage)}, (404, 409)),
+    "listAudit": _Operation({200: ("A page of the record", schemas.AuditEntry)}, is_list=True),
     "listJobs": _Operation({200: ("A page of jobs", schemas.Job)}, is_list=True),
 }
 _ALWAYS = (400, 403, 429, 500)

@@ -11,6 +11,7 @@ from hut.model.records import TaskRecord
 from hut.model.rfc3339 import format_time
 from hut.model.states import TERMINAL_RUN, RunState, TaskState
 from hut.rest.answers import Answer, fitting, json_answer
+from hut.rest.audit import audited
 from hut.rest.bodies import NoFields, RetryBody, read_body
 from hut.rest.exchange import RUN_ID, exchange_of
 from hut.rest.paging import answer_page, decode_cursor, encode_cursor
@@ -118,7 +119,8 @@ def cancel_run(run: RunId) -> Answer:
     exchange = exchange_of(router)
     read_body(exchange, NoFields)
     exchange.run(run)
-    record = exchange.services.cancel(run)
+    with audited(exchange, "cancel", run=run):
+        record = exchange.services.cancel(run)
     return json_answer(run_document(record), 200 if record.state in TERMINAL_RUN else 202)
 
 
@@ -134,5 +136,7 @@ def retry_run(run: RunId) -> Answer:
     if exchange.run(run).state not in TERMINAL_RUN:
         detail = f"run {run} has not ended; cancel it, or wait for its end"
         raise Refusal(409, "run-not-ended", detail)
-    repeated, record = exchange.services.retry(run, body.all)
+    with audited(exchange, "retry", run=run, all=int(body.all)) as found:
+        repeated, record = exchange.services.retry(run, body.all)
+        found.detail["tasks"] = repeated
     return json_answer({"repeated": repeated, "run": run_document(record)}, 202)

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hut.model.audit import Outcome
 from hut.model.states import Reason, RunState, TaskState
 
 __all__ = [
+    "AuditEntry",
     "Change",
     "Changes",
     "Failure",
@@ -273,6 +275,23 @@ class Failure(AttemptEntry):
     command: str
     tags: Texts
     final: bool = Field(description="It is the last of a task that is failed now.")
+
+
+class AuditEntry(Schema):
+    """Something a person changed, or tried to."""
+
+    id: str = Field(description="The request, as the log names it.")
+    at: Time
+    action: str
+    who: str
+    source_ip: str
+    user_agent: str
+    run: str | None
+    detail: dict[str, str | int]
+    outcome: Outcome | None = Field(
+        description="Null if it is not known: it may have been done or not."
+    )
+    ended_at: Time | None
 
 
 class Job(Schema):

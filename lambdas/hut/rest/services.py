@@ -12,11 +12,13 @@ from typing import Protocol
 
 from hut.backends.port import RemoteBackend
 from hut.control import Control, Setting, Submission
+from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.records import RunRecord
 from hut.planning import Plan
 from hut.store.port import Store
 
 __all__ = [
+    "AuditRecord",
     "Busy",
     "Cancel",
     "Retry",
@@ -118,6 +120,19 @@ class Retry(Protocol):
         """
 
 
+class AuditRecord(Protocol):
+    """Who did what; see `hut.model.audit`. What was noted once stays as it is."""
+
+    def begin(self, act: Act, /) -> None:
+        """Note what is about to be done; if that can't be noted, it must not be done."""
+
+    def end(self, act: Act, ended: Ended, /) -> None:
+        """Note what became of it."""
+
+    def acts(self, query: ActFilter, now: float, /) -> tuple[list[Recorded], str | None]:
+        """Return a page of acts, newest first, and where the list goes on, if it may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a request may need.
@@ -141,6 +156,7 @@ class Services:
     retry: Retry
     backend: Callable[[str], RemoteBackend | None]
     uploads: Uploads
+    audit: AuditRecord
     setting: Setting
     clock: Callable[[], float]
     version: str

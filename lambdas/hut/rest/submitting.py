@@ -9,6 +9,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from hut.control import workflow_name
 from hut.model.rfc3339 import format_time
 from hut.rest.answers import Answer, json_answer
+from hut.rest.audit import audited
 from hut.rest.bodies import NoFields, read_body, read_submission
 from hut.rest.exchange import exchange_of
 from hut.rest.observing import count_submission
@@ -43,7 +44,10 @@ def submit_run() -> Answer:
     exchange = exchange_of(router)
     key = exchange.idempotency_key
     submission, setting = read_submission(exchange, key=key)
-    run, plan, created = exchange.services.submit(submission, setting)
+    with audited(exchange, "submit") as found:
+        run, plan, created = exchange.services.submit(submission, setting)
+        found.run = run.id
+        found.detail = {"workflow": run.workflow, "tasks": run.total, "new": int(created)}
     exchange.notes["run_id"] = run.id
     if created:
         count_submission(run.total)
