@@ -1,7 +1,8 @@
 """Batch: its API, written anew (the emulator's own marks jobs as done without running them).
 
 One account, one region. Scheduling policies, multi-node jobs, ECS and EKS properties, and
-consumable resources are not modelled; compute environments are names.
+consumable resources are not modelled; of compute environments only how they stand and how large they
+may be.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from urllib.parse import unquote
 
 from ministack.services import batch as emulated
 
-from tests.testbed import batch_jobs
+from tests.testbed import batch_jobs, batch_queues
 from tests.testbed.batch_jobs import ORDER, Job, jobs, lock, now
 from tests.testbed.batch_limits import RefusedError, check_resources, check_submission
 from tests.testbed.batch_registry import (
@@ -75,7 +76,7 @@ def install() -> None:
     for registry in (environments, queues, definitions):
         on_reset.append(registry.clear)
     (settings.work / "batch").mkdir(exist_ok=True)
-    batch_jobs.start()
+    batch_jobs.start(batch_queues.why_held)
 
 
 def _answer(function: Callable[[Body], Any]) -> Callable[[Body], Any]:
@@ -308,6 +309,7 @@ _OPERATIONS: dict[str, Callable[[Body], Any]] = {
     "createjobqueue": create_queue,
     "updatejobqueue": update_queue,
     "deletejobqueue": delete_queue,
+    "getjobqueuesnapshot": batch_queues.snapshot,
     "describejobqueues": describer(queues, "jobQueues", "jobQueues"),
     "registerjobdefinition": register_definition,
     "deregisterjobdefinition": deregister_definition,

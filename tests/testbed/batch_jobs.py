@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,7 @@ _changed = threading.Condition(lock)
 _new: deque[Job] = deque()
 _pending: list[Job] = []
 _runnable: deque[Job] = deque()
+_held: dict[str, deque[Job]] = {}  # by queue, behind the job that can't be placed
 _running: set[Job] = set()
 _scale = {"timeout": 1.0}
 
@@ -74,9 +76,17 @@ def now() -> int:
     return int(time.time() * 1000)
 
 
-def start() -> None:
-    """Start to move jobs along."""
-    threading.Thread(target=_move_along, daemon=True, name="testbed-batch").start()
+def start(why_held: Callable[[Job], str | None]) -> None:
+    """Start to move jobs along.
+
+    Parameters
+    ----------
+    why_held
+        Says why a job that is next can't be placed, or None.
+    """
+    threading.Thread(
+        target=_move_along, args=(why_held,), daemon=True, name="testbed-batch"
+    ).start()
     on_reset.append(_forget)
 
 
@@ -120,6 +130,14 @@ def force(job: Job, wanted: dict[str, Any]) -> None:
         container.kill()
 
 
+def look_again() -> None:
+    """Look anew whether jobs that are held can be placed: a queue or an environment has changed."""
+    with lock:
+        for queue in list(_held):
+            _release(queue)
+        _changed.notify_all()
+
+
 def set_slots(number: int) -> None:
     """Change how many jobs may run at the same time."""
     with lock:
@@ -143,12 +161,12 @@ def kill_all() -> None:
 def _forget() -> None:
     with lock:
         kill_all()
-        for each in (_new, _pending, _runnable, jobs):
+        for each in (_new, _pending, _runnable, _held, jobs):
             each.clear()
         _scale["timeout"] = 1.0
 
 
-def _move_along() -> None:
+def _move_along(why_held: Callable[[Job], str | None]) -> None:
     while True:
         with lock:
             while _new:
@@ -157,9 +175,11 @@ def _move_along() -> None:
                 _pending.remove(job)
                 if not job.ended:
                     _make_runnable(job)
+            for queue in [queue for queue, held in _held.items() if held[0].ended]:
+                _release(queue)
             while _runnable and (_runnable[0].ended or len(_running) < settings.jobs):
                 job = _runnable.popleft()
-                if not job.ended:
+                if not job.ended and not _hold(job, why_held):
                     _running.add(job)
                     _set(job, "STARTING")
                     threading.Thread(target=_run, args=(job,), daemon=True).start()
@@ -182,6 +202,28 @@ def _make_runnable(job: Job) -> None:
         if not each.ended:
             _set(each, "RUNNABLE")
             _runnable.append(each)
+
+
+def _hold(job: Job, why_held: Callable[[Job], str | None]) -> bool:
+    """Keep back a job that can't be placed, and all behind it in its queue; say if it is one."""
+    if job.queue in _held:
+        _held[job.queue].append(job)
+        return True
+    why = why_held(job)
+    if why is None:
+        return False
+    _held[job.queue] = deque([job])
+    if why:
+        job.document["statusReason"] = why
+    return True
+
+
+def _release(queue: str) -> None:
+    """Let the jobs of a queue be placed, in their order, before all others."""
+    held = _held.pop(queue)
+    if not held[0].ended:
+        held[0].document.pop("statusReason", None)
+    _runnable.extendleft(reversed(held))
 
 
 def _is_free(job: Job) -> bool:

@@ -1,6 +1,6 @@
 """Batch: compute environments, job queues and job definitions.
 
-Compute environments are names here; queues keep the order of submission.
+Compute environments have no machines here; queues keep the order of submission.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ def create_environment(body: Body) -> Body:
     check_name("Compute environment name", name)
     if name in environments:
         raise RefusedError(f"Object already exists: {name}")
+    resources = body.get("computeResources") or {}
+    if resources.get("type") in ("EC2", "SPOT"):  # Fargate tells no such number
+        resources = {"desiredvCpus": resources.get("minvCpus", 0), **resources}
     environments[name] = {
         **body,
+        **({"computeResources": resources} if resources else {}),
         "computeEnvironmentArn": arn_of("compute-environment", name),
         "state": body.get("state", "ENABLED"),
         "status": "VALID",
@@ -52,7 +56,11 @@ def create_environment(body: Body) -> Body:
 
 def update_environment(body: Body) -> Body:
     found = find(environments, "compute environment", body["computeEnvironment"])
+    resources = {**(found.get("computeResources") or {}), **(body.get("computeResources") or {})}
     found.update({k: v for k, v in body.items() if k != "computeEnvironment"})
+    if resources:
+        found["computeResources"] = resources
+    batch_jobs.look_again()
     return {k: found[k] for k in ("computeEnvironmentName", "computeEnvironmentArn")}
 
 
@@ -92,6 +100,7 @@ def create_queue(body: Body) -> Body:
 def update_queue(body: Body) -> Body:
     found = find(queues, "job queue", body["jobQueue"])
     found.update({k: v for k, v in body.items() if k != "jobQueue"})
+    batch_jobs.look_again()
     return {k: found[k] for k in ("jobQueueName", "jobQueueArn")}
 
 

@@ -84,6 +84,8 @@ def _of_batch(path: str, body: dict[str, Any], batch: str) -> Iterator[Check]:
                 yield "batch:TagResource", f"{batch}:job/new", {}
         case "terminatejob":
             yield "batch:TerminateJob", f"{batch}:job/{body['jobId']}", {}
+        case "getjobqueuesnapshot":
+            yield "batch:GetJobQueueSnapshot", _arn(batch, "job-queue", body["jobQueue"]), {}
         case "canceljob":
             yield "batch:CancelJob", f"{batch}:job/{body['jobId']}", {}
 

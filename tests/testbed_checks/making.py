@@ -114,10 +114,14 @@ class Maker:
         got = self.bed.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
         return [json.loads(message["Body"]) for message in got.get("Messages", [])]
 
-    def batch_queue(self) -> str:
+    def batch_queue(self, most_cpus: int | None = None) -> str:
+        """Return a queue, whose environment has the same name and may have so many vCPUs."""
         name = self.name("environment")
         batch = self.bed.client("batch")
-        batch.create_compute_environment(computeEnvironmentName=name, type="UNMANAGED")
+        resources = {"type": "EC2", "maxvCpus": most_cpus, "subnets": ["subnet-1"]}
+        managed = {"type": "MANAGED", "computeResources": resources}
+        kind = {"type": "UNMANAGED"} if most_cpus is None else managed
+        batch.create_compute_environment(computeEnvironmentName=name, **kind)
         made = batch.create_job_queue(
             jobQueueName=name,
             priority=1,
