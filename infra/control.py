@@ -17,6 +17,7 @@ from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 
+from hut.backends.batch.jobs import STARTS_ARE_TOLD
 from infra.compute import ComputeStack
 from infra.functions import FUNCTIONS, Function
 from infra.grants import Grants
@@ -199,20 +200,33 @@ class ControlStack(Stack):
     def _watch_jobs_and_executions(self) -> None:
         """Send what becomes of this deployment's jobs and executions to the observe queue."""
         target = targets.SqsQueue(self._observe_queue)
-        events.Rule(
-            self,
-            "JobChanges",
-            description="Jobs of Hut that began to run or ended",
-            event_pattern=events.EventPattern(
-                source=["aws.batch"],
-                detail_type=["Batch Job State Change"],
-                detail={
-                    "status": ["RUNNING", "SUCCEEDED", "FAILED"],
-                    "jobName": [{"prefix": f"{self._settings.prefix}-"}],
+        ours = {
+            "jobName": [{"prefix": f"{self._settings.prefix}-"}],
+            # Of an array, its children are told of; the array itself has a size and tells nothing new.
+            "arrayProperties": {"size": [{"exists": False}]},
+        }
+        kinds: dict[str, tuple[str, dict[str, Any]]] = {
+            "JobEnds": ("Jobs of Hut that ended", {"status": ["SUCCEEDED", "FAILED"]}),
+            "JobStarts": (
+                "Jobs of small runs that began to run",
+                {
+                    "status": ["RUNNING"],
+                    "parameters": {name: [value] for name, value in STARTS_ARE_TOLD.items()},
                 },
             ),
-            targets=[target],
-        )
+        }
+        for name, (description, wanted) in kinds.items():
+            events.Rule(
+                self,
+                name,
+                description=description,
+                event_pattern=events.EventPattern(
+                    source=["aws.batch"],
+                    detail_type=["Batch Job State Change"],
+                    detail={**ours, **wanted},
+                ),
+                targets=[target],
+            )
         events.Rule(
             self,
             "ExecutionStops",

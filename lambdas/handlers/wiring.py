@@ -22,7 +22,7 @@ from hut.backends.batch import BatchBackend, BatchOptions, Clients, Pace
 from hut.control import Control, Setting
 from hut.measuring import measure
 from hut.service.surroundings import Surroundings
-from hut.store.dynamodb import DynamoStore, StoreOptions, TableBucket
+from hut.store.dynamodb import DynamoStore, StoreOptions, TableBucket, TableImages
 from hut.store.dynamodb.table import Table
 
 if TYPE_CHECKING:
@@ -58,12 +58,17 @@ def _store() -> DynamoStore:
     return DynamoStore(_client("dynamodb"), _client("s3"), options)
 
 
+@cache
+def _images() -> TableImages:
+    return TableImages(Table(_client("dynamodb"), function_settings().table))
+
+
 def _backend(options: BatchOptions) -> BatchBackend:
     submit = _client("batch", repeats=False)
     clients = Clients(
         _client("batch"), _client("logs"), _client("s3"), function_settings().bucket, submit
     )
-    return BatchBackend(options, clients, pace=_pace())
+    return BatchBackend(options, clients, pace=_pace(), images=_images())
 
 
 @cache

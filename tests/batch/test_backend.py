@@ -303,7 +303,7 @@ def test_a_job_whose_submit_was_not_answered_is_found(stub, monkeypatch, looks):
     stubber.assert_no_pending_responses()
 
 
-def test_a_submit_that_was_not_answered_and_not_done_is_tried_later(stub, monkeypatch):
+def test_a_submit_that_was_not_answered_and_is_not_found_is_left_to_the_sweep(stub, monkeypatch):
     one_after_the_other(monkeypatch)
     batch, stubber = stub
     expect_definition(stubber)
@@ -312,7 +312,7 @@ def test_a_submit_that_was_not_answered_and_not_done_is_tried_later(stub, monkey
     expect_error(stubber, "list_jobs", "ServerException", "internal", 500)
     expect_error(stubber, "list_jobs", "ServerException", "internal", 500)
     (result,) = backend_of(batch).submit([request_of(TRUE)])
-    assert result == SubmitResult(None, None, "internal")
+    assert result == SubmitResult(None, None, "internal", is_unknown=True)
 
 
 def test_a_submit_that_took_too_long_is_looked_for(stub, monkeypatch):

@@ -49,6 +49,7 @@ def test_a_plain_task_becomes_a_job():
             "hut:owner": "me",
         },
         "propagateTags": True,
+        "parameters": {"hutStarts": "told"},
     }
     assert overrides["resourceRequirements"] == [
         {"type": "VCPU", "value": "2"},
@@ -125,8 +126,8 @@ def test_a_large_script_has_to_be_stored():
     spec = TaskSpec("t", "true # " + "x" * 8000, env_vars={"A": "1"})
     assert planned(spec) is None
     job = planned(spec, stored=STORED)
-    assert job.upload.endswith(spec.command + "\n")
-    assert "export" not in job.upload
+    assert job.upload.endswith(f"{spec.command}\n".encode())
+    assert b"export" not in job.upload
     assert environment(job)["A"] == "1"
     assert STORED.url in command(job)[2]
     assert overrides_length(job) <= LARGEST_OVERRIDES
@@ -136,9 +137,10 @@ def test_variables_that_are_too_large_go_with_the_script():
     spec = TaskSpec("t", "true", env_vars={"A": "x" * 8000, "E": ""})
     assert planned(spec) is None
     job = planned(spec, stored=STORED)
-    assert f"export A={'x' * 8000}\n" in job.upload
-    assert "export E=''\n" in job.upload
-    assert "HUT_TASK_ID=t" in job.upload
+    script = job.upload.decode()
+    assert f"export A={'x' * 8000}\n" in script
+    assert "export E=''\n" in script
+    assert "HUT_TASK_ID=t" in script
     assert environment(job) == {}
     assert overrides_length(job) <= LARGEST_OVERRIDES
 

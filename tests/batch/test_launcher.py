@@ -172,7 +172,8 @@ def test_relative_folders_start_at_the_home(folder, place):
 @EVERY_SHELL
 def test_a_missing_folder_is_told(container):
     assert container(task("echo no", working_dir="a 'b'")) == 125
-    assert container.markers.not_started == "the working folder ~/a 'b' does not exist"
+    folder = container.home / "a 'b'"
+    assert container.markers.not_started == f"the working folder {folder} does not exist"
     assert "echo" not in container.out
 
 
@@ -219,7 +220,7 @@ def test_errors_alone_go_to_a_file(container):
 def test_an_output_file_that_cannot_be_written_is_told(container):
     (container.home / "file").write_text("")
     assert container(task("echo no", output_file="file/o")) == 125
-    told = "the task could not be started: ~/file/o can't be written"
+    told = f"the task could not be started: {container.home}/file/o can't be written"
     assert container.markers.not_started == told
 
 

@@ -164,19 +164,25 @@ def test_dead_letters_stay_for_two_weeks(default: Synthesis, containing: str) ->
 
 
 def test_the_pattern_of_job_events(default: Synthesis, disposable: Synthesis) -> None:
-    rule = default.properties("AWS::Events::Rule", "JobChanges")
-    assert rule["EventPattern"] == {
-        "source": ["aws.batch"],
-        "detail-type": ["Batch Job State Change"],
-        "detail": {
-            "status": ["RUNNING", "SUCCEEDED", "FAILED"],
-            "jobName": [{"prefix": "hut-"}],
-        },
+    details = {
+        "JobEnds": {"status": ["SUCCEEDED", "FAILED"]},
+        "JobStarts": {"status": ["RUNNING"], "parameters": {"hutStarts": ["told"]}},
     }
-    [target] = rule["Targets"]
-    assert "ObserveQueue" in flat(target["Arn"])
-    other = disposable.properties("AWS::Events::Rule", "JobChanges")
-    assert other["EventPattern"]["detail"]["jobName"] == [{"prefix": "lab-"}]
+    for name, detail in details.items():
+        rule = default.properties("AWS::Events::Rule", name)
+        assert rule["EventPattern"] == {
+            "source": ["aws.batch"],
+            "detail-type": ["Batch Job State Change"],
+            "detail": {
+                **detail,
+                "jobName": [{"prefix": "hut-"}],
+                "arrayProperties": {"size": [{"exists": False}]},
+            },
+        }
+        [target] = rule["Targets"]
+        assert "ObserveQueue" in flat(target["Arn"])
+        other = disposable.properties("AWS::Events::Rule", name)
+        assert other["EventPattern"]["detail"]["jobName"] == [{"prefix": "lab-"}]
 
 
 def test_the_pattern_of_execution_events(default: Synthesis) -> None:

@@ -374,7 +374,7 @@ class ControlPlane:
         )
         assert self.busy() == active
         for backend in self.backends.values():
-            names = [job.name for job in backend.jobs.values() if job.ran]
+            names = [(job.name, job.index) for job in backend.jobs.values() if job.ran]
             assert len(names) == len(set(names))
         return record
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hut.backends.port import (
+    ArrayRequest,
     Job,
     JobName,
     JobRequest,
     JobState,
     LogPage,
     SubmitResult,
+    child_handle,
+    parent_of,
     parse_job_name,
 )
 from hut.metrics import Metric
@@ -85,6 +88,11 @@ class Fate:
         """Let another process go on."""
         self.dead = False
 
+    def kill(self) -> None:
+        """Kill the process here and now."""
+        self.dead = True
+        raise Died("killed")
+
     def effect(self, label: str, call: Callable[[], Any]) -> Any:
         if self.dead:
             raise Died(label)
@@ -112,6 +120,8 @@ class FakeJob:
     started_at: float | None = None
     ended_at: float | None = None
     said: str = ""
+    index: int | None = None
+    starts: bool = True
 
     def seen(self) -> Job:
         return Job(
@@ -125,6 +135,7 @@ class FakeJob:
             ended_at=self.ended_at,
             queue="queue",
             said=self.said,
+            index=self.index,
         )
 
     @property
@@ -161,6 +172,12 @@ class FakeBackend:
         Until then others have too much for the service.
     lost : int
         How many submissions make a job, but look as if the service were busy.
+    unanswered : int
+        How many submissions make a job, but get no answer.
+    makes_arrays : bool
+        Whether tasks of the same resources become arrays.
+    parents : dict of str to str
+        Arrays: handle and name.
     hidden : set of str
         Handles of jobs that DescribeJobs does not know.
     generated : dict of str to str, None or an exception
@@ -182,9 +199,12 @@ class FakeBackend:
     again_at: float | None = None
     full_until: float = 0.0
     lost: int = 0
+    unanswered: int = 0
     hidden: set[str] = field(default_factory=set)
     generated: dict[str, str | BaseException | None] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
+    makes_arrays: bool = False
+    parents: dict[str, str] = field(default_factory=dict)
     before_submit: Callable[[], None] | None = None
     after_submit: Callable[[], None] | None = None
     jobs: dict[str, FakeJob] = field(default_factory=dict)
@@ -220,15 +240,58 @@ class FakeBackend:
             self.busy -= 1
             return SubmitResult(None, None, "too many requests", self.again_at)
         job = self.make(request.run.id, spec, request.name)
+        job.starts = request.starts
+        return self._answer(job.handle)
+
+    def _answer(self, handle: str) -> SubmitResult:
         if self.lost > 0:
             self.lost -= 1
-            return SubmitResult(None, None, "no answer")
-        return SubmitResult(job.handle)
+            return SubmitResult(None, None, "too many requests")
+        if self.unanswered > 0:
+            self.unanswered -= 1
+            return SubmitResult(None, None, "no answer", is_unknown=True)
+        return SubmitResult(handle)
+
+    def arrays(self, requests: Sequence[JobRequest]) -> list[list[int]]:
+        alike: dict[object, list[int]] = defaultdict(list)
+        for place, request in enumerate(requests):
+            if self.makes_arrays:
+                alike[request.claim.spec.resources].append(place)
+        return [places for places in alike.values() if len(places) > 1]
+
+    def submit_array(self, array: ArrayRequest) -> SubmitResult:
+        self.submits += 1
+        if self.before_submit is not None:
+            self.before_submit()
+        result: SubmitResult = self.fate.effect("submit", lambda: self._submit_array(array))
+        if self.after_submit is not None:
+            self.after_submit()
+        return result
+
+    def _submit_array(self, array: ArrayRequest) -> SubmitResult:
+        refused = [self.refused.get(request.claim.spec.id) for request in array.requests]
+        if all(refused):
+            return SubmitResult(None, refused[0], "refused")
+        if self.busy > 0:
+            self.busy -= 1
+            return SubmitResult(None, None, "too many requests")
+        parent = f"{self.name}-{len(self.jobs)}"
+        for index, request in enumerate(array.requests):
+            handle = child_handle(parent, index)
+            spec = request.claim.spec
+            job = FakeJob(array.name, handle, request.run.id, spec, self.clock.now, index=index)
+            job.starts = request.starts
+            self.jobs[handle] = job
+        self.parents[parent] = array.name
+        return self._answer(parent)
 
     def script(self, _: RunRecord, spec: TaskSpec, attempt: int) -> str:  # noqa: ARG002
         return spec.command
 
-    def terminate(self, handles: Sequence[str], reason: str) -> None:
+    def terminate(self, handles: Sequence[str], reason: str, *, wholly: bool = False) -> None:
+        if wholly:
+            arrays = {parent_of(handle) for handle in handles}
+            handles = [handle for handle in self.jobs if parent_of(handle) in arrays]
         self.fate.effect("terminate", lambda: self._terminate(handles, reason))
 
     def _terminate(self, handles: Sequence[str], reason: str) -> None:
@@ -267,9 +330,26 @@ class FakeBackend:
     def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
         found: dict[str, list[Job]] = defaultdict(list)
         for job in self.jobs.values():
-            if job.name in names and job.handle not in self.hidden:
+            if job.name in names and job.handle not in self.hidden and job.index is None:
                 found[job.name].append(job.seen())
+        for parent, name in self.parents.items():
+            if name in names and parent not in self.hidden:
+                found[name].append(Job(name, parent, JobState.WAITING))
         return dict(found)
+
+    def quiet(self, children: Mapping[str, tuple[int, int]]) -> set[str]:
+        found = set()
+        for parent, believed in children.items():
+            jobs = [job for job in self.jobs.values() if parent_of(job.handle) == parent]
+            active = [job for job in jobs if job.state is not JobState.ENDED]
+            running = sum(job.state is JobState.RUNNING for job in active)
+            if (len(active), running) == believed and parent not in self.hidden:
+                found.add(parent)
+        return found
+
+    def running(self, array: str) -> list[Job]:
+        jobs = [job for job in self.jobs.values() if parent_of(job.handle) == array]
+        return [job.seen() for job in jobs if job.state is JobState.RUNNING]
 
     def outcome(self, _: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:  # noqa: ARG002
         if spec.id in self.unreadable:
@@ -314,7 +394,8 @@ class FakeBackend:
     def start(self, *jobs: FakeJob) -> None:
         for job in jobs or [j for j in self.jobs.values() if j.state is JobState.WAITING]:
             job.state, job.started_at = JobState.RUNNING, self.clock.now
-            self.events.append((job.parsed, job.seen()))
+            if job.starts:
+                self.events.append((job.parsed, job.seen()))
 
     def end(self, *jobs: FakeJob, outcome: Outcome | None = None) -> None:
         """Let jobs (all, if none are named) end as `outcomes` says, or as is said here."""

@@ -109,6 +109,18 @@ def repeat(plane: ControlPlane, run: RunRecord) -> None:
     assert [len(plane.backend.ran(task_id)) for task_id in "ab"] == [2, 1]
 
 
+def begin_array(plane: ControlPlane) -> RunRecord:
+    plane.backend.makes_arrays = True
+    plane.backend.outcomes["b"] = [FAILED, COMPLETED]
+    tasks = [{"id": each, "retries": 1} for each in "abc"]
+    return plane.begin(*tasks, {"id": "end", "deps": ["*"], "cpus": 2})
+
+
+def complete_array(plane: ControlPlane, run: RunRecord) -> None:
+    assert plane.finish(run, sweeps=6).state is RunState.COMPLETED
+    assert [len(plane.backend.ran(each)) for each in ("a", "b", "c", "end")] == [1, 2, 1, 1]
+
+
 STORIES = {
     "completes": Story(begin_two, complete_two),
     "retries": Story(begin_retry, complete_retry),
@@ -116,6 +128,7 @@ STORIES = {
     "is cancelled": Story(begin_capped, cancel),
     "grows": Story(begin_generator, grow),
     "is repeated": Story(end_badly, repeat),
+    "runs as an array": Story(begin_array, complete_array),
 }
 
 
@@ -146,7 +159,11 @@ def what_goes_wrong(make_plane: Callable[[], ControlPlane], story: str, fault: s
 
 @pytest.mark.parametrize(
     ("story", "fault"),
-    [*((story, "dies_before") for story in STORIES), ("completes", "loses_answer_of")],
+    [
+        *((story, "dies_before") for story in STORIES),
+        ("completes", "loses_answer_of"),
+        ("runs as an array", "loses_answer_of"),
+    ],
 )
 def test_whatever_dies_the_run_ends_right(
     make_plane: Callable[[], ControlPlane], story: str, fault: str

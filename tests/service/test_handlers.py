@@ -465,6 +465,8 @@ def test_sweep_answers_what_it_found(plane: ControlPlane, said: Callable[[], str
         "lost": 0,
         "started_again": 0,
         "failed": 0,
+        "queue_timeouts": 0,
+        "stuck": 0,
     }
     logged = said()
     assert '"EndsFoundBySweep"' in logged

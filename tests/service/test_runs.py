@@ -9,7 +9,7 @@ import pytest
 from hut.lifecycle.attempt import lost
 from hut.model.records import Outcome
 from hut.model.states import Reason, RunState, TaskState
-from hut.service.advancing import _AT_ONCE
+from hut.service.advancing import _JOBS_AT_ONCE
 from tests.service.control_plane import ControlPlane, Told
 from tests.service.fake_ports import COMPLETED, FAILED
 
@@ -281,7 +281,7 @@ def test_what_there_is_no_time_for_is_left_to_a_message(plane: ControlPlane) -> 
     run = plane.begin(*({"id": f"t{i}"} for i in range(200)))
     plane.has_time = lambda: False
     plane.deliver_stream()
-    assert plane.run(run).counts[TaskState.SUBMITTED] == _AT_ONCE
+    assert plane.run(run).counts[TaskState.SUBMITTED] == _JOBS_AT_ONCE
     assert plane.wakes.waiting == [(1000.0, run.id, ())]
     plane.deliver()
     assert plane.run(run).counts[TaskState.SUBMITTED] == 200

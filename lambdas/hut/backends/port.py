@@ -3,9 +3,10 @@
 It is for services that are told to start something and report its end later (AWS Batch). The local
 backend, which the engine drives process by process, is not behind this port.
 
-A job is submitted under a deterministic name that was stored before (`job_name`). Submitting is not
-idempotent on the service's side, so what a crash leaves open is healed by `find`: the job that
-exists under the name is adopted, a second one is terminated.
+A job is submitted under a name that was stored before: an attempt's own (`job_name`), or that of an
+array, whose children are attempts of the same shape (`array_name`). Submitting is not idempotent on
+the service's side, so what a crash leaves open is healed by `find`: the job that exists under the
+name is adopted, a second one is terminated.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hut.scheduling.pacing import Place
 from hut.store.port import AttemptKey, Claim
 
 __all__ = [
+    "ArrayRequest",
     "Job",
     "JobName",
     "JobRequest",
@@ -31,19 +33,33 @@ __all__ = [
     "LogPage",
     "RemoteBackend",
     "SubmitResult",
+    "array_name",
+    "child_handle",
     "job_name",
+    "parent_of",
     "parse_job_name",
 ]
 
-_NAME = re.compile(r"([a-z0-9]+)-([a-z0-9]+)-([0-9]+)-([0-9]+)-([0-9]+)", re.ASCII)
+_NAME = re.compile(
+    r"([a-z0-9]+)-([a-z0-9]+)-(?:([0-9]+)-([0-9]+)-([0-9]+)|a([0-9a-f]{8,32}))", re.ASCII
+)
 
 
 class JobName(NamedTuple):
-    """What a job's name says: whose attempt it is."""
+    """What a job's name says: whose attempt it is, or which array its children belong to.
+
+    Attributes
+    ----------
+    key : AttemptKey or None
+        None for an array: which child is which attempt was stored under its id.
+    array : str
+        Id of the array; empty for a job of its own.
+    """
 
     prefix: str
     run_id: str
-    key: AttemptKey
+    key: AttemptKey | None
+    array: str = ""
 
 
 def job_name(prefix: str, run_id: str, key: AttemptKey) -> str:
@@ -51,13 +67,30 @@ def job_name(prefix: str, run_id: str, key: AttemptKey) -> str:
     return f"{prefix}-{run_id}-{key.position}-{key.attempt}-{key.epoch}"
 
 
+def array_name(prefix: str, run_id: str, array: str) -> str:
+    """Return the name an array and its children have; `array` is 8 to 32 hexadecimal digits."""
+    return f"{prefix}-{run_id}-a{array}"
+
+
 def parse_job_name(name: str) -> JobName | None:
-    """Return what `job_name` put into a name, or None if it is none of ours."""
+    """Return what `job_name` or `array_name` put into a name, or None if it is none of ours."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    prefix, run_id, *numbers = match.groups()
+    prefix, run_id, *numbers, array = match.groups()
+    if array is not None:
+        return JobName(prefix, run_id, None, array)
     return JobName(prefix, run_id, AttemptKey(*map(int, numbers)))
+
+
+def child_handle(parent: str, index: int) -> str:
+    """Return the handle of an array's child."""
+    return f"{parent}:{index}"
+
+
+def parent_of(handle: str) -> str:
+    """Return the handle of the array a child belongs to; a job of its own is its own."""
+    return handle.partition(":")[0]
 
 
 class JobState(StrEnum):
@@ -88,6 +121,8 @@ class Job:
         The image it really has; empty where the service does not tell.
     queue, said : str
         While it waits: where, and the service's reason for it, if it gives one.
+    index : int or None
+        Which child of its array this is; None for a job of its own and for the array itself.
     """
 
     name: str
@@ -102,18 +137,35 @@ class Job:
     image: str = ""
     queue: str = ""
     said: str = ""
+    index: int | None = None
 
 
 class JobRequest(NamedTuple):
-    """An attempt to be run as a job."""
+    """An attempt to be run as a job.
+
+    Attributes
+    ----------
+    name : str
+        Of the job, if it becomes one of its own.
+    starts : bool
+        Whether its start is to be told by an event; if not, the sweep finds it.
+    """
 
     run: RunRecord
     claim: Claim
     name: str
+    starts: bool = True
+
+
+class ArrayRequest(NamedTuple):
+    """Attempts of one shape to be run as the children of one array, in this order."""
+
+    name: str
+    requests: Sequence[JobRequest]
 
 
 class SubmitResult(NamedTuple):
-    """What became of a submission: a handle, or how the attempt ended without one.
+    """What became of a submission: a handle, or how the attempts ended without one.
 
     Attributes
     ----------
@@ -127,12 +179,16 @@ class SubmitResult(NamedTuple):
     again_at : float or None
         With neither, when there is a place in the line for this submission, in seconds since the
         epoch; None if only the service knows.
+    is_unknown : bool
+        No answer came, and the job may exist: the claim is left to the sweep, which looks again when
+        what is there can be seen. Given back, it would run twice.
     """
 
     handle: str | None
     outcome: Outcome | None = None
     detail: str = ""
     again_at: float | None = None
+    is_unknown: bool = False
 
 
 class LogPage(NamedTuple):
@@ -163,11 +219,23 @@ class RemoteBackend(Protocol):
     def submit(self, requests: Sequence[JobRequest]) -> list[SubmitResult]:
         """Submit each attempt as a job, in order."""
 
+    def arrays(self, requests: Sequence[JobRequest]) -> list[list[int]]:
+        """Return which requests may become arrays: groups of at least two places in `requests`."""
+
+    def submit_array(self, array: ArrayRequest) -> SubmitResult:
+        """Submit attempts as one array; the handle is the array's, see `child_handle`."""
+
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
         """Return the script an attempt runs."""
 
-    def terminate(self, handles: Sequence[str], reason: str) -> None:
-        """End jobs that wait or run; those that have ended are left alone."""
+    def terminate(self, handles: Sequence[str], reason: str, *, wholly: bool = False) -> None:
+        """End jobs that wait or run; those that have ended are left alone.
+
+        Parameters
+        ----------
+        wholly
+            Of an array that a handle is a child of, no child is wanted any more.
+        """
 
     def cancel(self, reasons: Mapping[str, str]) -> None:
         """End jobs that wait, each with a reason of its own; those that start or run are left alone.
@@ -187,8 +255,24 @@ class RemoteBackend(Protocol):
     def describe(self, handles: Sequence[str]) -> dict[str, Job]:
         """Return what the service knows of jobs; those it has forgotten are left out."""
 
+    def quiet(self, children: Mapping[str, tuple[int, int]]) -> set[str]:
+        """Return the arrays of which nothing is to be learned.
+
+        Parameters
+        ----------
+        children
+            For each array (its handle) how many of its children are believed to have not ended, and
+            how many of these to run. An array is quiet if the service counts the same.
+        """
+
+    def running(self, array: str) -> Sequence[Job]:
+        """Return the children of an array that run."""
+
     def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
-        """Return the jobs that exist under names, oldest first; names without any are left out."""
+        """Return the jobs that exist under names, oldest first; names without any are left out.
+
+        Of an array, itself is returned and none of its children.
+        """
 
     def outcome(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:
         """Return how a job ended, with what only its log tells; None while it has not."""

@@ -102,6 +102,11 @@ class Scripts:
 
     def render(self, request: ScriptRequest) -> str:
         """Return the script of one attempt."""
+        spec = request.spec
+        return f"{self._head}{spec.id}, attempt {request.attempt}\n{self.body(request)}"
+
+    def body(self, request: ScriptRequest) -> str:
+        """Return the script without the two lines that say whose it is."""
         spec, key = request.spec, request.journal_key
         journal = "" if key is None else self._journal.replace("\0", key)
         given = automatic = init = folder = ""
@@ -114,10 +119,7 @@ class Scripts:
         if request.working_dir is not None:
             path = self._quote_path(request.working_dir)
             folder = f"cd -- {path} || exit {EXIT_NOT_STARTED}\n"
-        return (
-            f"{self._head}{spec.id}, attempt {request.attempt}\n{self._pipefail}{journal}"
-            f"{given}{automatic}{init}{folder}{spec.command}\n"
-        )
+        return f"{self._pipefail}{journal}{given}{automatic}{init}{folder}{spec.command}\n"
 
     def _given(self, spec: TaskSpec) -> str:
         """Return the exports of what people gave, each by itself: one may be refused by the shell."""

@@ -6,7 +6,7 @@ submitted. What happens if this dies:
 
 - before the claim: nothing has happened; the stream or the sweep calls again
 - between claim and submit, or between submit and the note of the handle: the sweep finds the job
-  under its name and adopts it, or gives the claim back
+  or the array under its name and adopts it, or gives the claims back
 - between the end of the run and telling of it: the sweep tells again
 """
 
@@ -15,7 +15,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hut.backends.port import JobRequest, RemoteBackend, job_name
+from hut.backends.port import (
+    ArrayRequest,
+    JobRequest,
+    RemoteBackend,
+    SubmitResult,
+    array_name,
+    child_handle,
+    job_name,
+    parent_of,
+)
 from hut.control import Control
 from hut.metrics import Metric
 from hut.model.records import Outcome, Refusal, RunRecord
@@ -32,7 +41,11 @@ __all__ = ["CANCELLED", "Advancing"]
 CANCELLED = "hut: cancelled"
 """What a terminated job is told; the backend knows by it why the job ended."""
 
-_AT_ONCE = 80  # claims per transaction
+_JOBS_AT_ONCE = 80  # submitted before the next look at what is ready
+_CLAIMED_AT_ONCE = 1000  # where tasks of one shape become arrays
+_MOST_CLAIMED = 10_000  # of them before they are submitted: the children one array may have
+_TERMINATED_AT_ONCE = 80
+_STARTS_TOLD = 200  # tasks a run may have whose starts are worth an event each
 _BUSY_SECONDS = 15.0  # until a service that had no time is asked again
 _LONGEST_WAIT = 900.0  # seconds a message may be delayed (SQS)
 
@@ -110,12 +123,17 @@ class Advancing:
             for task in self._store.list_tasks(run.id, TaskFilter(states=ACTIVE)):
                 if task.handle is not None:
                     handles.setdefault(task.backend, []).append(task.handle)
-        for backend, found in handles.items():
-            for start in range(0, len(found) if backend in self._backends else 0, _AT_ONCE):
+        for backend, every in handles.items():
+            # Of a stopped run no child of an array is wanted: the array is ended as a whole.
+            found = list(dict.fromkeys(map(parent_of, every)))
+            for start in range(
+                0, len(found) if backend in self._backends else 0, _TERMINATED_AT_ONCE
+            ):
                 if not self._around.has_time():
                     self._around.wakes.wake(run.id)
                     return
-                self._backends[backend].terminate(found[start : start + _AT_ONCE], CANCELLED)
+                some = found[start : start + _TERMINATED_AT_ONCE]
+                self._backends[backend].terminate(some, CANCELLED, wholly=True)
 
     def _register(self, run: RunRecord) -> bool:
         """Write the tasks of a run that was stopped before they were there; say if it has begun.
@@ -161,31 +179,104 @@ class Advancing:
             self._around.wakes.wake(run.id, min(max(at - self._around.clock(), 0.0), _LONGEST_WAIT))
 
     def _claim_some(self, run: RunRecord, name: str, backend: RemoteBackend) -> bool:
-        """Claim and submit a number of tasks; say whether there may be more."""
+        """Claim and submit a number of tasks; say whether there may be more.
+
+        As many are claimed as make a number of jobs: tasks of one shape become one array.
+        """
+        requests: list[JobRequest] = []
+        jobs, wanted, more = 0, _JOBS_AT_ONCE, True
+        while more and jobs < _JOBS_AT_ONCE and len(requests) < _MOST_CLAIMED:
+            claims = self._claim(run, name, wanted)
+            more = len(claims) == wanted
+            some = [self._request(run, claim) for claim in claims]
+            requests += some
+            jobs += len(some) - sum(len(group) - 1 for group in backend.arrays(some))
+            if jobs * 2 > len(requests) or not self._around.has_time():
+                break  # not many of one shape
+            wanted = min(_CLAIMED_AT_ONCE, _MOST_CLAIMED - len(requests))
+        if not requests:
+            return False
+        return self._submit(run, backend, requests) and more
+
+    def _claim(self, run: RunRecord, name: str, most: int) -> list[Claim]:
+        """Claim up to `most` tasks; if a full backend is in the way, note that the run waits for it."""
         cap = self._around.caps.get(name)
         caps = Caps(run=run.settings.max_concurrent, backend=cap)
-        epoch = run.epoch
         request = ClaimRequest(
-            run.id, epoch, self._around.clock(), _AT_ONCE, backend=name, caps=caps
+            run.id, run.epoch, self._around.clock(), most, backend=name, caps=caps
         )
         claims = self._store.claim(request)
-        while cap is not None and len(claims) < _AT_ONCE:
+        while cap is not None and len(claims) < most:
             # First the note, then another look: a place may be freed between the two.
             full = self._store.active_on(name) >= cap
             if full:
                 self._store.wait_for_room(name, run.id)
-            more = self._store.claim(replace(request, at_most=_AT_ONCE - len(claims)))
+            more = self._store.claim(replace(request, at_most=most - len(claims)))
             claims = [*claims, *more]
             if full or not more:
                 break
-        if not claims:
-            return False
-        return self._submit(run, backend, claims) and len(claims) == _AT_ONCE
+        return claims
 
-    def _submit(self, run: RunRecord, backend: RemoteBackend, claims: Sequence[Claim]) -> bool:
-        """Submit claims; say whether the service had time for all of them."""
-        prefix = self._around.prefix
-        requests = [JobRequest(run, c, job_name(prefix, run.id, c.key)) for c in claims]
+    def _request(self, run: RunRecord, claim: Claim) -> JobRequest:
+        name = job_name(self._around.prefix, run.id, claim.key)
+        return JobRequest(run, claim, name, starts=run.total <= _STARTS_TOLD)
+
+    def _submit(
+        self, run: RunRecord, backend: RemoteBackend, requests: Sequence[JobRequest]
+    ) -> bool:
+        """Submit claims, arrays first; say whether the service had time for all of them.
+
+        What there is no time for is given back, and the run is woken to claim it again.
+        """
+        groups = backend.arrays(requests)
+        grouped = {place for group in groups for place in group}
+        alone = [request for place, request in enumerate(requests) if place not in grouped]
+        done, late, first = True, list[JobRequest](), True
+        for places in groups:
+            array = [requests[place] for place in places]
+            if first or self._around.has_time():
+                done = self._submit_array(run, backend, array) and done
+            else:
+                late += array
+            first = False
+        for start in range(0, len(alone), _JOBS_AT_ONCE):
+            some = alone[start : start + _JOBS_AT_ONCE]
+            if first or self._around.has_time():
+                results = backend.submit(some)
+                done = self._note(run, backend, list(zip(some, results, strict=True))) and done
+            else:
+                late += some
+            first = False
+        if late:
+            self._give_back(run, late)
+        return done and not late
+
+    def _submit_array(
+        self, run: RunRecord, backend: RemoteBackend, requests: Sequence[JobRequest]
+    ) -> bool:
+        """Submit claims as one array; say whether the service had time for it.
+
+        Which child is which attempt is stored first: events and the sweep find it there.
+        """
+        array = self._around.new_array()
+        self._store.keep_array(run.id, array, [request.claim.key for request in requests])
+        name = array_name(self._around.prefix, run.id, array)
+        result = backend.submit_array(ArrayRequest(name, requests))
+        results = [result] * len(requests)
+        if result.handle is not None:
+            results = [
+                result._replace(handle=child_handle(result.handle, index))
+                for index in range(len(requests))
+            ]
+        return self._note(run, backend, list(zip(requests, results, strict=True)))
+
+    def _note(
+        self,
+        run: RunRecord,
+        backend: RemoteBackend,
+        results: Sequence[tuple[JobRequest, SubmitResult]],
+    ) -> bool:
+        """Note what became of submissions; say whether the service had time for all of them."""
         submitted: list[tuple[AttemptKey, str]] = []
         taken: list[Claim] = []
         refused: list[End] = []
@@ -193,12 +284,17 @@ class Advancing:
         not_taken: list[AttemptKey] = []
         pause = _BUSY_SECONDS
         refusals: dict[Destination, Refusal] = {}
-        for claim, result in zip(claims, backend.submit(requests), strict=True):
+        for request, result in results:
+            claim = request.claim
             if result.handle is not None:
                 submitted.append((claim.key, result.handle))
                 taken.append(claim)
             elif result.outcome is not None:
                 refused.append(self._end(claim, result.outcome))
+            elif result.is_unknown:
+                self._around.note.warning(
+                    "perhaps submitted", run=run.id, job=request.name, detail=result.detail
+                )
             elif result.again_at is not None:
                 paced.append(claim.key)
                 pause = min(pause, max(result.again_at - self._around.clock(), 0.0))
@@ -207,7 +303,6 @@ class Advancing:
             else:
                 not_taken.append(claim.key)
                 note_refusal(refusals, backend.name, claim, result, self._around.clock())
-                self._around.note.warning("not submitted", run=run.id, detail=result.detail)
         accepted = {destination_of(backend.name, claim) for claim in taken} - refusals.keys()
         self._store.note_handles(run.id, submitted, accepted)
         self._submitted += len(submitted)
@@ -218,6 +313,11 @@ class Advancing:
             self._store.release_claims(run.id, paced)
             self._store.give_back(run.id, not_taken, list(refusals.values()))
             self._around.wakes.wake(run.id, pause)
+        if not_taken:
+            said = sorted({refusal.said for refusal in refusals.values()})
+            self._around.note.warning(
+                "not submitted", run=run.id, tasks=len(not_taken), details=said[:3]
+            )
         if refused:
             first = self._store.record_ended(run.id, refused)
             told = [end for end, is_first in zip(refused, first, strict=True) if is_first]
@@ -227,8 +327,15 @@ class Advancing:
         )
         # The run may have been stopped before the handles were there to be seen.
         if submitted and self._store.get_run(run.id).cancel_requested_at is not None:
-            backend.terminate([handle for _, handle in submitted], CANCELLED)
+            backend.terminate([handle for _, handle in submitted], CANCELLED, wholly=True)
         return not given_back
+
+    def _give_back(
+        self, run: RunRecord, requests: Sequence[JobRequest], seconds: float = 0.0
+    ) -> None:
+        """Give claims back, and have the run woken to claim them again."""
+        self._store.release_claims(run.id, [request.claim.key for request in requests])
+        self._around.wakes.wake(run.id, seconds)
 
     def _end(self, claim: Claim, outcome: Outcome) -> End:
         return self._control.end_of_attempt(claim, outcome, self._around.clock())

@@ -7,7 +7,7 @@ changed, only while it is active, and the first end that is told counts (see `hu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hut.backends.port import Job, JobName, JobState
@@ -72,26 +72,27 @@ class Observing:
         except UnknownRun:
             self._around.note.warning("jobs of an unknown run", run=run_id, jobs=len(seen))
             return observed
-        tasks = self._store.get_tasks(run_id, {name.key.position for name, _ in seen})
+        told = list(self._attempts(run_id, seen))
+        tasks = self._store.get_tasks(run_id, {key.position for key, _ in told})
         starts: dict[AttemptKey, Start] = {}
         ends: dict[AttemptKey, tuple[TaskRecord, Job]] = {}
         unwanted: dict[str, list[str]] = defaultdict(list)
         chosen: dict[AttemptKey, str] = {}
-        for name, job in seen:
-            task = tasks.get(name.key.position)
+        for key, job in told:
+            task = tasks.get(key.position)
             if task is None:
                 continue
             # The attempt's job is the one that is noted; before that, the first that is told of.
-            own = task.handle or chosen.setdefault(name.key, job.handle)
-            if not _is_attempt(task, name.key) or own != job.handle:
+            own = task.handle or chosen.setdefault(key, job.handle)
+            if not _is_attempt(task, key) or own != job.handle:
                 if job.state is not JobState.ENDED:
                     unwanted[task.backend].append(job.handle)
                 continue
             if job.state is JobState.RUNNING:
                 at = job.started_at or self._around.clock()
-                starts.setdefault(name.key, Start(name.key, at, job.handle, job.log))
+                starts.setdefault(key, Start(key, at, job.handle, job.log))
             elif job.state is JobState.ENDED:
-                ends.setdefault(name.key, (task, job))
+                ends.setdefault(key, (task, job))
         if starts:
             self._store.record_started(run_id, list(starts.values()))
         for backend, handles in unwanted.items():
@@ -100,6 +101,19 @@ class Observing:
                 self._backends[backend].terminate(handles, DUPLICATE)
         self._end_all(run, list(ends.values()), observed)
         return observed
+
+    def _attempts(self, run_id: str, seen: Sequence[Seen]) -> Iterator[tuple[AttemptKey, Job]]:
+        """Yield the attempts that jobs are for; of arrays, only children are some."""
+        for name, job in seen:
+            key = name.key
+            if name.array and job.index is not None:
+                children = self._store.array(run_id, name.array) or ()
+                if job.index < len(children):
+                    key = children[job.index]
+                else:
+                    self._around.note.warning("a child of an unknown array", run=run_id)
+            if key is not None:
+                yield key, job
 
     def _end_all(
         self, run: RunRecord, ended: Sequence[tuple[TaskRecord, Job]], observed: Observed

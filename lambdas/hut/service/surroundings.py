@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ def _always() -> bool:
 
 def _unmeasured(_: Metric, value: float = 1.0, /) -> None:
     del value
+
+
+def _new_array() -> str:
+    return secrets.token_hex(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class Surroundings:
         Says whether there is time for more; what is left is left to a message or the next sweep.
     measure : Measuring
         Takes what is to be seen on the dashboard.
+    new_array : callable
+        Returns the id of a new array job: hexadecimal digits that no other has.
     """
 
     store: EventStore
@@ -51,3 +58,4 @@ class Surroundings:
     caps: Mapping[str, int]
     has_time: Callable[[], bool] = _always
     measure: Measuring = _unmeasured
+    new_array: Callable[[], str] = _new_array

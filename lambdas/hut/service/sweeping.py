@@ -9,11 +9,19 @@ from __future__ import annotations
 import random
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from hut.backends.port import JobState, RemoteBackend, job_name, parse_job_name
+from hut.backends.port import (
+    JobState,
+    RemoteBackend,
+    array_name,
+    child_handle,
+    job_name,
+    parent_of,
+    parse_job_name,
+)
 from hut.lifecycle.attempt import lost
 from hut.model.records import Outcome, RunRecord, TaskRecord
 from hut.model.states import ACTIVE, Reason, TaskState
@@ -40,6 +48,9 @@ _TURN_SECONDS, _TURNS = 180.0, 3
 
 _LOOKED_FOR = 50
 """Claims looked for at once: each is a call to the backend; the rest is the next sweep's."""
+
+_LARGE_ARRAY = 200
+"""Active children from which on an array is looked at one by one only in its turn."""
 
 _PAGE = 1000
 
@@ -123,8 +134,7 @@ class Sweeping:
         """
         if not run.active:
             return self._store.next_retry(run.id, now) is None
-        turn = int(now // _TURN_SECONDS) + zlib.crc32(run.id.encode())
-        return turn % _TURNS == 0
+        return self._has_turn(run.id)
 
     def _check_time_limit(self, run: RunRecord, now: float) -> None:
         limit = run.settings.time_limit
@@ -136,19 +146,69 @@ class Sweeping:
     # Jobs ---------------------------------------------------------------------------------------
 
     def _check_jobs(self, run: RunRecord, swept: Swept) -> None:
+        passed_over, rest = self._check_arrays(run)
+        if not rest:
+            return
+        for tasks in self._active(run):
+            by_backend: dict[str, list[TaskRecord]] = defaultdict(list)
+            for task in tasks:
+                if task.handle is None or parent_of(task.handle) not in passed_over:
+                    by_backend[task.backend].append(task)
+            for name, found in by_backend.items():
+                if name in self._backends:
+                    self._check_tasks(run, self._backends[name], found, swept)
+
+    def _active(self, run: RunRecord) -> Iterator[Sequence[TaskRecord]]:
+        """Yield the active tasks of a run, page by page."""
         after = -1
         while True:
             query = TaskFilter(states=ACTIVE, after=after, limit=_PAGE)
             tasks = self._store.list_tasks(run.id, query)
-            by_backend: dict[str, list[TaskRecord]] = defaultdict(list)
-            for task in tasks:
-                by_backend[task.backend].append(task)
-            for name, found in by_backend.items():
-                if name in self._backends:
-                    self._check_tasks(run, self._backends[name], found, swept)
+            yield tasks
             if len(tasks) < _PAGE:
                 return
             after = tasks[-1].position
+
+    def _check_arrays(self, run: RunRecord) -> tuple[set[str], bool]:
+        """Compare how many children of arrays are active, which takes a call for a hundred arrays.
+
+        Returns
+        -------
+        set of str, bool
+            Arrays whose children need no look, and whether any other task does.
+        """
+        children: dict[str, dict[str, list[int]]] = defaultdict(dict)
+        others = False
+        for tasks in self._active(run):
+            for task in tasks:
+                if task.handle is None or parent_of(task.handle) == task.handle:
+                    others = True
+                    continue
+                counts = children[task.backend].setdefault(parent_of(task.handle), [0, 0])
+                counts[0] += 1
+                counts[1] += task.state is TaskState.RUNNING
+        passed_over: set[str] = set()
+        for name, arrays in children.items():
+            backend = self._backends.get(name)
+            if backend is None:
+                continue
+            quiet = backend.quiet({array: (each[0], each[1]) for array, each in arrays.items()})
+            for array, (active, _) in arrays.items():
+                if array not in quiet and active > _LARGE_ARRAY and not self._has_turn(array):
+                    self._check_running(run, backend, array)
+                    quiet.add(array)
+            others = others or len(quiet) < len(arrays)
+            passed_over |= quiet
+        return passed_over, others
+
+    def _check_running(self, run: RunRecord, backend: RemoteBackend, array: str) -> None:
+        """Note which children of an array run: no event tells of the starts of a large one."""
+        seen = [(parse_job_name(job.name), job) for job in backend.running(array)]
+        self._observing.observe(run.id, [(name, job) for name, job in seen if name is not None])
+
+    def _has_turn(self, name: str) -> bool:
+        turn = int(self._around.clock() // _TURN_SECONDS) + zlib.crc32(name.encode())
+        return turn % _TURNS == 0
 
     def _check_tasks(
         self, run: RunRecord, backend: RemoteBackend, tasks: Sequence[TaskRecord], swept: Swept
@@ -185,18 +245,22 @@ class Sweeping:
     ) -> list[Seen]:
         """Find the jobs of claims whose handle was never noted; give back those that have none."""
         now = self._around.clock()
-        names = {
-            job_name(self._around.prefix, run.id, _key(task)): task
+        claims = {
+            _key(task): task
             for task in tasks
             if task.handle is None and now - (task.submitted_at or 0.0) > _CLAIM_SECONDS
         }
-        names = dict(islice(names.items(), _LOOKED_FOR))
-        if not names:
+        if not claims:
             return []
-        found = backend.find(list(names))
-        seen: list[Seen] = []
         handles: list[tuple[AttemptKey, str]] = []
         missing: list[AttemptKey] = []
+        self._adopt_arrays(run, backend, claims, handles)
+        names = {
+            job_name(self._around.prefix, run.id, key): task
+            for key, task in islice(claims.items(), _LOOKED_FOR)
+        }
+        found = backend.find(list(names)) if names else {}
+        seen: list[Seen] = []
         for name, task in names.items():
             jobs = found.get(name, ())
             if not jobs:
@@ -211,6 +275,30 @@ class Sweeping:
         if missing:
             self._around.note.warning("claims without a job", run=run.id, tasks=len(missing))
         return seen
+
+    def _adopt_arrays(
+        self,
+        run: RunRecord,
+        backend: RemoteBackend,
+        claims: dict[AttemptKey, TaskRecord],
+        handles: list[tuple[AttemptKey, str]],
+    ) -> None:
+        """Find the arrays of claims; what is a child of one is taken out of `claims`.
+
+        A claim may stand in several: it was given back by a dispatcher whose call had no answer. The
+        first array that exists gets it, what others run for it is ended when it is told of.
+        """
+        arrays = {
+            array_name(self._around.prefix, run.id, array): keys
+            for array, keys in self._store.arrays(run.id).items()
+            if any(key in claims for key in keys)
+        }
+        found = backend.find(list(arrays)) if arrays else {}
+        for name, keys in arrays.items():
+            for job in found.get(name, ())[:1]:
+                for index, key in enumerate(keys):
+                    if claims.pop(key, None) is not None:
+                        handles.append((key, child_handle(job.handle, index)))
 
 
 def _key(task: TaskRecord) -> AttemptKey:

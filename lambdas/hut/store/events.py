@@ -14,6 +14,7 @@ follow              set operations, the same the second time, bound to the gener
 end_pending         the run is stopped; pending tasks only
 note_handles        the attempt is active under its key and has no handle yet
 give_back           as `release_claims`; the refusals are kept with it
+keep_array          the id must be new; written before its job is submitted, never changed
 keep_token          the last one counts; an ended run keeps it for `token`
 reopen              as `follow`
 ==================  ============================================================================
@@ -21,7 +22,7 @@ reopen              as `follow`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -111,6 +112,15 @@ class EventStore(Store, Protocol):
         self, run_id: str, keys: Sequence[AttemptKey], refusals: Sequence[Refusal]
     ) -> int:
         """Give claims back that a backend did not take, and keep what it said of each place."""
+
+    def keep_array(self, run_id: str, array: str, keys: Sequence[AttemptKey]) -> None:
+        """Store which attempts are the children of an array, before it is submitted."""
+
+    def array(self, run_id: str, array: str) -> Sequence[AttemptKey] | None:
+        """Return the attempts that are the children of an array, in order; None if it is not known."""
+
+    def arrays(self, run_id: str) -> Mapping[str, Sequence[AttemptKey]]:
+        """Return all arrays of a run by their ids."""
 
     def get_tasks(self, run_id: str, positions: Collection[int]) -> dict[int, TaskRecord]:
         """Return tasks by their positions; those that don't exist are left out."""

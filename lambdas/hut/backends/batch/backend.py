@@ -15,16 +15,19 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from hut.backends.batch.arrays import group, plan_array, table_key
 from hut.backends.batch.definitions import JobDefinitions, Kind
+from hut.backends.batch.images import Images, KnownImages
 from hut.backends.batch.jobs import PlannedJob, plan_job, script_key
 from hut.backends.batch.logs import JobLogs
-from hut.backends.batch.markers import Damaged, Markers, NoFile, nonce_of
+from hut.backends.batch.markers import Damaged, Markers, NoFile, nonce_of, nonce_of_array
 from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.outcomes import (
     OUR_REASON,
     job_from_detail,
     launch_failed,
     needs_log,
+    not_fetched,
     told_by_log,
     unsatisfiable,
     with_limit,
@@ -40,9 +43,9 @@ from hut.backends.batch.refusals import (
 )
 from hut.backends.batch.remarks import remarks_on, with_remark
 from hut.backends.batch.resources import Unsatisfiable, requirements, unreadable
-from hut.backends.batch.script import StoredScript, resolve, task_script
+from hut.backends.batch.script import EXIT_NOT_FETCHED, StoredScript, resolve, task_script
 from hut.backends.batch.templates import AWSLOGS, UnusableDefinition
-from hut.backends.port import Job, JobRequest, LogPage, SubmitResult
+from hut.backends.port import ArrayRequest, Job, JobRequest, LogPage, SubmitResult, parent_of
 from hut.model.problems import InvalidInput, Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.waiting import Queue, Waiting
@@ -95,6 +98,8 @@ class BatchBackend:
         What it calls.
     pace
         Keeps SubmitJob below the account's limit; by default knows of this backend only.
+    images
+        What is known of images; by default what this process learns.
     sleep
         Replaced in tests.
     """
@@ -105,6 +110,7 @@ class BatchBackend:
         clients: Clients,
         *,
         pace: Pace | None = None,
+        images: Images | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.options = options
@@ -113,6 +119,7 @@ class BatchBackend:
         self._s3 = clients.s3
         self._bucket = clients.bucket
         self._pace = pace or Pace(sleep=sleep)
+        self._images = images or KnownImages()
         self._sleep = sleep
         self._logs = JobLogs(clients.logs, options.log_group)
         self._definitions = JobDefinitions(clients.batch, options)
@@ -140,8 +147,35 @@ class BatchBackend:
         kinds = {job.kind for job in planned if isinstance(job, PlannedJob)}
         definitions = {kind: self._definition(kind) for kind in sorted(kinds)}
         prepared = [_with_definition(job, definitions) for job in planned]
-        ready = _each(self._store_script, list(zip(requests, prepared, strict=True)))
-        return self._submit_in_turns(list(zip(requests, ready, strict=True)))
+        keyed = [
+            (script_key(request), job) for request, job in zip(requests, prepared, strict=True)
+        ]
+        ready = _each(self._store_script, keyed)
+        names = [request.name for request in requests]
+        return self._submit_in_turns(list(zip(names, ready, strict=True)))
+
+    def arrays(self, requests: Sequence[JobRequest]) -> list[list[int]]:
+        """Return which requests may become arrays: groups of at least two places in `requests`."""
+        options = self._fitted()
+        if isinstance(options, SubmitResult):
+            return []
+        return group(options, requests, self._images.can_fetch)
+
+    def submit_array(self, array: ArrayRequest) -> SubmitResult:
+        """Submit attempts of one shape as one array: one call of SubmitJob."""
+        options = self._fitted()
+        if isinstance(options, SubmitResult):
+            return options
+        try:
+            planned = plan_array(options, array)
+            if planned is None:
+                planned = plan_array(options, array, self._stored(table_key(array)))
+        except (ClientError, BotoCoreError) as error:
+            return SubmitResult(None, None, f"the table can't be stored: {error}")
+        assert planned is not None  # noqa: S101 - a stored table always fits
+        prepared = _with_definition(planned, {planned.kind: self._definition(planned.kind)})
+        ready = self._store_script((table_key(array), prepared))
+        return self._submit_in_turns([(array.name, ready)])[0]
 
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
         """Return the script an attempt runs, with its variables, so that it can be read and tried.
@@ -151,12 +185,15 @@ class BatchBackend:
         """
         return task_script(run, spec, attempt, exports=True)
 
-    def terminate(self, handles: Sequence[str], reason: str) -> None:
+    def terminate(self, handles: Sequence[str], reason: str, *, wholly: bool = False) -> None:
         """End jobs that wait or run; those that have ended are left alone.
 
         Batch sends TERM, and KILL after 30 seconds. `reason` comes back as the job's status reason.
-        All jobs are tried before an error is raised.
+        All jobs are tried before an error is raised. An array of which nothing is wanted any more
+        is ended by one call: Batch ends its children.
         """
+        if wholly:
+            handles = list(dict.fromkeys(map(parent_of, handles)))
         self._stop(self._batch.terminate_job, dict.fromkeys(handles, reason))
 
     def cancel(self, reasons: Mapping[str, str]) -> None:
@@ -196,6 +233,28 @@ class BatchBackend:
         jobs = (job_from_detail(detail) for answer in answers for detail in answer["jobs"])
         return {job.handle: job for job in jobs}
 
+    def quiet(self, children: Mapping[str, tuple[int, int]]) -> set[str]:
+        """Return the arrays whose children have not moved: Batch counts them in their parents."""
+        arrays = list(children)
+        found: set[str] = set()
+        for start in range(0, len(arrays), _DESCRIBED_AT_ONCE):
+            some = arrays[start : start + _DESCRIBED_AT_ONCE]
+            for detail in self._batch.describe_jobs(jobs=some)["jobs"]:
+                array = detail.get("arrayProperties") or {}
+                counts = array.get("statusSummary") or {}
+                ended = counts.get("SUCCEEDED", 0) + counts.get("FAILED", 0)
+                theirs = array.get("size", 0) - ended, counts.get("RUNNING", 0)
+                if theirs == children[detail["jobId"]]:
+                    found.add(detail["jobId"])
+        return found
+
+    def running(self, array: str) -> list[Job]:
+        """Return the children of an array that run; where their logs are, is not in the list."""
+        pages = self._batch.get_paginator("list_jobs").paginate(
+            arrayJobId=array, jobStatus="RUNNING"
+        )
+        return [job_from_detail(summary) for page in pages for summary in page["jobSummaryList"]]
+
     def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
         """Return the jobs that exist under names, oldest first; names without any are left out.
 
@@ -224,10 +283,18 @@ class BatchBackend:
     def _told_by_log(
         self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job, outcome: Outcome
     ) -> Outcome:
-        if job.log is None or not needs_log(outcome, spec):
+        in_array = job.index is not None
+        if job.log is None or not needs_log(outcome, spec, in_array=in_array):
             return outcome
+        image = job.image or spec.image or self.options.default_image or ""
+        no_fetch = in_array and outcome.exit_code == EXIT_NOT_FETCHED
+        if no_fetch and not self._images.can_fetch(image):
+            return not_fetched()  # thousands of siblings need not be read
+        nonces = nonce_of(run, spec, attempt), nonce_of_array(job.name) if in_array else ""
         for pause in (*_PAUSES, 0.0):  # CloudWatch takes a moment to show what it was sent
-            markers = self._logs.tail(job.log, Markers(nonce_of(run, spec, attempt)))
+            markers = self._logs.tail(job.log, Markers(*nonces))
+            if no_fetch and markers.not_fetched:
+                self._images.cannot_fetch(image)
             told = told_by_log(outcome, spec, markers)
             if told != outcome:
                 return told
@@ -341,16 +408,17 @@ class BatchBackend:
         return StoredScript(url, place)
 
     def _store_script(
-        self, pair: tuple[JobRequest, PlannedJob | SubmitResult]
+        self, pair: tuple[str, PlannedJob | SubmitResult]
     ) -> PlannedJob | SubmitResult:
-        request, job = pair
+        """Store the script or the table of a job under a key, if it does not carry it itself."""
+        key, job = pair
         if isinstance(job, SubmitResult) or job.upload is None:
             return job
         try:
             self._s3.put_object(
                 Bucket=self._bucket,
-                Key=script_key(request),
-                Body=job.upload.encode(),
+                Key=key,
+                Body=job.upload,
                 ContentType="text/x-shellscript; charset=utf-8",
             )
         except (ClientError, BotoCoreError) as error:
@@ -358,7 +426,7 @@ class BatchBackend:
         return job
 
     def _submit_in_turns(
-        self, pairs: Sequence[tuple[JobRequest, PlannedJob | SubmitResult]]
+        self, pairs: Sequence[tuple[str, PlannedJob | SubmitResult]]
     ) -> list[SubmitResult]:
         """Submit when it is time to; a submission that was throttled stands in line again."""
         results = {n: job for n, (_, job) in enumerate(pairs) if isinstance(job, SubmitResult)}
@@ -384,10 +452,10 @@ class BatchBackend:
         return [results[number] for number in range(len(pairs))]
 
     def _submit_at(
-        self, call: tuple[Turn, int, tuple[JobRequest, PlannedJob | SubmitResult]]
+        self, call: tuple[Turn, int, tuple[str, PlannedJob | SubmitResult]]
     ) -> SubmitResult | None:
         """Submit a job at its place in a turn; None if the call was throttled."""
-        turn, place, (request, job) = call
+        turn, place, (name, job) = call
         assert isinstance(job, PlannedJob)  # noqa: S101 - the others have their results
         self._pace.wait(turn, place)
         try:
@@ -398,9 +466,9 @@ class BatchBackend:
                 return None
             if names_definition(error):
                 return self._submit_anew(job)
-            return self._after(error, request)
+            return self._after(error, name)
         except BotoCoreError as error:
-            return self._after(error, request)
+            return self._after(error, name)
 
     def _call(self, parameters: Mapping[str, Any]) -> SubmitResult:
         answer = self._submit_client.submit_job(**parameters)
@@ -421,19 +489,19 @@ class BatchBackend:
         except (ClientError, BotoCoreError) as error:
             return refused(error)
 
-    def _after(self, error: ClientError | BotoCoreError, request: JobRequest) -> SubmitResult:
+    def _after(self, error: ClientError | BotoCoreError, name: str) -> SubmitResult:
         """Return the result of a call without an answer: the job may exist all the same."""
         if not may_have_happened(error):
             return refused(error)
         for pause in _PAUSES:
             self._sleep(pause)
             try:
-                jobs = self.find([request.name]).get(request.name)
+                jobs = self.find([name]).get(name)
             except (ClientError, BotoCoreError):
                 continue
             if jobs:
                 return SubmitResult(jobs[0].handle, detail="found after an error of the call")
-        return refused(error)
+        return refused(error)._replace(is_unknown=True)
 
     def _named(self, place: tuple[str, str]) -> list[str]:
         queue, name = place

@@ -38,10 +38,23 @@ from hut.model.workflow import TaskSpec
 from hut.script import variables_of
 from hut.script.variables import run_variables
 
-__all__ = ["LARGEST_OVERRIDES", "PlannedJob", "environment_of", "plan_job", "script_key"]
+__all__ = [
+    "LARGEST_OVERRIDES",
+    "STARTS_ARE_TOLD",
+    "PlannedJob",
+    "environment_of",
+    "length_of",
+    "parameters_of",
+    "plan_job",
+    "script_key",
+    "seconds_of",
+]
 
 LARGEST_OVERRIDES = 8192 - 1024
 """Characters of overrides this module makes; Batch adds its own variables (AWS_BATCH_JOB_ID, ...)."""
+
+STARTS_ARE_TOLD: Mapping[str, str] = {"hutStarts": "told"}
+"""Parameter of a job whose start is to be told by an event; the rule in ``infra`` looks for it."""
 
 _RESERVED = "AWS_BATCH"
 _BACKSTOP_SECONDS = 120
@@ -55,14 +68,14 @@ class PlannedJob:
     ----------
     parameters : dict
         Of SubmitJob, without ``jobDefinition``.
-    upload : str or None
-        Content of the script to be stored before the submit.
+    upload : bytes or None
+        Content of the script, or of an array's table, to be stored before the submit.
     """
 
     placement: Placement
     image: str
     parameters: dict[str, Any]
-    upload: str | None = None
+    upload: bytes | None = None
 
     @property
     def kind(self) -> Kind:
@@ -90,45 +103,66 @@ def plan_job(
     resources = requirements(spec.resources, placement.platform)
     variables = environment_of(run, spec, attempt)
     check_definition(options, spec, variables)
-    for name in variables:
+    upload = None
+    if stored is None:
+        script = task_script(run, spec, attempt, exports=False)
+        overrides = _overrides(request, variables, None, script)
+        if length_of(overrides, resources) > LARGEST_OVERRIDES:
+            return None
+    else:
+        upload = task_script(run, spec, attempt, exports=False)
+        overrides = _overrides(request, variables, stored)
+        if length_of(overrides, resources) > LARGEST_OVERRIDES:
+            upload = task_script(run, spec, attempt, exports=True)
+            overrides = _overrides(request, {}, stored)
+        if length_of(overrides, resources) > LARGEST_OVERRIDES:
+            raise Unsatisfiable("the job is too large for AWS Batch; use shorter paths")
+    overrides["resourceRequirements"] = resources
+    parameters = parameters_of(options, request, placement, overrides)
+    parameters |= {"jobName": request.name, "tags": job_tags(run, spec)}
+    content = None if upload is None else upload.encode()
+    return PlannedJob(placement, image_of(options, spec), parameters, content)
+
+
+def parameters_of(
+    options: BatchOptions, request: JobRequest, placement: Placement, overrides: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the parameters of SubmitJob that do not tell one attempt of a shape from another."""
+    parameters = {
+        "jobQueue": placement.queue,
+        "containerOverrides": overrides,
+        "timeout": {"attemptDurationSeconds": seconds_of(request.claim.spec)},
+        "propagateTags": True,  # to the ECS task: what Fargate costs is billed by its tags
+    }
+    if request.starts:
+        # Events of a job tell its parameters, so a rule can let through the starts that are wanted.
+        parameters["parameters"] = dict(STARTS_ARE_TOLD)
+    if options.template is not None and options.jobs.retry_attempts is not None:
+        parameters["retryStrategy"] = {"attempts": options.jobs.retry_attempts}
+    return parameters
+
+
+def seconds_of(spec: TaskSpec) -> int:
+    """Return the time limit Batch is told: the task's, or a backstop where the script has a shorter."""
+    limit = spec.resources.time_limit
+    return math.ceil(limit) if limit >= SHORTEST_BATCH_LIMIT else _BACKSTOP_SECONDS
+
+
+def environment_of(run: RunRecord, spec: TaskSpec, attempt: int) -> dict[str, str]:
+    """Return the variables of an attempt: what people gave, then Hut's own, which nobody overrides.
+
+    Raises
+    ------
+    Unsatisfiable
+        If one has a name that Batch keeps for itself.
+    """
+    given = variables_of(run, spec)
+    for name in given:
         if name.startswith(_RESERVED):
             raise Unsatisfiable(
                 f"variable {name}: AWS Batch keeps names that begin with {_RESERVED} for itself; "
                 "use another name"
             )
-    upload = None
-    if stored is None:
-        script = task_script(run, spec, attempt, exports=False)
-        overrides = _overrides(request, variables, None, script)
-        if _length(overrides, resources) > LARGEST_OVERRIDES:
-            return None
-    else:
-        upload = task_script(run, spec, attempt, exports=False)
-        overrides = _overrides(request, variables, stored)
-        if _length(overrides, resources) > LARGEST_OVERRIDES:
-            upload = task_script(run, spec, attempt, exports=True)
-            overrides = _overrides(request, {}, stored)
-        if _length(overrides, resources) > LARGEST_OVERRIDES:
-            raise Unsatisfiable("the job is too large for AWS Batch; use shorter paths")
-    overrides["resourceRequirements"] = resources
-    limit = spec.resources.time_limit
-    seconds = math.ceil(limit) if limit >= SHORTEST_BATCH_LIMIT else _BACKSTOP_SECONDS
-    parameters = {
-        "jobName": request.name,
-        "jobQueue": placement.queue,
-        "containerOverrides": overrides,
-        "timeout": {"attemptDurationSeconds": seconds},
-        "tags": job_tags(run, spec),
-        "propagateTags": True,  # to the ECS task: what Fargate costs is billed by its tags
-    }
-    if options.template is not None and options.jobs.retry_attempts is not None:
-        parameters["retryStrategy"] = {"attempts": options.jobs.retry_attempts}
-    return PlannedJob(placement, image_of(options, spec), parameters, upload)
-
-
-def environment_of(run: RunRecord, spec: TaskSpec, attempt: int) -> dict[str, str]:
-    """Return the variables of an attempt: what people gave, then Hut's own, which nobody overrides."""
-    given = variables_of(run, spec)
     kept = {name: text for name, text in given.items() if name not in AUTOMATIC_VARIABLES}
     own = {"HUT_TASK_ID": spec.id, "HUT_ATTEMPT": str(attempt)}
     return {**kept, **run_variables(run), **own}
@@ -155,5 +189,6 @@ def _overrides(
     return overrides
 
 
-def _length(overrides: Mapping[str, Any], resources: object) -> int:
+def length_of(overrides: Mapping[str, Any], resources: object) -> int:
+    """Return the characters of overrides as Batch counts them."""
     return len(json.dumps({**overrides, "resourceRequirements": resources}))

@@ -12,6 +12,7 @@ attempt is in each of them: the text of another attempt's log, printed, means no
     data <number> <piece>
     end <pieces> <check>         check: cksum=<crc>,<bytes> or sha256=<hex> or -
     no-file <why>
+    no-fetch <sentence>          from a child of an array, under the array's nonce
     timeout <sentence>
     not-started <sentence>
 """
@@ -29,7 +30,15 @@ from hut.model.records import RunRecord
 from hut.model.rfc3339 import format_time
 from hut.model.workflow import TaskSpec
 
-__all__ = ["Damaged", "Markers", "NoFile", "cksum", "nonce_of", "without_markers"]
+__all__ = [
+    "Damaged",
+    "Markers",
+    "NoFile",
+    "cksum",
+    "nonce_of",
+    "nonce_of_array",
+    "without_markers",
+]
 
 _MARKER = re.compile(
     r"::hut:([0-9a-f]{16}):(?:"
@@ -37,7 +46,7 @@ _MARKER = re.compile(
     r"|data (?P<number>[0-9]+) (?P<piece>.*)"
     r"|end (?P<pieces>[0-9]+) (?P<check>[a-z0-9=,-]+)$"
     r"|no-file (?P<why>.+)"
-    r"|(?P<what>timeout|not-started) (?P<sentence>.+)"
+    r"|(?P<what>timeout|not-started|no-fetch) (?P<sentence>.+)"
     r")",
     re.ASCII | re.DOTALL,
 )
@@ -55,6 +64,11 @@ def nonce_of(run: RunRecord, spec: TaskSpec, attempt: int) -> str:
     """Return what marks the lines of one attempt. Not a secret: nobody meets it by accident."""
     parts = (run.id, format_time(run.created_at), spec.id, str(attempt))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def nonce_of_array(name: str) -> str:
+    """Return what marks the lines a child of an array writes before it knows which one it is."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def without_markers(line: str) -> str | None:
@@ -75,15 +89,21 @@ class Markers:
     ----------
     nonce : str
         Of the attempt whose lines count.
+    array : str
+        Nonce of its array; empty if it has none.
     timed_out : bool
         The script stopped the command at its time limit.
     not_started : str
         Why the command was never reached; empty if nothing says so.
+    not_fetched : bool
+        The image could not fetch the script.
     """
 
     nonce: str
+    array: str = ""
     timed_out: bool = False
     not_started: str = ""
+    not_fetched: bool = False
     _encoding: str = ""
     _pieces: dict[int, str] = field(default_factory=dict)
     _end: tuple[int, str] | None = None
@@ -91,7 +111,9 @@ class Markers:
 
     def feed(self, line: str) -> None:
         """Take a line of the log; any other line than a marker changes nothing."""
-        match = _MARKER.search(line) if self.nonce in line else None
+        match = _MARKER.search(line) if "::hut:" in line else None
+        if match is not None and match["what"] == "no-fetch" and match[1] == self.array:
+            self.not_fetched = True
         if match is None or match[1] != self.nonce:
             return
         if match["begin"]:
@@ -104,7 +126,7 @@ class Markers:
             self._why_no_file = match["why"]
         elif match["what"] == "timeout":
             self.timed_out = True
-        else:
+        elif match["what"] == "not-started":
             self.not_started = match["sentence"]
 
     def content(self) -> bytes | None:

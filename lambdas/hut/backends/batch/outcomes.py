@@ -17,7 +17,7 @@ from typing import Any
 
 from hut.backends.batch.logs import log_name
 from hut.backends.batch.markers import Markers
-from hut.backends.batch.script import EXIT_TIMED_OUT, SHORTEST_BATCH_LIMIT
+from hut.backends.batch.script import EXIT_NOT_FETCHED, EXIT_TIMED_OUT, SHORTEST_BATCH_LIMIT
 from hut.backends.batch.templates import AWSLOGS
 from hut.backends.port import Job, JobState
 from hut.lifecycle.attempt import (
@@ -38,6 +38,7 @@ __all__ = [
     "job_from_detail",
     "launch_failed",
     "needs_log",
+    "not_fetched",
     "queue_name",
     "told_by_log",
     "unsatisfiable",
@@ -125,6 +126,7 @@ def job_from_detail(detail: Mapping[str, Any]) -> Job:
         image=str(container.get("image") or ""),
         queue=queue_name(str(detail.get("jobQueue") or "")),
         said=str(detail.get("statusReason") or "") if state is JobState.WAITING else "",
+        index=(detail.get("arrayProperties") or {}).get("index"),
     )
 
 
@@ -143,12 +145,22 @@ def unsatisfiable(message: str) -> Outcome:
     return Outcome(TaskState.FAILED, Reason.UNSATISFIABLE, None, message)
 
 
-def needs_log(outcome: Outcome, spec: TaskSpec) -> bool:
-    """Say whether the log may tell more of an end than the job does."""
-    short = spec.resources.time_limit < SHORTEST_BATCH_LIMIT
-    return outcome.reason is Reason.EXIT and (
-        outcome.exit_code == EXIT_NOT_STARTED or (short and outcome.exit_code == EXIT_TIMED_OUT)
+def not_fetched() -> Outcome:
+    """Return the outcome of an array's child that could not get its script: not the task's doing."""
+    return lost(
+        "its script could not be fetched from S3 by the image (it needs curl, wget, python3 or aws, "
+        "and the way to S3); it is submitted in another way"
     )
+
+
+def needs_log(outcome: Outcome, spec: TaskSpec, *, in_array: bool = False) -> bool:
+    """Say whether the log may tell more of an end than the job does."""
+    telling = {EXIT_NOT_STARTED}
+    if spec.resources.time_limit < SHORTEST_BATCH_LIMIT:
+        telling.add(EXIT_TIMED_OUT)
+    if in_array:
+        telling.add(EXIT_NOT_FETCHED)
+    return outcome.reason is Reason.EXIT and outcome.exit_code in telling
 
 
 def with_limit(outcome: Outcome, spec: TaskSpec) -> Outcome:
@@ -161,6 +173,8 @@ def with_limit(outcome: Outcome, spec: TaskSpec) -> Outcome:
 
 def told_by_log(outcome: Outcome, spec: TaskSpec, markers: Markers) -> Outcome:
     """Return the outcome again, with what the lines of the log say."""
+    if markers.not_fetched and outcome.exit_code == EXIT_NOT_FETCHED:
+        return not_fetched()
     if not needs_log(outcome, spec):
         return outcome
     if markers.timed_out and outcome.exit_code == EXIT_TIMED_OUT:

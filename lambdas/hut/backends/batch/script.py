@@ -27,11 +27,18 @@ from hut.script import ScriptRequest, Scripts
 from hut.script.render import quote_path
 
 __all__ = [
+    "EXIT_NOT_FETCHED",
     "EXIT_TIMED_OUT",
+    "FIRST",
+    "FROM_ARGUMENT",
+    "FROM_FILE",
     "LARGEST_GENERATED",
     "SHORTEST_BATCH_LIMIT",
     "StoredScript",
+    "fetch_part",
+    "head_of",
     "launcher",
+    "launcher_body",
     "resolve",
     "task_script",
     "working_dir_of",
@@ -40,11 +47,21 @@ __all__ = [
 EXIT_TIMED_OUT = 124
 """Exit code of a container whose launcher stopped the command; ``timeout`` of the coreutils has it."""
 
+EXIT_NOT_FETCHED = 122
+"""Exit code of a child of an array whose image could not fetch its script from S3."""
+
 SHORTEST_BATCH_LIMIT = 60
 """Seconds: the shortest time limit Batch enforces itself (JobTimeout in its API reference)."""
 
 LARGEST_GENERATED = 32 * 1024 * 1024
 """Bytes of a generated file that are copied; every reader of the log has to page through them."""
+
+FIRST = ': "${HOME:=/}"\n'
+"""Begins a launcher: paths of its head may name the home."""
+
+FROM_ARGUMENT = '"$_s" -c "$0"'
+FROM_FILE = '"$_s" "$_f"'
+"""What runs the script: handed over as ``$0``, or fetched into the file ``$_f``."""
 
 _KILL_GRACE = 5
 _LARGEST_TEXT_COPY = 256 * 1024
@@ -110,112 +127,151 @@ def launcher(
     stored
         Where the script is, if it is not ``$0``.
     """
-    folder = quote_path(working_dir_of(spec))
+    fetch = "" if stored is None else _fetch(stored)
+    how = FROM_ARGUMENT if stored is None else FROM_FILE
+    head = head_of(run, spec, attempt)
+    return f"{FIRST}{head}\n{launcher_body(spec, empty=empty, fetch=fetch, run=how)}"
+
+
+def head_of(run: RunRecord, spec: TaskSpec, attempt: int) -> str:
+    """Return the assignments in which the launchers of two tasks of one kind differ.
+
+    They come behind `FIRST` and are one line, unless a path holds a line end.
+    """
+    values = [f"_m=::hut:{nonce_of(run, spec, attempt)}:", f"_d={quote_path(working_dir_of(spec))}"]
+    paths = {"_o": spec.output_file, "_e": spec.error_file, "_g": spec.generates_source}
+    values += [
+        f"{name}={quote_path(resolve(spec, path))}"
+        for name, path in paths.items()
+        if path is not None
+    ]
+    return " ".join(values)
+
+
+def launcher_body(
+    spec: TaskSpec, *, empty: Iterable[str] = (), fetch: str = "", run: str = FROM_ARGUMENT
+) -> str:
+    """Return the launcher behind its head: the same for all tasks of a kind.
+
+    Parameters
+    ----------
+    fetch
+        What brings the script to where `run` finds it.
+    run
+        What runs the script, ``$_s`` being the shell.
+    """
     limit = spec.resources.time_limit
     short = limit < SHORTEST_BATCH_LIMIT
     exports = " ".join(["HOME", *(f"{name}=" for name in empty)])
     parts = [
-        f"m=::hut:{nonce_of(run, spec, attempt)}:\n{_HEAD}export {exports}\n",
+        f"{_HEAD}export {exports}\n",
         _SHELL,
-        "" if stored is None else _fetch(stored),
+        fetch,
         _redirections(spec),
-        _START.replace("@RUN", f"{_run(stored)}{_output(spec)}"),
+        _START.replace("@RUN", f"{run}{_output(spec)}"),
         _LIMIT.format(limit=math.ceil(limit), grace=_KILL_GRACE) if short else "",
         _WAIT,
-        "" if stored is None else 'rm -f -- "$f"\n',
+        'rm -f -- "$_f"\n' if run == FROM_FILE else "",
         _TIMED_OUT.format(limit=format_seconds(limit), code=EXIT_TIMED_OUT) if short else "",
-        _NO_FOLDER.format(
-            code=EXIT_NOT_STARTED,
-            folder=folder,
-            sentence=shlex.quote(f"the working folder {working_dir_of(spec)} does not exist"),
-        ),
+        _NO_FOLDER.format(code=EXIT_NOT_STARTED),
+        "" if spec.generates_source is None else _COPY,
+        'exit "$_c"\n',
     ]
-    if spec.generates_source is not None:
-        path = quote_path(resolve(spec, spec.generates_source))
-        parts.append(f"g={path}\n{_COPY}")
-    parts.append('exit "$c"\n')
     return "".join(parts)
 
 
 # A line that follows output without an end of its own is found all the same: see `markers`.
 _HEAD = """\
-say() { printf '%s\\n' "$m$*"; }
+say() { printf '%s\\n' "$_m$*"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 no() { say not-started "$1"; exit 125; }
-: "${HOME:=/}"
 """
 
 # A bash that is found may still not run here, and exec would not come back. BASH_ENV is for the
 # command, not for this look.
 _SHELL = """\
-s=bash
-BASH_ENV= bash -c : 2>/dev/null || s=/bin/sh
+_s=bash
+BASH_ENV= bash -c : 2>/dev/null || _s=/bin/sh
 """
 
 # The command's processes get a process group, so that all of them can be stopped. Not every shell
 # has job control without a terminal, and not every image has setsid; then only the first is reached,
 # and the rest ends with the container.
 _START = """\
-p= c= t= T= w=
-k() { [ -z "$p" ] || kill -"$1" -"$p" 2>/dev/null || kill -"$1" "$p" 2>/dev/null; }
-trap 't=1; k TERM' TERM INT HUP
-x=
+_p= _c= _t= _T= _w=
+k() { [ -z "$_p" ] || kill -"$1" -"$_p" 2>/dev/null || kill -"$1" "$_p" 2>/dev/null; }
+trap '_t=1; k TERM' TERM INT HUP
+_x=
 set -m 2>/dev/null
-case $- in *m*) ;; *) has setsid && x=setsid ;; esac
-$x @RUN &
-p=$!
+case $- in *m*) ;; *) has setsid && _x=setsid ;; esac
+$_x @RUN &
+_p=$!
 set +m 2>/dev/null
-[ -z "$t" ] || k TERM
+[ -z "$_t" ] || k TERM
 """
 
 # The timer can only send signals: what it sets, the shell that waits does not see. What it starts
 # must not hold the log open.
 _LIMIT = """\
-trap 't=1; if [ -n "$T" ]; then k KILL; else T=1; k TERM; fi' USR1
+trap '_t=1; if [ -n "$_T" ]; then k KILL; else _T=1; k TERM; fi' USR1
 if has sleep; then
-(trap 'kill $q; exit' TERM
-sleep {limit} & q=$!; wait $q; kill -USR1 $$
-sleep {grace} & q=$!; wait $q; kill -USR1 $$) >/dev/null 2>&1 &
-w=$!
+(trap 'kill $_q; exit' TERM
+sleep {limit} & _q=$!; wait $_q; kill -USR1 $$
+sleep {grace} & _q=$!; wait $_q; kill -USR1 $$) >/dev/null 2>&1 &
+_w=$!
 fi
 """
 
 # A trapped signal ends wait early. A second wait for what has ended may answer 127.
 _WAIT = """\
 while :; do
-t=
-wait "$p" 2>/dev/null
-n=$?
-[ "$n" = 127 ] && [ -n "$c" ] || c=$n
-[ -n "$t" ] || break
+_t=
+wait "$_p" 2>/dev/null
+_n=$?
+[ "$_n" = 127 ] && [ -n "$_c" ] || _c=$_n
+[ -n "$_t" ] || break
 done
-[ -z "$w" ] || kill "$w" 2>/dev/null
-kill -KILL -"$p" 2>/dev/null
+[ -z "$_w" ] || kill "$_w" 2>/dev/null
+kill -KILL -"$_p" 2>/dev/null
 """
 
 _TIMED_OUT = """\
-[ -z "$T" ] || {{ say timeout stopped at its time limit of {limit}; exit {code}; }}
+[ -z "$_T" ] || {{ say timeout stopped at its time limit of {limit}; exit {code}; }}
 """
 
 _NO_FOLDER = """\
-[ "$c" != {code} ] || [ -d {folder} ] || say not-started {sentence}
+[ "$_c" != {code} ] || [ -d "$_d" ] || say not-started "the working folder $_d does not exist"
 """
 
+# The file is read again by whoever wants to be sure that it is the right one.
 _FETCH = """\
-u={url}
-f=${{TMPDIR:-/tmp}}/hut-${{m#::hut:}}
-f=${{f%:}}.sh
-(umask 077; : >"$f") || no "the script can't be written to $f"
+_u={url}
+_f=${{TMPDIR:-/tmp}}/hut-${{_m#::hut:}}
+_f=${{_f%:}}{suffix}.sh
+(umask 077; : >"$_f") || no "the script can't be written to $_f"
 get() {{
-has curl && curl -fsS --retry 3 -o "$f" "$u" && return
-has wget && wget -q -O "$f" "$u" && return
+has curl && curl -fsS --retry 3 {curl}-o "$_f" "$_u" && is && return
+has wget && wget -q {wget}-O "$_f" "$_u" && is && return
 has python3 && python3 -c 'import sys,urllib.request as r
-d=r.urlopen(sys.argv[1]).read()
-open(sys.argv[2],"wb").write(d)' "$u" "$f" && return
+h=dict(Range="bytes="+sys.argv[3]) if sys.argv[3:] else {{}}
+d=r.urlopen(r.Request(sys.argv[1],headers=h)).read()
+open(sys.argv[2],"wb").write(d)' "$_u" "$_f"{python} && is && return
 {aws}
 }}
+"""
+
+_GET_WHOLE = """\
+is() { :; }
 get || no 'the script is too large to be handed over directly, and could not be fetched from S3; \
 that needs curl, wget, python3 or aws in the image'
+"""
+
+# A child of an array takes its part of the table, and makes sure that it is its own.
+_GET_PART = """\
+is() {{ IFS= read -r _l <"$_f" && case $_l in "#hut $_n "*) ;; *) false ;; esac; }}
+get || {{ say no-fetch the script could not be fetched from S3\\; that needs curl, wget, python3 or aws \
+in the image; rm -f -- "$_f"; exit {code}; }}
+eval "${{_l#"#hut $_n "}}"
 """
 
 # base64 and od end their lines themselves; joined, they make fewer events, still below the 4 KiB that
@@ -223,81 +279,100 @@ that needs curl, wget, python3 or aws in the image'
 # within a character: what follows a cut must not be one of UTF-8's continuation bytes.
 _COPY = f"""\
 copy() {{
-[ -e "$g" ] || {{ say no-file No such file or directory; return; }}
-[ ! -d "$g" ] || {{ say no-file Is a directory; return; }}
-[ -r "$g" ] || {{ say no-file Permission denied; return; }}
-n=$({{ wc -c <"$g"; }} 2>/dev/null)
-n=$((${{n:-0}}))
-[ $n -le {LARGEST_GENERATED} ] || {{ say no-file 'larger than {LARGEST_GENERATED >> 20} MiB'; return; }}
-h=-
-if v=$({{ cksum <"$g"; }} 2>/dev/null); then set -- $v; h=cksum=$1,$2
-elif v=$({{ sha256sum <"$g"; }} 2>/dev/null); then h=sha256=${{v%% *}}; fi
-i=0 j=0 b=
-put() {{ i=$((i+1)); say "data $i $1"; }}
+[ -e "$_g" ] || {{ say no-file No such file or directory; return; }}
+[ ! -d "$_g" ] || {{ say no-file Is a directory; return; }}
+[ -r "$_g" ] || {{ say no-file Permission denied; return; }}
+_n=$({{ wc -c <"$_g"; }} 2>/dev/null)
+_n=$((${{_n:-0}}))
+[ $_n -le {LARGEST_GENERATED} ] || {{ say no-file 'larger than {LARGEST_GENERATED >> 20} MiB'; return; }}
+_h=-
+if _v=$({{ cksum <"$_g"; }} 2>/dev/null); then set -- $_v; _h=cksum=$1,$2
+elif _v=$({{ sha256sum <"$_g"; }} 2>/dev/null); then _h=sha256=${{_v%% *}}; fi
+_i=0 _j=0 _b=
+put() {{ _i=$((_i+1)); say "data $_i $1"; }}
 join() {{
-while IFS= read -r l || [ -n "$l" ]; do
-b=$b$l j=$((j+1))
-[ $j -lt 48 ] || {{ put "$b"; b= j=0; }}
+while IFS= read -r _l || [ -n "$_l" ]; do
+_b=$_b$_l _j=$((_j+1))
+[ $_j -lt 48 ] || {{ put "$_b"; _b= _j=0; }}
 done
-[ -z "$b" ] || put "$b"
-say "end $i $h"
+[ -z "$_b" ] || put "$_b"
+say "end $_i $_h"
 }}
-if base64 </dev/null >/dev/null 2>&1; then say begin base64; base64 <"$g" | join; return; fi
-if od -An -v -tx1 </dev/null >/dev/null 2>&1; then say begin od; od -An -v -tx1 <"$g" | join; return; fi
-[ $n -le {_LARGEST_TEXT_COPY} ] || {{ say no-file 'too large to be copied without base64 or od'; return; }}
+if base64 </dev/null >/dev/null 2>&1; then say begin base64; base64 <"$_g" | join; return; fi
+if od -An -v -tx1 </dev/null >/dev/null 2>&1; then say begin od; od -An -v -tx1 <"$_g" | join; return; fi
+[ $_n -le {_LARGEST_TEXT_COPY} ] || {{ say no-file 'too large to be copied without base64 or od'; return; }}
 say begin text
 LC_ALL=C
-b=$(printf '[\\200-\\277]*')
+_b=$(printf '[\\200-\\277]*')
 while :; do
-r=.
-IFS= read -r l || r=+
-[ $r = . ] || [ -n "$l" ] || break
-while [ ${{#l}} -gt 1024 ]; do
-for k in 1024 1025 1026 1027; do
-z=$(printf %.${{k}}s "$l")
-y=${{l#"$z"}}
-case $y in $b) ;; *) break ;; esac
+_r=.
+IFS= read -r _l || _r=+
+[ $_r = . ] || [ -n "$_l" ] || break
+while [ ${{#_l}} -gt 1024 ]; do
+for _k in 1024 1025 1026 1027; do
+_z=$(printf %.${{_k}}s "$_l")
+_y=${{_l#"$_z"}}
+case $_y in $_b) ;; *) break ;; esac
 done
-put "+$z|"
-l=$y
+put "+$_z|"
+_l=$_y
 done
-put "$r$l|"
-[ $r = . ] || break
-done <"$g"
-say "end $i $h"
+put "$_r$_l|"
+[ $_r = . ] || break
+done <"$_g"
+say "end $_i $_h"
 }}
-[ "$c" != 0 ] || copy
+[ "$_c" != 0 ] || copy
 """
 
 
 def _fetch(stored: StoredScript) -> str:
-    place = stored.place
-    aws = f'has aws && aws s3 cp --only-show-errors {shlex.quote(place)} "$f"' if place else "false"
-    return _FETCH.format(url=shlex.quote(stored.url), aws=aws)
+    aws = "false"
+    if stored.place is not None:
+        place = shlex.quote(stored.place)
+        aws = f'has aws && aws s3 cp --only-show-errors {place} "$_f"'
+    url = shlex.quote(stored.url)
+    return _FETCH.format(url=url, aws=aws, suffix="", curl="", wget="", python="") + _GET_WHOLE
 
 
-def _run(stored: StoredScript | None) -> str:
-    return '"$s" -c "$0"' if stored is None else '"$s" "$f"'
+def fetch_part(table: StoredScript, width: int) -> str:
+    """Return what brings a child of an array its part of a stored table, and reads its head.
+
+    Parameters
+    ----------
+    width
+        Bytes of each part.
+    """
+    aws = "false"
+    if table.place is not None:
+        bucket, _, key = table.place.removeprefix("s3://").partition("/")
+        where = f"--bucket {shlex.quote(bucket)} --key {shlex.quote(key)}"
+        aws = f'has aws && aws s3api get-object {where} --range "bytes=$_r" "$_f" >/dev/null && is'
+    part = {"curl": '-r "$_r" ', "wget": '--header "Range: bytes=$_r" ', "python": ' "$_r"'}
+    fetch = _FETCH.format(url=shlex.quote(table.url), aws=aws, suffix="-$_n", **part)
+    first = f"_n=$AWS_BATCH_JOB_ARRAY_INDEX\n_r=$((_n*{width}))-$((_n*{width}+{width - 1}))\n"
+    return f"{first}{fetch}{_GET_PART.format(code=EXIT_NOT_FETCHED)}"
 
 
 def _redirections(spec: TaskSpec) -> str:
     """Return what makes the files for output, empty; they are appended to, as locally."""
-    paths = {spec.output_file, spec.error_file} - {None}
-    if not paths:
+    names = [name for name, path in (("_o", spec.output_file), ("_e", spec.error_file)) if path]
+    if not names:
         return ""
     lines = ['file() { mkdir -p -- "${1%/*}/" && (: >"$1"); }\n']
-    for path in sorted(resolve(spec, path) for path in paths if path is not None):
-        sentence = shlex.quote(f"the task could not be started: {path} can't be written")
-        lines.append(f"file {quote_path(path)} || no {sentence}\n")
+    lines += [
+        f'file "${name}" || no "the task could not be started: ${name} can\'t be written"\n'
+        for name in names
+    ]
     return "".join(lines)
 
 
 def _output(spec: TaskSpec) -> str:
     output, error = (
-        None if path is None else quote_path(resolve(spec, path))
+        None if path is None else resolve(spec, path)
         for path in (spec.output_file, spec.error_file)
     )
-    text = "" if output is None else f" >>{output}"
+    text = "" if output is None else ' >>"$_o"'
     if error is not None:
-        text += " 2>&1" if error == output else f" 2>>{error}"
+        text += " 2>&1" if error == output else ' 2>>"$_e"'
     return text

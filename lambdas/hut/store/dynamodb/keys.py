@@ -5,6 +5,7 @@ item               partition                   sort key
 =================  ==========================  ==================================================
 run                ``RUN#run``                 ``META``; ``SETTINGS``, ``TOKEN``, ``SIGNAL``
 what joined        ``RUN#run``                 ``GREW#w#position`` of the task that generated it
+array job          ``RUN#run``                 ``ARRAY#id``
 change log         ``RUN#run#LOG``             number of the change
 task               ``RUN#run#Tsegment``        ``TASK#position``
 specifications     ``RUN#run#Tsegment``        ``SPECS#w#first``: all of the segment's, packed
@@ -19,6 +20,7 @@ list of runs       ``RUNS#first letter``       the run's id
 idempotency key    ``KEY#key``                 ``KEY``
 backend            ``BACKEND#name``            ``BACKEND``
 pace of calls      ``PACE#name``               ``PACE``
+image              ``IMAGE#digest``            ``IMAGE``
 =================  ==========================  ==================================================
 
 ``w`` counts how often generated tasks were withdrawn; the generation, how often a run was repeated.
@@ -34,6 +36,7 @@ from hut.store.dynamodb.table import Key
 __all__ = [
     "PAGE",
     "SEGMENT",
+    "array_key",
     "attempt_key",
     "backend_key",
     "barrier_key",
@@ -42,6 +45,7 @@ __all__ = [
     "edge_prefix",
     "grew_key",
     "idempotency_key",
+    "image_key",
     "index_partition",
     "listing_key",
     "log_key",
@@ -167,6 +171,16 @@ def listing_key(run_id: str) -> Key:
 def idempotency_key(key: str) -> Key:
     """Return the key of an idempotency key."""
     return Key(f"KEY#{key}", "KEY")
+
+
+def array_key(run_id: str, array: str) -> Key:
+    """Return the key of what is known of an array job."""
+    return run_key(run_id, f"ARRAY#{array}")
+
+
+def image_key(digest: str) -> Key:
+    """Return the key of what is known of an image."""
+    return Key(f"IMAGE#{digest}", "IMAGE")
 
 
 def backend_key(name: str) -> Key:

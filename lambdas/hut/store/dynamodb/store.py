@@ -8,7 +8,7 @@ at once (``follow="inline"``) or left to the reader of the table's stream (``fol
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import Refusal, RunRecord
 from hut.model.states import ACTIVE, Reason, RunState, TaskState
 from hut.scheduling.room import room
+from hut.store.dynamodb.arrays import Arrays
 from hut.store.dynamodb.bodies import Bodies
 from hut.store.dynamodb.dependencies import Followers, read_tasks
 from hut.store.dynamodb.growth import Growth
@@ -77,6 +78,7 @@ class DynamoStore(Growth, Repeating):
         self._clock = clock
         self._units: dict[str, Unit] | None = None
         self._followers = Followers(self._table, self._bodies, self._work)
+        self._arrays = Arrays(self._table, self._bodies)
 
     # Units of work ------------------------------------------------------------------------------
 
@@ -257,6 +259,18 @@ class DynamoStore(Growth, Repeating):
 
         for chunk in _chunks(handles, _PER_UNIT):
             self._work(run_id, partial(note, chunk))
+
+    def keep_array(self, run_id: str, array: str, keys: Sequence[AttemptKey]) -> None:
+        """Store which attempts are the children of an array, before it is submitted."""
+        self._arrays.keep(run_id, array, keys, self._meta(run_id)["ttl"])
+
+    def array(self, run_id: str, array: str) -> Sequence[AttemptKey] | None:
+        """Return the attempts that are the children of an array, in order; None if it is not known."""
+        return self._arrays.get(run_id, array)
+
+    def arrays(self, run_id: str) -> Mapping[str, Sequence[AttemptKey]]:
+        """Return all arrays of a run by their ids."""
+        return self._arrays.of_run(run_id)
 
     def wait_for_room(self, backend: str, run_id: str) -> None:
         """Note that a run has ready tasks for which a backend has no room."""

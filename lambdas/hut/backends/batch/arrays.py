@@ -1,0 +1,293 @@
+"""Ready tasks of one shape become one array job: SubmitJob is called once for up to 10,000. Pure.
+
+The children of an array have everything in common but the number they find in
+``AWS_BATCH_JOB_ARRAY_INDEX``. What makes them different tasks (variables, paths, the command) stands
+in a table: in the launcher itself where Batch's 8,192 characters suffice, else in S3, as parts of
+equal width, of which each child fetches its own. An image that can't fetch anything gets arrays small
+enough for the first kind.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from hut.backends.batch.jobs import (
+    LARGEST_OVERRIDES,
+    PlannedJob,
+    environment_of,
+    length_of,
+    parameters_of,
+    seconds_of,
+)
+from hut.backends.batch.markers import nonce_of_array
+from hut.backends.batch.options import BatchOptions
+from hut.backends.batch.resources import (
+    Placement,
+    Unsatisfiable,
+    check_definition,
+    image_of,
+    place,
+    requirements,
+)
+from hut.backends.batch.script import (
+    FIRST,
+    FROM_FILE,
+    StoredScript,
+    fetch_part,
+    head_of,
+    launcher_body,
+    working_dir_of,
+)
+from hut.backends.batch.tags import job_tags
+from hut.backends.port import ArrayRequest, JobRequest
+from hut.model.workflow import TaskSpec
+from hut.script import ScriptRequest, Scripts
+
+__all__ = ["LARGEST_ARRAY", "Shape", "group", "plan_array", "shape_of", "table_key"]
+
+LARGEST_ARRAY = 10_000
+"""Children an array may have (quotas of AWS Batch)."""
+
+_LEAST_WIDTH = 512
+_FROM_PARTS = '"$_s" -c "$0$_z$1"'
+# What a shell itself heeds while it sets variables: children share these, or are of other shapes.
+_SHELLS_OWN = frozenset({"BASH_ENV", "ENV", "HOME", "IFS", "LANG", "LC_ALL", "PATH", "PS4"})
+
+
+class Shape(NamedTuple):
+    """What the children of an array have in common."""
+
+    placement: Placement
+    resources: tuple[tuple[str, str], ...]
+    seconds: int
+    image: str
+    kind: tuple[Any, ...]
+    variables: tuple[tuple[str, str | None], ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """What makes a child another task than its siblings."""
+
+    head: str
+    exports: str
+    script: str
+
+
+def shape_of(options: BatchOptions, request: JobRequest) -> Shape | None:
+    """Return the shape of an attempt's job, or None if it can't be a child of an array.
+
+    Tasks whose shape can't be satisfied are submitted by themselves, where that is told.
+    """
+    spec = request.claim.spec
+    try:
+        placement = place(options, spec)
+        resources = requirements(spec.resources, placement.platform)
+        variables = environment_of(request.run, spec, request.claim.key.attempt)
+        check_definition(options, spec, variables)
+    except Unsatisfiable:
+        return None
+    if "\n" in head_of(request.run, spec, request.claim.key.attempt):
+        return None
+    size = len(spec.command) + sum(map(len, variables.values()))
+    return Shape(
+        placement,
+        tuple((entry["type"], entry["value"]) for entry in resources),
+        seconds_of(spec),
+        image_of(options, spec),
+        _kind(spec),
+        # Values may differ, but not whether there is one, nor what the shell itself heeds.
+        tuple(
+            (name, text if name in _SHELLS_OWN else "" if not text else None)
+            for name, text in sorted(variables.items())
+        ),
+        # Parts of a table have one width: a long script must not make thousands of others as long.
+        max(size, _LEAST_WIDTH).bit_length(),
+    )
+
+
+def group(
+    options: BatchOptions, requests: Sequence[JobRequest], can_fetch: Callable[[str], bool]
+) -> list[list[int]]:
+    """Return which requests become arrays, as places in `requests`; what is left stands alone.
+
+    Parameters
+    ----------
+    requests
+        Of one run.
+    can_fetch
+        Says whether an image can fetch a table from S3.
+    """
+    shapes: defaultdict[Shape, list[int]] = defaultdict(list)
+    for index, request in enumerate(requests):
+        shape = shape_of(options, request)
+        if shape is not None:
+            shapes[shape].append(index)
+    groups: list[list[int]] = []
+    for shape, alike in shapes.items():
+        for start in range(0, len(alike), LARGEST_ARRAY):
+            some = alike[start : start + LARGEST_ARRAY]
+            if len(some) < 2:
+                continue
+            if can_fetch(shape.image):
+                groups.append(some)
+            else:
+                groups.extend(_small_enough(shape, [requests[at] for at in some], some))
+    return [some for some in groups if len(some) > 1]
+
+
+def plan_array(
+    options: BatchOptions, array: ArrayRequest, stored: StoredScript | None = None
+) -> PlannedJob | None:
+    """Return the job of an array, or None if its table does not fit and is not said to be stored.
+
+    Parameters
+    ----------
+    array
+        Attempts of one shape.
+    stored
+        Where the table will be, if it does not fit into the job.
+    """
+    first = array.requests[0]
+    run, spec = first.run, first.claim.spec
+    shape = shape_of(options, first)
+    assert shape is not None  # noqa: S101 - `group` put them together by it
+    common, children = _children(array.requests)
+    resources = [{"type": kind, "value": value} for kind, value in shape.resources]
+    empty = [name for name, text in shape.variables if text == ""]
+    mark = f"_m=::hut:{nonce_of_array(array.name)}:\n{FIRST}"
+    environment = [{"name": name, "value": text} for name, text in common.items() if text]
+    upload = None
+    if stored is None:
+        prefix, suffix = _common_ends([child.script for child in children])
+        table = _inline(children, len(prefix), len(suffix))
+        body = launcher_body(spec, empty=empty, run=_FROM_PARTS)
+        command = ["/bin/sh", "-c", f"{mark}{table}{body}", prefix, suffix]
+    else:
+        upload, width = _parts(children)
+        body = launcher_body(spec, empty=empty, fetch=fetch_part(stored, width), run=FROM_FILE)
+        command = ["/bin/sh", "-c", f"{mark}{body}", "hut"]
+    overrides: dict[str, Any] = {"command": command, "environment": environment}
+    if stored is None and length_of(overrides, resources) > LARGEST_OVERRIDES:
+        return None
+    overrides["resourceRequirements"] = resources
+    parameters = parameters_of(options, first, shape.placement, overrides)
+    parameters |= {
+        "jobName": array.name,
+        "arrayProperties": {"size": len(children)},
+        "tags": job_tags(run),
+    }
+    return PlannedJob(shape.placement, shape.image, parameters, upload)
+
+
+def table_key(array: ArrayRequest) -> str:
+    """Return the S3 key of an array's table."""
+    return f"scripts/{array.requests[0].run.id}/{array.name.rpartition('-')[2]}.table"
+
+
+def _kind(spec: TaskSpec) -> tuple[Any, ...]:
+    """Return what the text of the launcher depends on, beside its head and the variables."""
+    output, error = spec.output_file, spec.error_file
+    limit = spec.resources.time_limit
+    return (
+        output is not None,
+        error is not None,
+        output is not None and output == error,
+        spec.generates_source is not None,
+        limit if seconds_of(spec) > limit else None,
+    )
+
+
+def _children(requests: Sequence[JobRequest]) -> tuple[dict[str, str], list[_Child]]:
+    """Return the variables all children have in common, and what is each child's own."""
+    run = requests[0].run
+    scripts = Scripts(run, "sh", exports=False)
+    found = [
+        environment_of(run, request.claim.spec, request.claim.key.attempt) for request in requests
+    ]
+    common = dict(found[0])
+    for variables in found[1:]:
+        differ = [name for name, text in common.items() if variables[name] != text]
+        for name in differ:
+            del common[name]
+    children = []
+    for request, variables in zip(requests, found, strict=True):
+        spec, attempt = request.claim.spec, request.claim.key.attempt
+        own = {name: text for name, text in variables.items() if name not in common}
+        exports = " ".join(f"{name}={shlex.quote(text)}" for name, text in own.items())
+        script = scripts.body(ScriptRequest(spec, attempt, working_dir_of(spec)))
+        children.append(_Child(head_of(run, spec, attempt), f"export {exports}", script))
+    return common, children
+
+
+def _common_ends(texts: Sequence[str]) -> tuple[str, str]:
+    """Return the longest text all begin with, and the longest all end with behind it."""
+    least, most = min(texts), max(texts)
+    start = _shared(least, most)
+    turned = [text[: start - 1 if start else None : -1] for text in texts]
+    end = _shared(min(turned), max(turned))
+    return least[:start], least[len(least) - end :] if end else ""
+
+
+def _shared(one: str, other: str) -> int:
+    for index, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return index
+    return min(len(one), len(other))
+
+
+def _inline(children: Sequence[_Child], prefix: int, suffix: int) -> str:
+    """Return what sets a child's head, and the middle of its script, from its number."""
+    lines = [_line(index, child, prefix, suffix) for index, child in enumerate(children)]
+    return "case $AWS_BATCH_JOB_ARRAY_INDEX in\n" + "".join(lines) + "esac\n"
+
+
+def _line(index: int, child: _Child, prefix: int, suffix: int) -> str:
+    middle = child.script[prefix : len(child.script) - suffix]
+    return f"{index}) {child.head} _z={shlex.quote(middle)}\n{child.exports};;\n"
+
+
+def _parts(children: Sequence[_Child]) -> tuple[bytes, int]:
+    """Return the table as parts of equal width, and that width: a head, a script, line ends."""
+    parts = [
+        f"#hut {index} {child.head}\n{child.exports}\n{child.script}".encode()
+        for index, child in enumerate(children)
+    ]
+    width = max(map(len, parts)) + 1
+    return b"".join(part.ljust(width, b"\n") for part in parts), width
+
+
+def _small_enough(
+    shape: Shape, requests: Sequence[JobRequest], places: Sequence[int]
+) -> list[list[int]]:
+    """Return groups whose tables fit into their jobs."""
+    common, children = _children(requests)
+    prefix, suffix = _common_ends([child.script for child in children])
+    empty = [name for name, text in shape.variables if text == ""]
+    body = launcher_body(requests[0].claim.spec, empty=empty, run=_FROM_PARTS)
+    environment = [{"name": name, "value": text} for name, text in common.items() if text]
+    frame = f"_m=::hut:{'0' * 16}:\n{FIRST}{_inline((), 0, 0)}{body}"
+    command = ["/bin/sh", "-c", frame, prefix, suffix]
+    resources = [{"type": kind, "value": value} for kind, value in shape.resources]
+    overrides = {"command": command, "environment": environment}
+    rest = LARGEST_OVERRIDES - length_of(overrides, resources)
+    size = partial(_line, prefix=len(prefix), suffix=len(suffix))
+    groups: list[list[int]] = [[]]
+    left = rest
+    for at, child in zip(places, children, strict=True):
+        needed = len(json.dumps(size(len(groups[-1]), child))) - 2
+        if needed > left:
+            groups.append([])
+            left = rest
+            needed = len(json.dumps(size(0, child))) - 2
+        if needed <= left:
+            groups[-1].append(at)
+            left -= needed
+    return groups
