@@ -14,6 +14,8 @@ from aws_cdk import aws_batch as batch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 
+from hut.backends.batch import prices
+from infra import values
 from infra.job_roles import make_execution_role, make_instance_profile, make_job_role
 from infra.network import Network, make_network
 from infra.settings import Settings
@@ -81,6 +83,7 @@ class ComputeStack(Stack):
     def backends(self) -> list[Mapping[str, object]]:
         """Return the document of HUT_BACKENDS: the Batch backend of this deployment."""
         settings = self._settings
+        given: Mapping[str, Any] = values.mapping(settings.jobs.get("prices") or {})
         backend = {
             "name": "batch",
             "type": "batch",
@@ -93,8 +96,23 @@ class ComputeStack(Stack):
             "log_group": self.log_group,
             "max_concurrent": settings.max_concurrent,
             **settings.jobs,
+            "prices": {**self._own_prices(), **given},
         }
         return [backend]
+
+    def _own_prices(self) -> dict[str, dict[str, float]]:
+        """Return what the queues made here cost, where that is not Fargate's list price."""
+        if not self._settings.makes_compute:
+            return {}
+        own = {
+            "ec2": prices.EC2,
+            "ec2-spot": prices.EC2_SPOT,
+            "fargate-spot": prices.FARGATE_SPOT[self.jobs.architecture("fargate-spot")],
+        }
+        return {
+            partition: {"vcpu_hour": price.vcpu_hour, "gib_hour": price.gib_hour}
+            for partition, price in own.items()
+        }
 
     def _make_queues(self, network: Network, job_logs: logs.ILogGroup) -> dict[str, str]:
         settings = self._settings

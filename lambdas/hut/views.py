@@ -38,7 +38,7 @@ def _time(seconds: float | None) -> str | None:
 
 
 def run_document(run: RunRecord) -> Document:
-    """Return a run; `cost` is null where nothing is billed."""
+    """Return a run; its costs are estimates, and null where nothing is billed or known."""
     settings = run.settings
     return {
         "id": run.id,
@@ -53,7 +53,9 @@ def run_document(run: RunRecord) -> Document:
         "cancel_requested_at": _time(run.cancel_requested_at),
         "total": run.total,
         "counts": {str(state): count for state, count in run.counts.items()},
-        "cost": None,
+        "cost": run.cost,
+        "cost_lost": run.cost_lost,
+        "losses": run.losses,
         "backend": settings.backend,
         "max_concurrent": settings.max_concurrent,
         "tags": dict(settings.tags),
@@ -78,6 +80,7 @@ def task_document(task: TaskRecord, attempts: Sequence[Attempt]) -> Document:
                 "ended_at": None,
                 "backend": task.backend,
                 "job_id": task.handle,
+                "cost": None,
             }
         )
     waits = task.state is TaskState.PENDING  # its attempts, if any, are over
@@ -114,6 +117,7 @@ def _attempt_document(attempt: Attempt) -> Document:
         "ended_at": _time(attempt.ended_at),
         "backend": attempt.backend,
         "job_id": attempt.handle,
+        "cost": attempt.cost,
     }
 
 

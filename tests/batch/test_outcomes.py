@@ -4,6 +4,8 @@ The documents have the shape of DescribeJobs; the sentences are those of AWS's d
 reports by users. None of them was seen by us on AWS.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from hut.backends.batch import job_from_detail, needs_log
@@ -62,7 +64,9 @@ def failed(reason, code, message):
 
 
 def test_a_job_is_read():
-    assert job_from_detail(detail("SUCCEEDED", 0)) == Job(
+    job = job_from_detail(detail("SUCCEEDED", 0))
+    assert job.usage.seconds == (6.5,)
+    assert replace(job, usage=None) == Job(
         name="hut-abcdefghij-3-1-2",
         handle="j1",
         state=JobState.ENDED,
@@ -174,6 +178,26 @@ def test_what_is_no_job_is_refused(document):
         (
             detail(why="Host EC2 (instance i-0123456789abcdef0) terminated."),
             failed("host_terminated", None, "Host EC2 (instance i-0123456789abcdef0) terminated."),
+        ),
+        (
+            detail(why="Host EC2 (instance i-0123456789abcdef0) stopped."),
+            failed("host_terminated", None, "Host EC2 (instance i-0123456789abcdef0) stopped."),
+        ),
+        (
+            detail(code=137, why="Task stopped during instance draining"),
+            failed("host_terminated", 137, "Task stopped during instance draining"),
+        ),
+        (
+            detail(why="Task failed to start", told="DockerTimeoutError: Could not transition"),
+            failed("lost", None, "Task failed to start - DockerTimeoutError: Could not transition"),
+        ),
+        (
+            never_started(statusReason="Capacity is unavailable at this time."),
+            failed("lost", None, "Capacity is unavailable at this time."),
+        ),
+        (
+            never_started(statusReason="Timeout waiting for network interface provisioning"),
+            failed("lost", None, "Timeout waiting for network interface provisioning"),
         ),
         (
             detail(code=143, why="Your Spot Task was interrupted."),

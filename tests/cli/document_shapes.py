@@ -24,6 +24,8 @@ RUN = {
     "total": (NUMBER,),
     "counts": (MAPPING,),
     "cost": (NUMBER, float, NOTHING),
+    "cost_lost": (NUMBER, float, NOTHING),
+    "losses": (NUMBER,),
 }
 TASK = {
     "id": (TEXT,),
@@ -52,6 +54,7 @@ ATTEMPT = {
     "started_at": (TEXT, NOTHING),
     "ended_at": (TEXT, NOTHING),
     "job_id": (TEXT, NOTHING),
+    "cost": (NUMBER, float, NOTHING),
 }
 
 

@@ -68,7 +68,7 @@ def test_tasks_of_an_ended_run_with_their_attempts(ended: Hut) -> None:
     ]
     assert attempts[0]["ended_at"] <= attempts[1]["submitted_at"]
     assert attempts[0]["job_id"] != attempts[1]["job_id"]
-    for field in ATTEMPT:
+    for field in ATTEMPT.keys() - {"cost"}:
         assert tasks["flaky"][field] == attempts[1][field]
     after = tasks["after"]
     assert (after["state"], after["attempt"], after["attempts"]) == ("dep_failed", 0, [])

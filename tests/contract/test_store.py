@@ -10,6 +10,7 @@ import pytest
 from hut.control import Setting, Submission
 from hut.lifecycle.retry import MOST_LOSSES
 from hut.model.problems import InvalidInput
+from hut.model.records import RunRecord
 from hut.model.states import Reason, RunState, TaskState
 from hut.planning import extend_run
 from hut.scheduling.room import Caps
@@ -21,7 +22,7 @@ from hut.store.port import (
     TaskFilter,
     UnknownRun,
 )
-from tests.contract.worlds import CANCELLED, COMPLETED, FAILED, LOST, World
+from tests.contract.worlds import CANCELLED, COMPLETED, FAILED, HOST_TERMINATED, LOST, World
 
 DIAMOND = (
     {"id": "a"},
@@ -319,6 +320,67 @@ def test_losses_do_not_use_up_retries(world: World) -> None:
     task = world.task(run, "a")
     assert (task.state, task.reason) == (TaskState.FAILED, Reason.LOST)
     assert len(world.attempts(run, "a")) == MOST_LOSSES + 1
+
+
+# Money ------------------------------------------------------------------------------------------
+
+
+def money(world: World, run: RunRecord) -> tuple[float | None, float | None, int]:
+    record = world.store.get_run(run.id)
+    return record.cost, record.cost_lost, record.losses
+
+
+def test_a_run_of_which_no_cost_is_known_has_none(world: World) -> None:
+    run = world.create({"id": "a"})
+    assert money(world, run) == (None, None, 0)
+    (claim,) = world.claim(run)
+    world.end(run, (claim, LOST))
+    assert money(world, run) == (None, None, 1)
+    world.complete(run, "a")
+    assert money(world, run) == (None, None, 1)
+    assert [attempt.cost for attempt in world.attempts(run, "a")] == [None, None]
+
+
+def test_a_run_costs_what_its_attempts_cost_and_tells_what_was_lost(world: World) -> None:
+    run = world.create({"id": "a", "retries": 1}, {"id": "b"}, {"id": "c"})
+    a, b, c = world.claim(run)
+    world.end(run, (a, LOST), cost=0.25)
+    world.end(run, (b, COMPLETED), cost=0.0000123)
+    world.end(run, (c, COMPLETED))
+    assert money(world, run) == (0.2500123, 0.25, 1)
+    (a,) = world.claim(run)
+    assert world.end(run, (a, FAILED), cost=1.5) == [True]
+    assert world.end(run, (a, FAILED), cost=1.5) == [False]  # told twice, paid once
+    (a,) = world.claim(run)
+    world.end(run, (a, HOST_TERMINATED), cost=0.5)
+    assert money(world, run) == (2.2500123, 0.75, 2)
+    assert [attempt.cost for attempt in world.attempts(run, "a")] == [0.25, 1.5, 0.5]
+    (a,) = world.claim(run)
+    assert [attempt.cost for attempt in world.attempts(run, "a")] == [0.25, 1.5, 0.5]
+    world.end(run, (a, COMPLETED))
+    assert [attempt.cost for attempt in world.attempts(run, "a")] == [0.25, 1.5, 0.5, None]
+    assert world.store.list_runs(RunFilter())[0].cost == 2.2500123
+
+
+def test_ends_that_come_together_are_paid_together(world: World) -> None:
+    run = world.create(*({"id": f"t{n}"} for n in range(30)))
+    claims = world.claim(run)
+    world.end(run, *((claim, COMPLETED) for claim in claims), cost=0.1)
+    assert money(world, run) == (3.0, 0.0, 0)
+
+
+def test_what_a_run_cost_before_it_was_repeated_still_counts(world: World) -> None:
+    run = world.create({"id": "a"})
+    (claim,) = world.claim(run)
+    world.end(run, (claim, COMPLETED), cost=1.0)
+    world.store.settle(run.id, world.now)
+    world.store.reset_tasks(run.id, world.now, everything=True)
+    world.store.begin_epoch(run.id, world.now)
+    assert [attempt.cost for attempt in world.attempts(run, "a")] == [1.0]
+    (claim,) = world.claim(run)
+    world.end(run, (claim, COMPLETED), cost=2.0)
+    assert money(world, run) == (3.0, 0.0, 0)
+    assert [attempt.cost for attempt in world.attempts(run, "a")] == [1.0, 2.0]
 
 
 # Dependencies -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from tests.testbed.running import TestBed
 COMPLETED = Outcome(TaskState.COMPLETED, Reason.EXIT, 0)
 FAILED = Outcome(TaskState.FAILED, Reason.EXIT, 1, "exit code 1")
 LOST = Outcome(TaskState.FAILED, Reason.LOST, None, "gone")
+HOST_TERMINATED = Outcome(TaskState.FAILED, Reason.HOST_TERMINATED, None, "Host EC2 terminated")
 CANCELLED = Outcome(TaskState.FAILED, Reason.CANCELLED, None, "cancelled")
 
 
@@ -78,11 +79,12 @@ class World:
         *,
         cancelling: bool = False,
         adds: Extension | None = None,
+        cost: float | None = None,
     ) -> End:
         following = after_end(
             outcome, claim.spec.retry, claim.spent, self.now, cancelling=cancelling
         )
-        return End(claim.key, outcome, following, self.now, adds=adds)
+        return End(claim.key, outcome, following, self.now, adds=adds, cost=cost)
 
     def complete(self, run: RunRecord, *ids: str) -> None:
         """Claim everything ready, complete what is named, give the rest back."""

@@ -27,6 +27,8 @@ def run(state: str = "running", run_id: str = RUN, **counts: int) -> dict[str, A
         "total": sum(counts.values()),
         "counts": {name: counts.get(name, 0) for name in STATES},
         "cost": None,
+        "cost_lost": None,
+        "losses": 0,
         "backend": "batch",
         "max_concurrent": None,
         "tags": {},

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hut.backends.port import LogPage
+from hut.backends.port import Job, LogPage
 from hut.control import Control, Setting, Submission
 from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.environment import Environment
@@ -125,6 +125,9 @@ class FakeBackend:
         if self.broken:
             raise ConnectionError("no way")
         return self.waits
+
+    def cost(self, job: Job) -> float | None:  # noqa: ARG002
+        return None
 
     def remarks(self, tasks: Sequence[TaskSpec]) -> list[Problem]:
         return [

@@ -356,6 +356,9 @@ class FakeBackend:
             raise ConnectionError("the log can't be read")
         return job.outcome
 
+    def cost(self, job: Job) -> float | None:  # noqa: ARG002
+        return None
+
     def remarks(self, tasks: Sequence[TaskSpec]) -> list[Problem]:  # noqa: ARG002
         return []
 

@@ -185,7 +185,7 @@ def test_retry_attempts_have_bounds(attempts):
         ({"prices": {"spot": {}}}, "prices.spot", "there is no such queue"),
         ({"prices": {"ec2": 1}}, "prices.ec2", "in dollars"),
         ({"prices": {"ec2": {"vcpu_hour": 1}}}, "prices.ec2", "in dollars"),
-        ({"prices": {"ec2": {"vcpu_hour": -1, "gib_hour": 0}}}, "prices.ec2", "0 or more"),
+        ({"prices": {"ec2": {"vcpu_hour": -1, "gib_hour": 0}}}, "prices.ec2", "in dollars"),
         ({"prices": {"ec2": {"vcpu_hour": "1", "gib_hour": 0}}}, "prices.ec2", "in dollars"),
         ({"prices": {"ec2": {"vcpu_hour": float("nan"), "gib_hour": 0}}}, "prices.ec2", "in dolla"),
     ],
@@ -252,6 +252,13 @@ def test_all_faults_are_told_and_no_secret_is_shown():
         "volumes.1.mount",
     ]
     assert "hunter" not in repr(found)
+
+
+def test_a_price_may_tell_gpus():
+    whole = {"vcpu_hour": 1, "gib_hour": 2, "gpu_hour": 3}
+    assert read({"prices": {"ec2": whole}}).prices == {"ec2": Price(1.0, 2.0, 3.0)}
+    assert Price(1.0, 2.0, 3.0).times(0.5) == Price(0.5, 1.0, 1.5)
+    assert Price(1.0, 2.0).times(0.1) == Price(0.1, 0.2)
 
 
 def test_one_processor_holds_for_all_partitions_of_fargate():

@@ -17,7 +17,7 @@ from tests.unit.plain_records import plain_run, plain_task
 
 RUN_KEYS = {
     "id", "workflow", "state", "reason", "owner", "created_at", "started_at", "ended_at", "total",
-    "counts", "cost",
+    "counts", "cost", "cost_lost", "losses",
 }  # fmt: skip
 TASK_KEYS = {
     "id", "name", "state", "reason", "message", "exit_code", "attempt", "attempts", "deps",
@@ -313,3 +313,13 @@ def test_every_time_of_every_document_has_one_form():
     ]
     assert len(times) == 12
     assert [time for time in times if not TIME.fullmatch(time)] == []
+
+
+def test_a_run_tells_its_money_and_an_attempt_its_own():
+    document = views.run_document(make_run(cost=1.25, cost_lost=0.25, losses=2))
+    assert (document["cost"], document["cost_lost"], document["losses"]) == (1.25, 0.25, 2)
+    plain = views.run_document(make_run())
+    assert (plain["cost"], plain["cost_lost"], plain["losses"]) == (None, None, 0)
+    task = make_task(TaskState.RUNNING, attempt=2)
+    listed = views.task_document(task, [make_attempt(1, cost=0.5)])["attempts"]
+    assert [attempt["cost"] for attempt in listed] == [0.5, None]

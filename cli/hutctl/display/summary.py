@@ -11,7 +11,7 @@ from hut.store.port import StoreError
 from hutctl.client import Client, Document
 from hutctl.display.text import counts_text, elapsed, paint, printable
 
-__all__ = ["log_tail", "summary"]
+__all__ = ["log_tail", "money_text", "summary"]
 
 _FAILED_SHOWN = 10
 _LOG_LINES = 5
@@ -26,6 +26,8 @@ def summary(client: Client, run: Document) -> Iterator[str]:
     if took:
         head += f" {'after' if run['ended_at'] else 'for'} {took}"
     yield f"{head}: {counts_text(run['counts'])}"
+    if money := money_text(run):
+        yield f"  {money}"
     if run["reason"] == "timeout":
         yield f"  {run['message']}"
     if run["counts"]["failed"] and run["state"] != "cancelled":
@@ -34,6 +36,24 @@ def summary(client: Client, run: Document) -> Iterator[str]:
         yield f"Why, in full: hutctl why {run['id']} TASK    again: hutctl retry {run['id']}"
     elif run["state"] == "cancelled":
         yield f"Go on with what was not done: hutctl retry {run['id']}"
+
+
+def money_text(run: Document) -> str:
+    """Say what a run cost, and what of it was lost; nothing where there is nothing to say."""
+    losses = run.get("losses", 0)
+    attempts = f"{losses:,} lost attempt{'' if losses == 1 else 's'}"
+    if run["cost"] is None:
+        return attempts if losses else ""
+    cost = dollars(run["cost"])
+    told = f"cost {cost}" if cost.startswith("less") else f"cost about {cost}"
+    return f"{told}, of it {dollars(run['cost_lost'] or 0)} on {attempts}" if losses else told
+
+
+def dollars(amount: float) -> str:
+    """Return an amount for people: cents, or as many digits as it takes to say something."""
+    if 0 < amount < 0.005:
+        return f"${amount:.4f}" if amount >= 0.00005 else "less than $0.0001"
+    return f"${amount:,.2f}"
 
 
 def _failures(client: Client, run: Document) -> Iterator[str]:

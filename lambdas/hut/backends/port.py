@@ -33,6 +33,7 @@ __all__ = [
     "LogPage",
     "RemoteBackend",
     "SubmitResult",
+    "Usage",
     "array_name",
     "child_handle",
     "job_name",
@@ -101,6 +102,29 @@ class JobState(StrEnum):
     ENDED = "ended"
 
 
+class Usage(NamedTuple):
+    """What a job had of the service, and for how long.
+
+    Attributes
+    ----------
+    seconds : tuple of float
+        For each time the service tried it; empty if that is not known.
+    cpus, memory, gpus, disk : float
+        vCPUs, MiB, GPUs and GiB.
+    queue, platform, architecture : str
+        Where it was, in the service's words; empty where they are not told.
+    """
+
+    seconds: tuple[float, ...] = ()
+    cpus: float = 0.0
+    memory: float = 0.0
+    gpus: float = 0.0
+    disk: float = 0.0
+    queue: str = ""
+    platform: str = ""
+    architecture: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What the service says of a job.
@@ -123,6 +147,8 @@ class Job:
         While it waits: where, and the service's reason for it, if it gives one.
     index : int or None
         Which child of its array this is; None for a job of its own and for the array itself.
+    usage : Usage or None
+        What it had, once it has ended.
     """
 
     name: str
@@ -138,6 +164,7 @@ class Job:
     queue: str = ""
     said: str = ""
     index: int | None = None
+    usage: Usage | None = None
 
 
 class JobRequest(NamedTuple):
@@ -276,6 +303,9 @@ class RemoteBackend(Protocol):
 
     def outcome(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:
         """Return how a job ended, with what only its log tells; None while it has not."""
+
+    def cost(self, job: Job) -> float | None:
+        """Return an estimate in dollars of what a job cost; None if there can't be one."""
 
     def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:
         """Return a page of a log, at most `limit` lines, from `cursor` (None: the start) on."""

@@ -96,10 +96,16 @@ class HostVolume:
 
 
 class Price(NamedTuple):
-    """Dollars for an hour of one vCPU and of one GiB of memory."""
+    """Dollars for an hour of one vCPU, of one GiB of memory and of one GPU."""
 
     vcpu_hour: float
     gib_hour: float
+    gpu_hour: float | None = None
+
+    def times(self, factor: float) -> Price:
+        """Return a part of the price, to a millionth of a dollar."""
+        gpu = None if self.gpu_hour is None else round(self.gpu_hour * factor, 6)
+        return Price(round(self.vcpu_hour * factor, 6), round(self.gib_hour * factor, 6), gpu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ class JobSettings:
     ephemeral_storage : int or None
         GiB of disk, on Fargate.
     prices : mapping of str to Price
-        By partition; where none is given, AWS's list price stands in for Fargate, nothing for EC2.
+        By partition; where none is given, a list price stands in for Fargate, and nothing for EC2.
     """
 
     definition: str | None = None

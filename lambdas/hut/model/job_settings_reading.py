@@ -294,15 +294,17 @@ class _Reader:
             path = ("prices", name)
             if not self._is_queue(path, name):
                 continue
-            keys = {"vcpu_hour", "gib_hour"}
+            needed, keys = {"vcpu_hour", "gib_hour"}, {"vcpu_hour", "gib_hour", "gpu_hour"}
             if (
                 isinstance(value, Mapping)
-                and set(value) == keys
+                and needed <= set(value) <= keys
                 and all(map(_is_price, value.values()))
             ):
-                found[name] = Price(float(value["vcpu_hour"]), float(value["gib_hour"]))
+                found[name] = Price(**{key: float(one) for key, one in value.items()})
             else:
-                message = 'must be {"vcpu_hour": X, "gib_hour": Y} in dollars, both 0 or more'
+                message = (
+                    'must be {"vcpu_hour": X, "gib_hour": Y} in dollars, maybe with "gpu_hour"'
+                )
                 self._fault(path, message)
         return found
 

@@ -77,6 +77,11 @@ class RunRecord:
         Number of tasks by state; they add up to `total`.
     refusals : tuple of Refusal
         What keeps ready tasks from becoming jobs just now, one for each backend and partition.
+    cost, cost_lost : float or None
+        Estimate in dollars of what its attempts cost that have ended, those of earlier repetitions
+        too, and of those among them that were lost; None where nothing is known of any.
+    losses : int
+        How many attempts were lost: by no doing of theirs.
     """
 
     id: str
@@ -94,6 +99,9 @@ class RunRecord:
     cancel_requested_at: float | None = None
     epoch: int = 0
     refusals: tuple[Refusal, ...] = ()
+    cost: float | None = None
+    cost_lost: float | None = None
+    losses: int = 0
 
     @property
     def active(self) -> int:
@@ -178,7 +186,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt that has ended."""
+    """An attempt that has ended; its estimated cost is in dollars, where one is known."""
 
     number: int
     outcome: Outcome
@@ -188,6 +196,7 @@ class Attempt:
     backend: str
     handle: str | None
     log: str | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

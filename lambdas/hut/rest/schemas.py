@@ -91,7 +91,11 @@ class Run(Schema):
     cancel_requested_at: Time | None
     total: int
     counts: dict[TaskState, int]
-    cost: float | None
+    cost: float | None = Field(
+        description="Estimate in dollars of what ended attempts cost; null where none is known."
+    )
+    cost_lost: float | None = Field(description="Of it, what lost attempts cost.")
+    losses: int = Field(description="Attempts that were lost: by no doing of their task.")
     backend: str
     max_concurrent: int | None
     tags: Texts
@@ -117,6 +121,7 @@ class AttemptEntry(Schema):
     ended_at: Time | None
     backend: str
     job_id: str | None
+    cost: float | None = Field(description="Estimate in dollars, once it has ended.")
 
 
 class Spec(Schema):

@@ -185,7 +185,7 @@ class Observing:
             handle=job.handle,
             adds=adds,
         )
-        return end._replace(log=job.log)
+        return end._replace(log=job.log, cost=None if backend is None else backend.cost(job))
 
     def _generated(
         self, run: RunRecord, task: TaskRecord, job: Job, outcome: Outcome

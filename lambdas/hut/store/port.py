@@ -153,6 +153,8 @@ class End(NamedTuple):
         What the task becomes, as `hut.lifecycle.task.after_end` decided.
     adds : Extension or None
         Tasks that join the run in the same write.
+    cost : float or None
+        Estimate in dollars; the run adds it up.
     """
 
     key: AttemptKey
@@ -163,6 +165,7 @@ class End(NamedTuple):
     handle: str | None = None
     adds: Extension | None = None
     log: str | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from hut.backends.batch.outcomes import (
     with_limit,
 )
 from hut.backends.batch.pace import Pace
+from hut.backends.batch.prices import estimate
 from hut.backends.batch.queues import SERVICE, JobQueues
 from hut.backends.batch.refusals import (
     is_gone,
@@ -300,6 +301,10 @@ class BatchBackend:
                 return told
             self._sleep(pause)
         return outcome
+
+    def cost(self, job: Job) -> float | None:
+        """Return an estimate in dollars of what a job cost: see `hut.backends.batch.prices`."""
+        return estimate(self.options, job.usage)
 
     def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:
         """Return a page of a log, at most `limit` lines, from `cursor` (None: the start) on.

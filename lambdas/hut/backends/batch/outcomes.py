@@ -19,7 +19,7 @@ from hut.backends.batch.logs import log_name
 from hut.backends.batch.markers import Markers
 from hut.backends.batch.script import EXIT_NOT_FETCHED, EXIT_TIMED_OUT, SHORTEST_BATCH_LIMIT
 from hut.backends.batch.templates import AWSLOGS
-from hut.backends.port import Job, JobState
+from hut.backends.port import Job, JobState, Usage
 from hut.lifecycle.attempt import (
     EXIT_NOT_STARTED,
     Evidence,
@@ -66,9 +66,15 @@ _TIMED_OUT = "Job attempt duration exceeded timeout"
 _SAYS_NOTHING = "Essential container in task exited"
 _OUT_OF_MEMORY = "OutOfMemory"
 _HOST = re.compile(
-    r"Host EC2\b.*\bterminated|Spot Task was interrupted|SpotInterruption"
-    r"|maintenance on the underlying infrastructure",
+    r"Host EC2\b.*\b(terminated|stopped)|Spot Task was interrupted|SpotInterruption"
+    r"|maintenance on the underlying infrastructure|stopped during instance draining",
     re.IGNORECASE,
+)
+# "Stopped tasks error messages" in the developer guide of Amazon ECS: what AWS had no room for, or a
+# host that was too busy to start anything. Another attempt may do.
+_NO_MACHINE = re.compile(
+    r"DockerTimeoutError|ContainerRuntimeTimeoutError|Capacity is unavailable"
+    r"|Timeout waiting for (network interface|EphemeralStorage) provisioning"
 )
 _NOT_LAUNCHED = re.compile(
     r"CannotPull|CannotCreateContainer|CannotStartContainer|ResourceInitializationError"
@@ -127,6 +133,34 @@ def job_from_detail(detail: Mapping[str, Any]) -> Job:
         queue=queue_name(str(detail.get("jobQueue") or "")),
         said=str(detail.get("statusReason") or "") if state is JobState.WAITING else "",
         index=(detail.get("arrayProperties") or {}).get("index"),
+        usage=_usage(detail) if state is JobState.ENDED else None,
+    )
+
+
+def _usage(detail: Mapping[str, Any]) -> Usage:
+    """Return what a job had; each of Batch's own attempts counts."""
+    container = detail.get("container") or {}
+    asked = {
+        each.get("type"): each.get("value") for each in container.get("resourceRequirements") or ()
+    }
+    seconds = tuple(
+        stopped - started
+        for tried in detail.get("attempts") or [detail]
+        if (started := _seconds(tried, "startedAt")) is not None
+        and (stopped := _seconds(tried, "stoppedAt")) is not None
+        and stopped >= started
+    )
+    return Usage(
+        seconds=seconds,
+        cpus=float(asked.get("VCPU") or container.get("vcpus") or 0),
+        memory=float(asked.get("MEMORY") or container.get("memory") or 0),
+        gpus=float(asked.get("GPU") or 0),
+        disk=float((container.get("ephemeralStorage") or {}).get("sizeInGiB") or 0),
+        queue=str(detail.get("jobQueue") or ""),
+        platform=str((detail.get("platformCapabilities") or ["EC2"])[0]),
+        architecture=str(
+            (container.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64"
+        ),
     )
 
 
@@ -213,6 +247,8 @@ def _broken(evidence: str, told: str, code: int | None, started_at: float | None
     if _OUT_OF_MEMORY in evidence:
         message = "killed for lack of memory; ask for more with `memory`"
         return Outcome(TaskState.FAILED, Reason.OUT_OF_MEMORY, code, message)
+    if code is None and _NO_MACHINE.search(evidence):
+        return lost(told)
     if _NOT_LAUNCHED.search(evidence):
         return launch_failed(told)
     if code is None and started_at is None and _IMPOSSIBLE.search(evidence):

@@ -7,6 +7,7 @@ A run's item (``META``)::
     seq          number of the last change; every change is conditional on it
     generation   how often it was repeated        epoch    how often an engine took it up
     stop stop_at why and when it was stopped      blocks   parts its plan was stored in
+    cost cost_lost losses                    what its attempts cost, and how many were lost
     writing written                          calls that write blocks, and blocks that are written
     barriers buckets grown withdrawals joining joins left    see `growth`
     refused      what backends say that take no jobs of it just now: see `refusals`
@@ -14,7 +15,7 @@ A run's item (``META``)::
 A task's item::
 
     id position state reason message code attempt epoch generation priority backend not_before
-    retries losses created submitted started ended handle log cause by
+    retries losses created submitted started ended handle log cost cause by
     needs met    nodes it waits for: how many, and which have completed (only where needs > 1)
     ready        all of them have, for certain     own       its last attempt is described here
     archived     attempts that have items          out outs  edges: inside, or that they are apart
@@ -48,7 +49,10 @@ __all__ = [
     "wanted_at",
 ]
 
-_OF_ATTEMPT = ("submitted", "started", "ended", "handle", "log", "reason", "message", "code")
+_OF_ATTEMPT = (
+    *("submitted", "started", "ended", "handle", "log"),
+    *("reason", "message", "code", "cost"),
+)
 
 
 def counts_of(meta: Item) -> dict[TaskState, int]:
@@ -74,6 +78,9 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
         cancel_requested_at=_seconds(meta.get("stop_at")),
         epoch=meta["epoch"],
         refusals=refusals_of(meta),
+        cost=_seconds(meta.get("cost")),
+        cost_lost=_seconds(meta.get("cost_lost")),
+        losses=meta.get("losses", 0),
     )
 
 
@@ -148,6 +155,7 @@ def attempt_of(item: Item) -> Attempt:
         item["backend"],
         item.get("handle"),
         item.get("log"),
+        _seconds(item.get("cost")),
     )
 
 

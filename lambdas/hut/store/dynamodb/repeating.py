@@ -36,6 +36,7 @@ _OF_THE_PAST = (
     "ended",
     "handle",
     "log",
+    "cost",
     "not_before",
     "retries",
     "losses",

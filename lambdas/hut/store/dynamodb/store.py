@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from hut.lifecycle.money import spending
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import Refusal, RunRecord
@@ -186,7 +187,17 @@ class DynamoStore(Growth, Repeating):
         claims: list[Claim] = []
         for task in ready_tasks(unit, request.backend, request.now, wanted) if wanted else ():
             number = task["attempt"] + 1
-            for name in ("started", "ended", "reason", "message", "code", "handle", "log", "own"):
+            for name in (
+                "started",
+                "ended",
+                "reason",
+                "message",
+                "code",
+                "handle",
+                "log",
+                "cost",
+                "own",
+            ):
                 task.pop(name, None)
             task.update(attempt=number, epoch=request.epoch, submitted=request.now, ready=True)
             task.pop("cause", None)
@@ -349,10 +360,17 @@ class DynamoStore(Growth, Repeating):
             not_before=following.not_before or None,
             retries=following.retries_used or None,
             losses=following.losses or None,
+            cost=end.cost,
             own=True,
         )
         _drop_none(task)
         task.pop("wanted", None)
+        spent = spending([(outcome, end.cost)])
+        if spent.cost is not None:
+            sums = spent.added_to(unit.meta.get("cost"), unit.meta.get("cost_lost"))
+            unit.meta["cost"], unit.meta["cost_lost"] = sums
+        if spent.losses:
+            unit.meta["losses"] = unit.meta.get("losses", 0) + spent.losses
         unit.meta["last_end"] = end.at
         unit.move(task, following.state, end.at, reason=outcome.reason, code=outcome.exit_code)
         if following.state is TaskState.PENDING:

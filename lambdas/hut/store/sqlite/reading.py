@@ -19,7 +19,7 @@ _CHUNK = 500  # below SQLite's oldest limit of 999 bound values
 _RUN = """
     SELECT r.run, r.id, r.workflow, r.state, r.reason, r.message, r.owner, r.created_at,
            r.started_at, r.ended_at, r.total, r.pending, r.submitted, r.running, r.completed,
-           r.failed, r.dep_failed, r.stopped_at, r.epoch
+           r.failed, r.dep_failed, r.stopped_at, r.epoch, r.cost, r.cost_lost, r.losses
     FROM runs r
 """
 _TASK = """
@@ -119,7 +119,8 @@ class Reading:
             for position, number, state, reason, code, message, *rest in self._connection.execute(
                 f"""
                 SELECT s.pos, a.attempt, a.state, a.reason, a.exit_code, a.message,
-                       a.submitted_at, a.started_at, a.ended_at, a.backend, a.handle
+                       a.submitted_at, a.started_at, a.ended_at, a.backend, a.handle,
+                       NULL, a.cost
                 FROM specs s JOIN attempts a ON a.run = s.run AND a.task = s.id
                 WHERE s.run = ? AND s.pos IN ({_marks(chunk)}) ORDER BY s.pos, a.attempt
                 """,
@@ -214,7 +215,7 @@ class Reading:
             total,
         ) = row[:11]
         counts = dict(zip(TaskState, row[11:17], strict=True))
-        stopped_at, epoch = row[17:]
+        stopped_at, epoch, cost, cost_lost, losses = row[17:]
         settings = self._settings.get(number)
         if settings is None:  # they never change, and may hold large environments
             (body,) = self._connection.execute(
@@ -236,6 +237,9 @@ class Reading:
             settings=settings,
             cancel_requested_at=stopped_at,
             epoch=epoch,
+            cost=cost,
+            cost_lost=cost_lost,
+            losses=losses,
         )
 
     def _number(self, run_id: str) -> int:

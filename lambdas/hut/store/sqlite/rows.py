@@ -40,6 +40,7 @@ def attempt_row(run: int, end: End, before: Active) -> tuple[object, ...]:
         end.at,
         before.backend,
         before.handle if end.handle is None else end.handle,
+        end.cost,
     )
 
 

@@ -144,7 +144,14 @@ _VERSION_1 = (
     """,
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1,)
+_VERSION_2 = (
+    "ALTER TABLE runs ADD COLUMN cost REAL",
+    "ALTER TABLE runs ADD COLUMN cost_lost REAL",
+    "ALTER TABLE runs ADD COLUMN losses INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE attempts ADD COLUMN cost REAL",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2)
 """Statements that lead from version i to version i + 1."""
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hut.lifecycle.money import spending
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import RunRecord
@@ -266,7 +267,7 @@ class SqliteStore(Reading):
                     counts[TaskState(before.state)] -= 1
                     counts[end.next.state] += 1
             self._connection.executemany(
-                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [attempt_row(run, end, before) for end, before in first],
             )
             self._connection.executemany(
@@ -277,10 +278,23 @@ class SqliteStore(Reading):
             )
             self._log_at(run, [end_change(end) for end, _ in first])
             self._count(run, counts)
+            self._add_up(run, [end for end, _ in first])
             self._follow_up(run, [end for end, _ in first])
             if counts[TaskState.PENDING] > 0 or any(end.adds is not None for end, _ in first):
                 self._end_pending_if_stopped(run)
             return applied
+
+    def _add_up(self, run: int, ends: Sequence[End]) -> None:
+        """Add what attempts cost, and how many were lost, to the run; mostly there is nothing."""
+        spent = spending((end.outcome, end.cost) for end in ends)
+        if spent.cost is None and not spent.losses:
+            return
+        row = self._connection.execute("SELECT cost, cost_lost FROM runs WHERE run = ?", (run,))
+        cost, lost = spent.added_to(*row.fetchone())
+        self._connection.execute(
+            "UPDATE runs SET cost = ?, cost_lost = ?, losses = losses + ? WHERE run = ?",
+            (cost, lost, spent.losses, run),
+        )
 
     def _follow_up(self, run: int, ends: Sequence[End]) -> None:
         """Do what follows from ends: tasks that join, dependents that are released or fail."""
