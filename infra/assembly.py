@@ -12,6 +12,7 @@ from infra.compute import ComputeStack
 from infra.control import ControlStack
 from infra.settings import Settings
 from infra.storage import StorageStack
+from infra.watching import WatchStack
 
 __all__ = ["Deployment", "add_stacks"]
 
@@ -24,10 +25,11 @@ class Deployment:
     compute: ComputeStack
     control: ControlStack
     api: ApiStack
+    watch: WatchStack | None
 
 
 def add_stacks(app: App, settings: Settings, code: lambda_.Code) -> Deployment:
-    """Add the four stacks to an app.
+    """Add the stacks to an app.
 
     Parameters
     ----------
@@ -66,5 +68,16 @@ def add_stacks(app: App, settings: Settings, code: lambda_.Code) -> Deployment:
         env=env,
         description="Hut: the REST API",
     )
+    watch = None
+    if settings.alarms or settings.dashboard:
+        watch = WatchStack(
+            app,
+            f"{name}Watch",
+            settings,
+            storage=storage,
+            control=control,
+            env=env,
+            description="Hut: dashboard and alarms",
+        )
     Tags.of(app).add("hut", settings.prefix)
-    return Deployment(storage, compute, control, api)
+    return Deployment(storage, compute, control, api, watch)

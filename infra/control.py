@@ -45,6 +45,8 @@ class ControlStack(Stack):
         By name.
     machine : aws_stepfunctions.StateMachine
         One execution of it per run.
+    queues : dict of str to aws_sqs.Queue
+        ``observe``, ``wake``, and the dead letters of each and of the stream: ``stream_dead``.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class ControlStack(Stack):
         self._settings = settings
         self._storage = storage
         self._machine_name = f"{settings.prefix}-run"
+        self.queues: dict[str, sqs.Queue] = {}
         self._observe_queue = self._make_queue("Observe", taker="observe")
         self._wake_queue = self._make_queue("Wake", taker="advance")
         self.functions = self._make_functions(compute, code)
@@ -80,8 +83,8 @@ class ControlStack(Stack):
     # Queues --------------------------------------------------------------------------------------
 
     def _make_queue(self, name: str, *, taker: str) -> sqs.Queue:
-        dead = self._make_dead_letters(f"{name}DeadLetters")
-        return sqs.Queue(
+        dead = self._make_dead_letters(name)
+        queue = sqs.Queue(
             self,
             f"{name}Queue",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
@@ -91,15 +94,19 @@ class ControlStack(Stack):
             retention_period=Duration.days(4),
             dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=_DELIVERIES),
         )
+        self.queues[name.lower()] = queue
+        return queue
 
     def _make_dead_letters(self, name: str) -> sqs.Queue:
-        return sqs.Queue(
+        queue = sqs.Queue(
             self,
-            name,
+            f"{name}DeadLetters",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=_DEAD_LETTERS_KEPT,
         )
+        self.queues[f"{name.lower()}_dead"] = queue
+        return queue
 
     # Functions -----------------------------------------------------------------------------------
 
@@ -155,7 +162,7 @@ class ControlStack(Stack):
             "eventName": ["INSERT", "MODIFY"],
             "dynamodb": {"NewImage": {"kind": {"S": ["signal"]}}},
         }
-        given_up = self._make_dead_letters("StreamDeadLetters")
+        given_up = self._make_dead_letters("Stream")
         acknowledge(
             given_up,
             "AwsSolutions-SQS3",

@@ -100,6 +100,10 @@ class Settings:
         ``retain`` or ``destroy``: what becomes of data when the stacks are deleted.
     log_level : str
         Of the Lambda functions.
+    alarms, dashboard : bool
+        Whether there are any; see `infra.watching`.
+    alarm_email : str or None
+        Who is told of alarms; AWS asks the address first.
     """
 
     prefix: str = "hut"
@@ -134,6 +138,9 @@ class Settings:
     bundle: Literal["lambda", "host"] = "lambda"
     removal: Literal["retain", "destroy"] = "retain"
     log_level: str = "INFO"
+    alarms: bool = True
+    dashboard: bool = True
+    alarm_email: str | None = None
 
     @property
     def keeps_data(self) -> bool:
@@ -225,6 +232,11 @@ _READERS: Mapping[str, values.Reader] = {
     "bundle": values.one_of("lambda", "host"),
     "removal": values.one_of("retain", "destroy"),
     "log_level": values.one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+    "alarms": values.flag,
+    "dashboard": values.flag,
+    "alarm_email": values.matching(
+        r"[^\s@]+@[^\s@]+\.[^\s@]+", "an address such as me@example.org"
+    ),
 }
 
 
@@ -294,6 +306,10 @@ def _contradictions(settings: Settings, given: frozenset[str]) -> list[str]:
             f"hut:{key} has no use beside hut:queues, which brings its own compute"
             for key in sorted(unused & given)
         ]
+    if settings.alarm_email and not settings.alarms:
+        problems.append(
+            "hut:alarm_email has no use without alarms: leave it out, or hut:alarms too"
+        )
     if settings.default_partition not in settings.partitions:
         problems.append(
             f"hut:default_partition: there is no queue {settings.default_partition!r}; "

@@ -213,4 +213,10 @@ def test_two_deployments_share_no_name(default: Synthesis, disposable: Synthesis
         )
         assert ours
         assert ours.isdisjoint(others)
-    assert set(disposable.templates) == {"LabStorage", "LabCompute", "LabControl", "LabApi"}
+    assert set(disposable.templates) == {
+        "LabStorage",
+        "LabCompute",
+        "LabControl",
+        "LabApi",
+        "LabWatch",
+    }

@@ -106,6 +106,8 @@ def test_all_faults_are_told_at_once() -> None:
         ({"default_image": ""}, None),
         ({"default_image": "two words"}, "an image such as"),
         ({"instance_types": []}, "must be a list"),
+        ({"alarm_email": "me"}, "an address such as"),
+        ({"alarms": False, "alarm_email": "me@example.org"}, "has no use without alarms"),
     ],
 )
 def test_what_is_wrong_and_what_would_be_right(given: dict[str, object], said: str | None) -> None:
