@@ -177,12 +177,19 @@ ALARMS: dict[str, AlarmPlan] = {
         1,
         periods=3,
     ),
-    "submissions-throttled": AlarmPlan(
-        "For half an hour AWS Batch has had no time for some of the submissions.",
-        "See what else submits jobs in this account and region; 50 calls a second are all it gives.",
+    "submissions-refused": AlarmPlan(
+        "For half an hour AWS Batch has not taken some of the submissions, nor when tried again.",
+        "The log of hut-advance has Batch's words: its rate, a permission, a queue that is gone?",
         lambda watched: watched.hut(Metric.CLAIMS_GIVEN_BACK),
         1,
         periods=6,
+    ),
+    "jobs-stuck": AlarmPlan(
+        "Jobs have waited for half an hour in queues that will not start them.",
+        "hutctl why RUN TASK has Batch's reason; mend the queue or its environment.",
+        lambda watched: watched.hut(Metric.JOBS_STUCK, "Maximum", watched.sweep_period),
+        1,
+        periods=3,
     ),
     "api-failing": AlarmPlan(
         "One in twenty API requests ended as a fault of Hut's own, for a quarter of an hour.",

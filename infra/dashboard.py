@@ -181,20 +181,24 @@ def _trouble(watched: Watched) -> Sequence[cloudwatch.IWidget]:
         _graph(
             "Throttles, per 5 minutes",
             [
-                _count(watched, Metric.CLAIMS_GIVEN_BACK, "submissions tried again (Batch)"),
+                _count(watched, Metric.SUBMITS_THROTTLED, "SubmitJob throttled by Batch"),
+                _count(watched, Metric.CLAIMS_GIVEN_BACK, "submissions not taken, tried again"),
+                _count(watched, Metric.CLAIMS_PACED, "submissions put off by the pace"),
                 refused,
                 writes,
                 reads,
             ],
-            alarm="submissions-throttled",
+            alarm="submissions-refused",
         ),
         _graph(
-            "What the sweep repaired",
+            "What the sweep repaired, and could not",
             [
                 _count(watched, Metric.ENDS_FOUND, "ends no event told of"),
                 _count(watched, Metric.CLAIMS_RETURNED, "claims without a job"),
                 _count(watched, Metric.STARTED_AGAIN, "executions started again"),
+                _gauge(watched, Metric.JOBS_STUCK, "jobs stuck (not repaired)"),
             ],
+            alarm="jobs-stuck",
         ),
         _graph(
             "What failed (and is tried again)",

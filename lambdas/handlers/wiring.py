@@ -21,6 +21,7 @@ from hut.aws.wakes import WakeQueue
 from hut.backends.batch import BatchBackend, BatchOptions, Clients, Pace
 from hut.control import Control, Setting
 from hut.measuring import measure
+from hut.metrics import Metric
 from hut.service.surroundings import Surroundings
 from hut.store.dynamodb import DynamoStore, StoreOptions, TableBucket, TableImages
 from hut.store.dynamodb.table import Table
@@ -76,7 +77,12 @@ def _pace() -> Pace:
     """Return the pace of SubmitJob, which all functions of the deployment keep together."""
     settings = function_settings()
     shared = TableBucket(_client("dynamodb"), settings.table, "batch")
-    return Pace(shared, most=settings.submit_rate, note=_logger().warning)
+    return Pace(
+        shared,
+        most=settings.submit_rate,
+        note=_logger().warning,
+        count=lambda: measure(Metric.SUBMITS_THROTTLED),
+    )
 
 
 @cache

@@ -71,10 +71,16 @@ class Metric(Enum):
     )
     EVENT_SECONDS = ("EventSeconds", Unit.SECONDS, "from the end of a job to its being recorded")
     # Throttles and faults
+    SUBMITS_THROTTLED = ("SubmitsThrottled", Unit.COUNT, "calls of SubmitJob that Batch throttled")
+    CLAIMS_PACED = (
+        "ClaimsPaced",
+        Unit.COUNT,
+        "submissions put off because all functions together call at the rate Batch allows",
+    )
     CLAIMS_GIVEN_BACK = (
         "ClaimsGivenBack",
         Unit.COUNT,
-        "submissions the backend had no time for; they are tried again",
+        "submissions the backend did not take, for now; they are tried again",
     )
     ADVANCE_FAILED = ("AdvanceFailed", Unit.COUNT, "tries to bring a run forward that failed")
     OBSERVE_FAILED = ("ObserveFailed", Unit.COUNT, "tries to take in a run's events that failed")

@@ -78,7 +78,8 @@ def test_nothing_is_provisioned(default: Synthesis) -> None:
     text = json.dumps(default.templates)
     for word in ("ProvisionedConcurrency", "ProvisionedThroughput", "ProvisionedPollerConfig"):
         assert f"{word}" not in text, word
-    assert default.properties("AWS::DynamoDB::Table")["BillingMode"] == "PAY_PER_REQUEST"
+    for table in default.resources("AWS::DynamoDB::Table").values():
+        assert table["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
     environments = default.resources("AWS::Batch::ComputeEnvironment").values()
     assert environments
     for each in environments:

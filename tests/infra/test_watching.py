@@ -67,7 +67,8 @@ def test_metrics_are_named_after_things_that_are_there(default: Synthesis) -> No
     }
     indexes = {
         each["IndexName"]
-        for each in default.properties("AWS::DynamoDB::Table")["GlobalSecondaryIndexes"]
+        for table in default.resources("AWS::DynamoDB::Table").values()
+        for each in table["Properties"].get("GlobalSecondaryIndexes", ())
     }
     api = default.properties("AWS::ApiGateway::RestApi")["Name"]
     there = {"FunctionName": functions, "LogGroupName": groups, "ApiName": {api}}

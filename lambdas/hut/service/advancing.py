@@ -307,8 +307,9 @@ class Advancing:
         self._store.note_handles(run.id, submitted, accepted)
         self._submitted += len(submitted)
         self._around.measure(Metric.ATTEMPTS_SUBMITTED, len(submitted))
+        self._around.measure(Metric.CLAIMS_PACED, len(paced))
+        self._around.measure(Metric.CLAIMS_GIVEN_BACK, len(not_taken))
         given_back = len(paced) + len(not_taken)
-        self._around.measure(Metric.CLAIMS_GIVEN_BACK, given_back)
         if given_back:
             self._store.release_claims(run.id, paced)
             self._store.give_back(run.id, not_taken, list(refusals.values()))

@@ -44,6 +44,10 @@ def _say_nothing(_: str) -> None:
     pass
 
 
+def _count_nothing() -> None:
+    pass
+
+
 class OwnBucket:
     """A bucket for the threads of one process; implements `SharedBucket`."""
 
@@ -79,6 +83,8 @@ class Pace:
         Seconds since the epoch, as all callers count them; replaced in tests.
     note
         Told when the shared bucket could not be used.
+    count
+        Called for each call that was throttled.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class Pace:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
         note: Callable[[str], object] = _say_nothing,
+        count: Callable[[], object] = _count_nothing,
     ) -> None:
         self._shared = shared or OwnBucket()
         self._own = OwnBucket()
@@ -96,6 +103,7 @@ class Pace:
         self._clock = clock
         self._sleep = sleep
         self._note = note
+        self._count = count
         self._seen: tuple[Bucket | None, int] = (None, 0)
 
     def place(self) -> Place:
@@ -151,6 +159,7 @@ class Pace:
 
     def throttled(self) -> None:
         """Tell that a call was throttled; if nobody can be told, the next one will tell."""
+        self._count()
         try:
             self._change(self._shared, lambda b, now: (throttled(b, now, self._most), True))
         except (ClientError, BotoCoreError):
