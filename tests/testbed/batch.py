@@ -18,7 +18,12 @@ from ministack.services import batch as emulated
 
 from tests.testbed import batch_jobs, batch_queues
 from tests.testbed.batch_jobs import ORDER, Job, jobs, lock, now
-from tests.testbed.batch_limits import RefusedError, check_resources, check_submission
+from tests.testbed.batch_limits import (
+    RefusedError,
+    check_resources,
+    check_submission,
+    check_variables,
+)
 from tests.testbed.batch_registry import (
     MOST,
     arn_of,
@@ -106,6 +111,7 @@ def _submit(body: Body) -> Body:
         {**definition["containerProperties"], **document["container"]},
         definition["platformCapabilities"],
     )
+    check_variables(document["container"])
     options = (document["container"].get("logConfiguration") or {}).get("options") or {}
     group = options.get("awslogs-group", _DEFAULT_LOG_GROUP)
     makes = group == _DEFAULT_LOG_GROUP or options.get("awslogs-create-group") == "true"

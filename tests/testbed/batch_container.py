@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.testbed import logs
+from tests.testbed.batch_secrets import UnreadableError, values_of
 from tests.testbed.patching import environment_of_children, settings
 
 _LOOK = 0.1  # seconds between two looks whether a silent process has ended
@@ -58,6 +59,10 @@ class Container:
                 "Cloudwatch log stream: ResourceNotFoundException: The specified log group does "
                 f"not exist: {self._group}"
             )
+        try:
+            secrets = values_of(self._job["container"].get("secrets") or ())
+        except UnreadableError as error:
+            return str(error)
         name = f"{self._job['jobId'].replace(':', '-')}-{self._attempt}"
         folder = os.path.join(settings.work, "batch", name)
         work, temporary = f"{folder}/work", f"{folder}/tmp"
@@ -67,7 +72,7 @@ class Container:
             self._process = subprocess.Popen(
                 self._job["container"]["command"] or ["true"],
                 cwd=work,
-                env=self._environment(temporary),
+                env=self._environment(temporary, secrets),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -135,7 +140,7 @@ class Container:
                     if mark in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
                         os.kill(process, signal.SIGKILL)
 
-    def _environment(self, temporary: str) -> dict[str, str]:
+    def _environment(self, temporary: str, secrets: dict[str, str]) -> dict[str, str]:
         own = {each["name"]: each["value"] for each in self._job["container"]["environment"]}
         batch = {
             "AWS_BATCH_JOB_ID": self._job["jobId"],
@@ -146,7 +151,7 @@ class Container:
         index = self._job.get("arrayProperties", {}).get("index")
         if index is not None:
             batch["AWS_BATCH_JOB_ARRAY_INDEX"] = str(index)
-        return environment_of_children(TMPDIR=temporary, **{**own, **batch})
+        return environment_of_children(TMPDIR=temporary, **{**own, **secrets, **batch})
 
 
 @contextlib.contextmanager

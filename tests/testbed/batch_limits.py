@@ -10,6 +10,7 @@ from typing import Any
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _OVERRIDES = 8_192  # characters
 _PAYLOAD = 30 * 1024
+_DEFINITION = 24 * 1024
 _TAGS = 50
 _SHORTEST_LIMIT = 60  # seconds
 # Memory in MiB that goes with a number of vCPUs on Fargate: least, most, step
@@ -49,6 +50,46 @@ def check_submission(body: Mapping[str, Any]) -> None:
     if not 2 <= size <= 10_000:
         raise RefusedError("Array size must be between 2 and 10000")
     check_attempts(body)
+
+
+def check_definition(body: Mapping[str, Any]) -> None:
+    """Check the size of RegisterJobDefinition's request, and what only one platform has."""
+    size = len(json.dumps(body, separators=(",", ":")).encode())
+    if size > _DEFINITION:
+        raise RefusedError(f"Job definition of {size} bytes is larger than {_DEFINITION}")
+    container = body["containerProperties"]
+    check_variables(container)
+    volumes = {each["name"]: each for each in container.get("volumes") or ()}
+    for mount in container.get("mountPoints") or ():
+        if mount["sourceVolume"] not in volumes:
+            raise RefusedError(f"Unknown volume '{mount['sourceVolume']}'")
+    for volume in volumes.values():
+        efs = volume.get("efsVolumeConfiguration") or {}
+        point = (efs.get("authorizationConfig") or {}).get("accessPointId")
+        if point and efs.get("rootDirectory", "/") != "/":
+            raise RefusedError("rootDirectory must be omitted or / with an access point")
+        if point and efs.get("transitEncryption") != "ENABLED":
+            raise RefusedError("transitEncryption must be ENABLED with an access point")
+    if "FARGATE" in (body.get("platformCapabilities") or ()):
+        if container.get("ulimits"):
+            raise RefusedError("ulimits are not supported on Fargate")
+        if "sharedMemorySize" in (container.get("linuxParameters") or {}):
+            raise RefusedError("sharedMemorySize is not supported on Fargate")
+        if any("host" in volume for volume in volumes.values()):
+            raise RefusedError("host volumes are not supported on Fargate")
+    elif container.get("ephemeralStorage") or container.get("runtimePlatform"):
+        raise RefusedError("ephemeralStorage and runtimePlatform are for Fargate only")
+
+
+def check_variables(container: Mapping[str, Any]) -> None:
+    """Check that no variable of a container is a secret of it too."""
+    secrets = {each["name"] for each in container.get("secrets") or ()}
+    for each in container.get("environment") or ():
+        if each["name"] in secrets:
+            raise RefusedError(
+                "The secret name must be unique and not shared with any new or existing "
+                f"environment variables set on the container, such as '{each['name']}'."
+            )
 
 
 def check_attempts(body: Mapping[str, Any]) -> None:

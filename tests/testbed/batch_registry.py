@@ -13,7 +13,13 @@ from typing import Any, TypeVar
 from tests.testbed import batch_jobs
 from tests.testbed.address import ACCOUNT, REGION
 from tests.testbed.batch_jobs import jobs
-from tests.testbed.batch_limits import RefusedError, check_attempts, check_name, check_resources
+from tests.testbed.batch_limits import (
+    RefusedError,
+    check_attempts,
+    check_definition,
+    check_name,
+    check_resources,
+)
 
 Body = dict[str, Any]
 _T = TypeVar("_T")
@@ -123,6 +129,7 @@ def register_definition(body: Body) -> Body:
     platforms = body.get("platformCapabilities") or ["EC2"]
     check_resources(body["containerProperties"], platforms)
     check_attempts(body)
+    check_definition(body)
     revisions = definitions.setdefault(name, [])
     revision = len(revisions) + 1
     definition = {

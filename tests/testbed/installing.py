@@ -7,6 +7,7 @@ from typing import Any
 from tests.testbed import (
     api_gateway,
     batch,
+    batch_secrets,
     cloudformation,
     dynamodb,
     ec2_ssm,
@@ -33,6 +34,7 @@ def install(app: Any) -> None:
         faults,
         record,
         batch,
+        batch_secrets,
         lambdas,
         metrics,
         streams,
