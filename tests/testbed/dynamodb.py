@@ -6,7 +6,8 @@ looks once a minute, and ``POST /_hut/dynamodb/expire`` makes it look now.
 
 from __future__ import annotations
 
-import json
+import functools
+import marshal
 import threading
 import time
 from collections import OrderedDict
@@ -39,6 +40,16 @@ def install() -> None:
 
     dynamodb._remove_item = remove_visibly
     _keep_tokens()
+    _remember_expressions()
+
+
+def _remember_expressions() -> None:
+    """Read each expression once: the emulator does for every item, which took a sixth of its time."""
+    tokenize = replace(dynamodb, "_tokenize", None)
+    check = replace(dynamodb, "_condition_syntax_error", None)
+    tokens_of = functools.lru_cache(4096)(lambda expression: tuple(tokenize(expression)))
+    dynamodb._tokenize = lambda expression: list(tokens_of(expression))
+    dynamodb._condition_syntax_error = functools.lru_cache(4096)(check)
 
 
 def _keep_tokens() -> None:
@@ -48,13 +59,13 @@ def _keep_tokens() -> None:
     1.0 makes a repetition look like another request.
     """
     transact = replace(dynamodb, "_transact_write_items", None)
-    known: OrderedDict[str, tuple[str, Any]] = OrderedDict()
+    known: OrderedDict[str, tuple[bytes, Any]] = OrderedDict()
 
     def transact_once(data: dict[str, Any]) -> Any:
         token = data.pop("ClientRequestToken", None)
         if token is None:
             return transact(data)
-        request = json.dumps(data, sort_keys=True)
+        request = marshal.dumps(data, 2)  # who asks again does so in the same words
         before = known.get(token)
         if before is not None:
             if before[0] == request:
