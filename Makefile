@@ -40,7 +40,7 @@ test: .venv/.dev .node/.ready ## all checks and all tests, also a real deploymen
 	@$(WITH_NODE) $(BIN)/python -m pytest -q -n 2 tests --ignore=tests/e2e
 	@$(WITH_NODE) $(BIN)/python -m pytest -q tests/e2e
 
-bench: .venv/.dev ## measure speed beside other tools; writes benchmarks/RESULTS.md
+bench: .venv/.dev .node/.ready ## measure speed beside other tools, and bills; writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
 synth: .venv/.dev ## write the CloudFormation templates to cdk.out/

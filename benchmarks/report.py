@@ -74,6 +74,8 @@ def _scenario(title: str, record: Record, newest: Conditions) -> list[str]:
     if found.commands:
         parts.append("\n".join(f"- {label}: `{text}`" for label, text in found.commands))
     parts += _figures(found)
+    for table in found.tables:
+        parts += [f"**{table.title}**", _table(table.head, table.rows)]
     if found.claims:
         rows = [(c.label, _value(c), _target(c), _VERDICTS[c.holds]) for c in found.claims]
         parts.append(_table(("Figure", "Measured", "Target", ""), rows))

@@ -11,7 +11,16 @@ from typing import Any, Literal
 
 from benchmarks.machine import Conditions, Machine
 
-__all__ = ["Claim", "Figure", "Findings", "Record", "Relation", "load_records", "save_records"]
+__all__ = [
+    "Claim",
+    "Figure",
+    "Findings",
+    "Record",
+    "Relation",
+    "Table",
+    "load_records",
+    "save_records",
+]
 
 Relation = Literal["at least", "at most"]
 
@@ -68,6 +77,22 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Something that is no sample and has no target.
+
+    Attributes
+    ----------
+    title : str
+    head : tuple of str
+    rows : tuple of tuple of str
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """All that a scenario has to say.
 
@@ -83,6 +108,7 @@ class Findings:
         Of the tools that took part.
     notes : tuple of str
         What was left out or went otherwise than meant.
+    tables : tuple of Table
     """
 
     method: str
@@ -91,6 +117,7 @@ class Findings:
     claims: tuple[Claim, ...]
     versions: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +152,19 @@ def _record(entry: Mapping[str, Any]) -> Record:
     findings["figures"] = tuple(_figures(findings["figures"]))
     findings["claims"] = tuple(_claims(findings["claims"]))
     findings["notes"] = tuple(findings["notes"])
+    findings["tables"] = tuple(_tables(findings.get("tables", ())))
     return Record(Findings(**findings), Conditions(**conditions))
 
 
 def _figures(entries: Iterable[Mapping[str, Any]]) -> Iterable[Figure]:
     for entry in entries:
         yield Figure(entry["label"], entry["unit"], tuple(entry["samples"]))
+
+
+def _tables(entries: Iterable[Mapping[str, Any]]) -> Iterable[Table]:
+    for entry in entries:
+        rows = tuple(tuple(row) for row in entry["rows"])
+        yield Table(entry["title"], tuple(entry["head"]), rows)
 
 
 def _claims(entries: Iterable[Mapping[str, Any]]) -> Iterable[Claim]:

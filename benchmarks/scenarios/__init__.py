@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from benchmarks.scenarios import cloud, functions, planning, small, start, throughput
 from benchmarks.scenarios import help as help_text
-from benchmarks.scenarios import planning, small, start, throughput
 from benchmarks.setting import Scenario, Setting
 
 __all__ = ["ALL", "Scenario", "Setting"]
@@ -14,4 +14,6 @@ ALL: tuple[Scenario, ...] = (
     start.SCENARIO,
     help_text.SCENARIO,
     planning.SCENARIO,
+    cloud.SCENARIO,
+    functions.SCENARIO,
 )
