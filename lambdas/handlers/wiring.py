@@ -6,6 +6,7 @@ from botocore itself: boto3 would only add to a cold start.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from functools import cache
@@ -36,6 +37,13 @@ __all__ = ["Notes", "new_id", "services", "surroundings"]
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 that don't look like each other
 _RUN_LETTERS = 10
 _SPARE_SECONDS = 15.0  # left for what follows when a function's time runs out
+
+
+@cache
+def _end_start() -> None:
+    """Look for garbage from now on, but not among what was there before the first event."""
+    gc.freeze()
+    gc.enable()
 
 
 @cache
@@ -127,7 +135,7 @@ def surroundings(logger: Logger, context: Any = None) -> Surroundings:
     if context is not None:
         left = context.get_remaining_time_in_millis() / 1000
         until = time.monotonic() + left - _SPARE_SECONDS
-    return Surroundings(
+    found = Surroundings(
         store=_store(),
         backends=_backends(),
         executions=StateMachine(_client("stepfunctions"), settings.state_machine),
@@ -139,6 +147,8 @@ def surroundings(logger: Logger, context: Any = None) -> Surroundings:
         has_time=lambda: time.monotonic() < until,
         measure=measure,
     )
+    _end_start()
+    return found
 
 
 def new_id(letters: int = _RUN_LETTERS) -> str:
@@ -156,7 +166,7 @@ def services() -> Services:
 
     settings, store = function_settings(), _store()
     submitting = Submitting(store, StateMachine(_client("stepfunctions"), settings.state_machine))
-    return Services(
+    found = Services(
         control=Control(store),
         store=store,
         submit=lambda submission, setting: submitting.submit(
@@ -176,3 +186,5 @@ def services() -> Services:
         version=__version__,
         prefix=settings.prefix,
     )
+    _end_start()
+    return found

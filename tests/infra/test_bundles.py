@@ -186,6 +186,19 @@ def test_a_function_that_takes_messages_starts_lightly(for_host: Bundle, name: s
     assert len(of_others) <= len(bare) * _MOST_MODULES
 
 
+def test_garbage_is_looked_for_once_a_function_has_started(for_host: Bundle) -> None:
+    code = (
+        "import gc, os\n"
+        "os.environ['AWS_LAMBDA_FUNCTION_NAME'] = 'any'\n"
+        "from handlers import advance, wiring\n"
+        "assert not gc.isenabled()\n"
+        "wiring._end_start()\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > 10_000"
+    )
+    assert "handlers.advance" in modules(for_host, code)
+    assert "gc" in modules(for_host, "import gc, handlers\nassert gc.isenabled()")
+
+
 def test_the_archive_is_small(for_lambda: Bundle) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
