@@ -20,7 +20,8 @@ from infra import values
 
 __all__ = ["DEFAULT_IMAGE", "JobQueue", "Settings", "SettingsError", "read_settings"]
 
-DEFAULT_IMAGE = "public.ecr.aws/docker/library/debian:stable-slim"
+# It has Python, so tables of large arrays can be fetched (docs/decisions/011-arrays.md).
+DEFAULT_IMAGE = "public.ecr.aws/docker/library/python:3.12-slim"
 OWN_PARTITIONS: Mapping[str, str] = MappingProxyType(
     {"ec2": "EC2", "ec2-spot": "EC2", "fargate": "FARGATE", "fargate-spot": "FARGATE"}
 )
