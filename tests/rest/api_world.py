@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hut.backends.port import Job, LogPage
+from hut.backends.port import Job, JobState, LogPage
 from hut.control import Control, Setting, Submission
 from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.environment import Environment
@@ -87,11 +88,13 @@ class Answer(NamedTuple):
 
 
 class LoggedStore(SqliteStore):
-    """Keeps no names of logs, so it makes them up as a backend would."""
+    """Keeps no names of logs, so it makes them up as a backend would; unless it is told not to."""
+
+    names_logs = True
 
     def get_task(self, run_id: str, task_id: str) -> TaskRecord | None:
         task = super().get_task(run_id, task_id)
-        if task is None or task.handle is None:
+        if task is None or task.handle is None or not self.names_logs:
             return task
         return replace(task, log=f"{task_id}/{task.attempt}")
 
@@ -115,6 +118,7 @@ class FakeBackend:
     broken: bool = False
     remarked: dict[str, str] = field(default_factory=dict)
     no_log: str | None = None
+    running: dict[str, str] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
 
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
@@ -135,6 +139,13 @@ class FakeBackend:
             for task in tasks
             if task.image in self.remarked
         ]
+
+    def describe(self, handles: Sequence[str]) -> dict[str, Job]:
+        return {
+            handle: Job("name", handle, JobState.RUNNING, log=self.running[handle])
+            for handle in handles
+            if handle in self.running
+        }
 
     def why_no_log(self) -> str | None:
         return self.no_log

@@ -121,6 +121,17 @@ def test_a_log_is_read_page_by_page_to_its_end(api: Api) -> None:
     assert (fourth["content"], fourth["cursor"], fourth["ended"]) == ("", third["cursor"], True)
 
 
+def test_the_log_of_a_job_whose_start_nobody_told_is_asked_for(api: Api) -> None:
+    run = api.run({"id": "a"})
+    api.start(run, api.claim(run)["a"])
+    api.store.names_logs = False
+    path = f"/runs/{run}/tasks/a/logs/output"
+    assert api.get(path).json["content"] == ""
+    api.backend.running["job-a-1"] = "stream"
+    api.backend.logs["stream"] = ["it runs\n"]
+    assert api.get(path).json["content"] == "it runs\n"
+
+
 def test_each_attempt_has_its_own_log(api: Api) -> None:
     run = api.run({"id": "a", "retries": 1})
     path = f"/runs/{run}/tasks/a/logs/output"

@@ -200,7 +200,13 @@ def _place(exchange: Exchange, run: str, task: TaskRecord, wanted: int | None) -
             return _Place(number, ended.backend, ended.log, ended=True)
     if number != task.attempt:  # it was given back before it started
         return _Place(number, task.backend, None, ended=True)
-    return _Place(number, task.backend, task.log, task.state not in ACTIVE)
+    log = task.log
+    if log is None and task.state in ACTIVE and task.handle is not None:
+        # No event tells of starts in large runs, and none may have come yet.
+        backend = exchange.services.backend(task.backend)
+        job = None if backend is None else backend.describe([task.handle]).get(task.handle)
+        log = None if job is None else job.log
+    return _Place(number, task.backend, log, task.state not in ACTIVE)
 
 
 def _page(backend: RemoteBackend, log: str, cursor: str | None, limit: int) -> LogPage:
