@@ -11,7 +11,7 @@ from typing import Any
 from hut.explanation import Explanation
 from hut.model.problems import Problem
 from hut.model.quantities import format_seconds
-from hut.model.records import Attempt, Change, RunRecord, RunSettings, TaskRecord
+from hut.model.records import Attempt, Change, Refusal, RunRecord, RunSettings, TaskRecord
 from hut.model.rfc3339 import format_time
 from hut.model.states import ACTIVE, TaskState
 from hut.model.workflow import TaskSpec
@@ -60,6 +60,18 @@ def run_document(run: RunRecord) -> Document:
         "max_concurrent": settings.max_concurrent,
         "tags": dict(settings.tags),
         "description": settings.description,
+        "refusals": [_refusal_document(refusal) for refusal in run.refusals],
+    }
+
+
+def _refusal_document(refusal: Refusal) -> Document:
+    """Return what a backend says while it takes no jobs of a run."""
+    return {
+        "backend": refusal.backend,
+        "partition": refusal.partition,
+        "message": refusal.said,
+        "since": _time(refusal.since),
+        "at": _time(refusal.at),
     }
 
 

@@ -86,7 +86,10 @@ def _told(waiting: Waiting) -> Iterator[str]:
     elif waiting.position is not None:
         yield f"It is number {waiting.position} in its queue."
     if waiting.before:
-        yield f"Of the job at the head of the queue {waiting.service} says: {waiting.before}"
+        yield (
+            f"The job at the head of the queue holds it up: {waiting.head}. Of that one "
+            f"{waiting.service} says: {waiting.before}"
+        )
 
 
 def _queue(queue: Queue | None, cpus: int) -> Iterator[str]:

@@ -45,7 +45,7 @@ def test_words_that_are_not_known_have_none():
 
 def test_what_holds_the_head_of_the_queue_holds_those_behind_it():
     (found,) = advice(before="MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - x")
-    assert found.startswith("Cancel the job at the head of the queue, or mend it. Ask for less")
+    assert found.startswith("Cancel the job at the head of the queue, or mend it: ask for less")
     assert advice(before="SOMETHING_NEW") == ()
 
 

@@ -209,6 +209,8 @@ def test_people_see_the_script_with_its_variables(aws):
         ("AccessDeniedException", "not authorized to perform: batch:SubmitJob", 403),
         ("ClientException", "User is not authorized to perform: batch:TagResource", 400),
         ("ClientException", "Error executing request, Exception : Queue is disabled", 400),
+        ("ClientException", "Job queue hut-ec2 is not ENABLED", 400),
+        ("ClientException", "Job Queue hut-ec2 must be in a VALID state", 400),
     ],
 )
 def test_what_passes_leaves_the_attempt_alone(stub, code, message, status):

@@ -117,6 +117,7 @@ def test_a_job_behind_another_one_tells_its_place_and_what_holds_the_first(stub)
     expect_job(stubber, {**job(statusReason="ACTION_REQUIRED - z"), "jobId": "head"}, asked="head")
     found = backend.waiting(TRUE, "j1")
     assert (found.position, found.before) == (3, "ACTION_REQUIRED - z")
+    assert found.head == "job head, named n"
 
 
 def test_the_first_job_is_next(stub):

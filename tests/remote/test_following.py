@@ -74,6 +74,22 @@ def test_only_what_changed_since_the_last_look_is_asked_for(lab: Hut, aws: FakeA
     assert done.stdout.startswith(f"w {RUN} completed")
 
 
+def test_what_takes_no_jobs_is_said_once(lab: Hut, aws: FakeAws) -> None:
+    refusal = {
+        "backend": "batch",
+        "partition": "ec2",
+        "message": "Job queue hut-ec2 is not ENABLED",
+        "since": "2025-01-01T00:00:00Z",
+        "at": "2025-01-01T00:01:00Z",
+    }
+    stuck = {**run("running", pending=3), "refusals": [refusal]}
+    over = run("completed", completed=3)
+    submit(lab, aws, changes(stuck, 1), changes(stuck, 1), changes(over, 2), changes(over, 2))
+    said = lab("run", "w.json").stderr
+    line = "batch takes no jobs for partition ec2 just now: Job queue hut-ec2 is not ENABLED"
+    assert said.count(line) == 1
+
+
 def test_what_happens_at_once_is_read_page_by_page(lab: Hut, aws: FakeAws) -> None:
     many = [change(f"t{i}", "completed") for i in range(1700)]
 

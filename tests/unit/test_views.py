@@ -9,7 +9,7 @@ from hut import views
 from hut.explanation import Explanation
 from hut.model.problems import Problem
 from hut.model.quantities import Gres
-from hut.model.records import Attempt, Change, Outcome, RunSettings
+from hut.model.records import Attempt, Change, Outcome, Refusal, RunSettings
 from hut.model.states import Reason, RunState, TaskState
 from hut.model.workflow import Resources, RetryPolicy, TaskSpec
 from hut.planning import plan_text
@@ -90,6 +90,20 @@ def test_times_are_rfc_3339_in_utc():
     assert document["started_at"] == "2023-11-14T22:13:20.250000Z"
     assert document["ended_at"] is None
     assert document["cancel_requested_at"] == "1970-01-01T23:59:59.000000Z"
+
+
+def test_what_takes_no_jobs_is_told():
+    refusal = Refusal("batch", "ec2", "Job queue is not ENABLED", 0.0, 60.0)
+    assert as_json(views.run_document(make_run()))["refusals"] == []
+    assert as_json(views.run_document(make_run(refusals=(refusal,))))["refusals"] == [
+        {
+            "backend": "batch",
+            "partition": "ec2",
+            "message": "Job queue is not ENABLED",
+            "since": "1970-01-01T00:00:00.000000Z",
+            "at": "1970-01-01T00:01:00.000000Z",
+        }
+    ]
 
 
 def test_what_a_run_was_given_is_told():

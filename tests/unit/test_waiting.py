@@ -49,10 +49,11 @@ def test_the_backends_words_are_quoted_and_the_next_step_comes_last():
 
 
 def test_a_job_behind_another_one_is_told_of_it():
-    found = why(replace(RUNNABLE, position=7, before="ACTION_REQUIRED - z"))
+    head, said = "job j-0, named other", "ACTION_REQUIRED - z"
+    found = why(replace(RUNNABLE, position=7, head=head, before=said))
     assert found[1:3] == (
         "It is number 7 in its queue.",
-        "Of the job at the head of the queue AWS Batch says: ACTION_REQUIRED - z",
+        f"The job at the head of the queue holds it up: {head}. Of that one AWS Batch says: {said}",
     )
     assert why(replace(RUNNABLE, position=1))[1] == "It is the next one in its queue."
 

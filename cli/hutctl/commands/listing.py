@@ -124,6 +124,11 @@ def _facts(run: Document) -> Iterator[tuple[str, str]]:
         yield "tags", ", ".join(f"{key}={value}" for key, value in run["tags"].items())
     if run["cancel_requested_at"]:
         yield "cancelled", run["cancel_requested_at"]
+    from hutctl.display.text import printable
+
+    for refusal in run.get("refusals", ()):
+        where = f"{refusal['backend']}, partition {refusal['partition'] or '(default)'}"
+        yield "refused", f"{where}, since {refusal['since']}: {printable(refusal['message'])}"
 
 
 @click.command(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from hutctl.client import Attended, Display, Document, Progress, Running, Unreachable
+from hutctl.display.text import printable
 from hutctl.pace import Pace
 from hutctl.remote.faults import OutOfReach, Refused
 
@@ -44,6 +45,7 @@ class Patience:
     def __init__(self, run_id: str, say: Callable[[str], None]) -> None:
         self._run_id = run_id
         self._say = say
+        self._told: set[tuple[str, str | None, str]] = set()
 
     def ask(self, question: Callable[[], _T], tick: Callable[[], None] | None = None) -> _T:
         """Return what a question gives.
@@ -77,6 +79,16 @@ class Patience:
                 told = kind
             hold(pace.next(), tick)
 
+    def tell_refusals(self, run: Document) -> None:
+        """Say, once for each, what keeps ready tasks from becoming jobs."""
+        for refusal in run.get("refusals") or ():
+            told = refusal["backend"], refusal["partition"], printable(refusal["message"])
+            if told not in self._told:
+                self._told.add(told)
+                backend, partition, message = told
+                where = "" if partition is None else f" for partition {partition}"
+                self._say(f"{backend} takes no jobs{where} just now: {message}; trying again")
+
     def _given_up(self, error: Unreachable) -> Unreachable:
         return Unreachable(
             f"{error}. Run {self._run_id} goes on; follow it with: hutctl watch {self._run_id}"
@@ -109,6 +121,7 @@ def follow(
             changes = found["changes"]
             moved, cursor = found["cursor"] != cursor, found["cursor"]
             run, running = found["run"], _running(found)
+            patience.tell_refusals(run)
             display.show(Progress(run, [] if passing_over else changes, running, queued=True))
             ended = run["ended_at"] is not None
             if ended and (passing_over or not changes):

@@ -99,8 +99,8 @@ class Waiting:
         None where it could not be asked for.
     position : int or None
         1 for the job that is next; None where it is not told.
-    before : str
-        What the backend says of the job that is next, if that is another one.
+    head, before : str
+        The job that is next, if that is another one: how to find it, and what the backend says of it.
     cpus : int
         vCPUs the job asks for; on some machines more than the task does.
     advice : tuple of str
@@ -116,6 +116,7 @@ class Waiting:
     known: bool = True
     queue: Queue | None = None
     position: int | None = None
+    head: str = ""
     before: str = ""
     cpus: int = 1
     advice: tuple[str, ...] = ()

@@ -76,6 +76,16 @@ class Health(Schema):
     prefix: str = Field(description="Name prefix of this installation.")
 
 
+class Refused(Schema):
+    """What a backend says while it takes no jobs of a run: tasks that are ready wait for it."""
+
+    backend: str
+    partition: str | None = Field(description="As tasks name it; null is the default.")
+    message: str
+    since: Time
+    at: Time
+
+
 class Run(Schema):
     """A run."""
 
@@ -100,6 +110,7 @@ class Run(Schema):
     max_concurrent: int | None
     tags: Texts
     description: str | None
+    refusals: list[Refused]
 
 
 class Submitted(Run):

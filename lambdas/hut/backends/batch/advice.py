@@ -76,7 +76,8 @@ def advise(status: str, said: str, before: str, queue: Queue | None, cpus: int) 
         reason = said or before
         known = [advice for begin, advice in _BY_REASON.items() if reason.startswith(begin)]
         if known and not said:
-            steps.append(f"Cancel the job at the head of the queue, or mend it. {known[0]}")
+            mend = known[0][0].lower() + known[0][1:]
+            steps.append(f"Cancel the job at the head of the queue, or mend it: {mend}")
         elif known:
             steps += known
         elif status and not reason:

@@ -121,11 +121,11 @@ class JobQueues:
         reference = str(detail.get("jobQueue") or reference)
         queues = _asked(lambda: self.queues([reference]), "its queue", unasked)
         status = str(detail.get("status", ""))
-        position, before = None, ""
+        position, head, before = None, "", ""
         if status == "RUNNABLE" and not detail.get("statusReason"):
-            position, before = _asked(
+            position, head, before = _asked(
                 lambda: self._before(reference, str(detail.get("jobArn"))), "its place", unasked
-            ) or (None, "")
+            ) or (None, "", "")
         if queues == [] and reference:
             unasked.append(f"there is no queue {queue_name(reference)}")
         queue, said = queues[0] if queues else None, str(detail.get("statusReason") or "")
@@ -137,14 +137,15 @@ class JobQueues:
             known,
             queue,
             position,
+            head,
             before,
             cpus,
             advise(status, said, before, queue, cpus) if known else (),
             tuple(unasked),
         )
 
-    def _before(self, reference: str, arn: str) -> tuple[int | None, str]:
-        """Return a job's place in its queue, and what Batch says of the job at the queue's head.
+    def _before(self, reference: str, arn: str) -> tuple[int | None, str, str]:
+        """Return a job's place in its queue, the job at the queue's head, and what Batch says of it.
 
         Batch gives its reason to the job at the head only; those behind it wait for the same.
         """
@@ -152,9 +153,12 @@ class JobQueues:
         arns = [each["jobArn"] for each in front.get("jobs") or ()]
         position = arns.index(arn) + 1 if arn in arns else None
         if not arns or position == 1:
-            return position, ""
-        head = self._client.describe_jobs(jobs=[queue_name(arns[0])])["jobs"]
-        return position, str(head[0].get("statusReason") or "") if head else ""
+            return position, "", ""
+        found = self._client.describe_jobs(jobs=[queue_name(arns[0])])["jobs"]
+        if not found:  # it is gone meanwhile
+            return position, "", ""
+        head = f"job {found[0]['jobId']}, named {found[0]['jobName']}"
+        return position, head, str(found[0].get("statusReason") or "")
 
 
 def _asked(call: Callable[[], _Found], what: str, unasked: list[str]) -> _Found | None:

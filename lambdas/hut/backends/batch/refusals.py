@@ -33,7 +33,12 @@ __all__ = [
 ]
 
 _WRAPPING = re.compile(r"^Error executing request, Exception : |, RequestId: [0-9a-f-]+$")
-_PASSES = re.compile(r"not authorized|disabled|throttl|too many requests|rate exceeded", re.I)
+_PASSES = re.compile(
+    r"not authorized|throttl|too many requests|rate exceeded"
+    # A queue that takes no jobs; AWS does not document in which words.
+    r"|disabled|not enabled|queue\b.*\b(?:state|status)\b",
+    re.IGNORECASE,
+)
 _THROTTLED = frozenset(
     {"RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException"}
 )

@@ -77,7 +77,7 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
         settings=settings,
         cancel_requested_at=_seconds(meta.get("stop_at")),
         epoch=meta["epoch"],
-        refusals=refusals_of(meta),
+        refusals=() if meta.get("ended") is not None else refusals_of(meta),
         cost=_seconds(meta.get("cost")),
         cost_lost=_seconds(meta.get("cost_lost")),
         losses=meta.get("losses", 0),
