@@ -35,6 +35,7 @@ def environment_of(hut: RemoteHut, queue: str) -> str:
 
 def waits(hut: RemoteHut, run: str, task: str = "a") -> dict[str, Any]:
     """Return a task's job once it is RUNNABLE and noted."""
+    hut.reached(run, task, "submitted", seconds=120)  # the first run after a deployment is slow
     until(lambda: hut.task(run, task)["job_id"], "its job is noted")
     until(lambda: hut.job(run, task)["status"] == "RUNNABLE", "it is queued")
     return hut.job(run, task)

@@ -106,6 +106,38 @@ def test_the_end_of_a_cancelled_job_may_be_lost_and_told_by_the_next_sweep(
     assert plane.task(run, "a").reason is Reason.QUEUE_TIMEOUT
 
 
+def test_children_of_arrays_that_wait_too_long_are_cancelled_one_by_one(
+    plane: ControlPlane,
+) -> None:
+    plane.backend.makes_arrays = True
+    times = ("10m", "10m", "1h", None)
+    run = plane.begin(*({"id": f"t{n}", "max_queue_time": t} for n, t in enumerate(times)))
+    plane.deliver()
+    assert len(plane.backend.parents) == 1
+    plane.backend.start(plane.job("t1"))
+    plane.deliver()
+    assert sweep_later(plane, 599).queue_timeouts == 0
+    assert sweep_later(plane, 1).queue_timeouts == 1
+    assert [handle for handle, _ in plane.backend.cancelled] == [plane.job("t0").handle]
+    assert plane.task(run, "t0").reason is Reason.QUEUE_TIMEOUT
+    assert plane.states(run) == {
+        "t0": "failed",
+        "t1": "running",
+        "t2": "submitted",
+        "t3": "submitted",
+    }
+
+
+def test_one_child_stands_for_an_array_that_is_stuck(plane: ControlPlane) -> None:
+    plane.backend.makes_arrays = True
+    plane.begin(*({"id": f"t{n}"} for n in range(5)))
+    plane.deliver()
+    plane.backend.known_queues = [replace(HEALTHY, pools=())]
+    assert sweep_later(plane, 899).stuck == 0
+    assert sweep_later(plane, 1).stuck == 1
+    assert sweep_later(plane, 100).stuck == 1
+
+
 def test_a_service_that_does_not_cancel_keeps_no_run_from_being_swept(plane: ControlPlane) -> None:
     def refuse() -> None:
         raise PermissionError("not authorized to perform batch:CancelJob")

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hut.backends.port import Job, RemoteBackend, SubmitResult
+from hut.backends.port import Job, RemoteBackend, SubmitResult, parent_of
 from hut.lifecycle.attempt import queue_timeout
 from hut.model.quantities import format_span
 from hut.model.records import Outcome, Refusal, RunRecord, TaskRecord
-from hut.model.states import Reason
+from hut.model.states import Reason, TaskState
 from hut.model.waiting import Queue
 from hut.service.surroundings import Surroundings
 from hut.store.events import Destination
@@ -86,6 +86,23 @@ class Queueing:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._queues: dict[str, dict[str, Queue] | None] = {}
+        self._arrays: set[str] = set()
+
+    def wants(self, task: TaskRecord) -> bool:
+        """Say whether a child of an array has waited so long that it must be looked at.
+
+        As far as the store knows it waits. Of an array that may be stuck one child stands for all.
+        """
+        since = task.submitted_at if task.wanted_at is None else task.wanted_at
+        if task.state is not TaskState.SUBMITTED or task.handle is None or since is None:
+            return False
+        waited, most = self._around.clock() - since, task.spec.max_queue_time
+        if most is not None and waited >= most:
+            return True
+        if waited < STUCK_SECONDS or parent_of(task.handle) in self._arrays:
+            return False
+        self._arrays.add(parent_of(task.handle))
+        return True
 
     def look(
         self, run: RunRecord, backend: RemoteBackend, waiting: Sequence[tuple[TaskRecord, Job]]

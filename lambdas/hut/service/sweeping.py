@@ -146,13 +146,14 @@ class Sweeping:
     # Jobs ---------------------------------------------------------------------------------------
 
     def _check_jobs(self, run: RunRecord, swept: Swept) -> None:
-        passed_over, rest = self._check_arrays(run)
+        passed_over, waited, rest = self._check_arrays(run)
         if not rest:
             return
         for tasks in self._active(run):
             by_backend: dict[str, list[TaskRecord]] = defaultdict(list)
             for task in tasks:
-                if task.handle is None or parent_of(task.handle) not in passed_over:
+                handle = task.handle
+                if handle is None or handle in waited or parent_of(handle) not in passed_over:
                     by_backend[task.backend].append(task)
             for name, found in by_backend.items():
                 if name in self._backends:
@@ -169,14 +170,16 @@ class Sweeping:
                 return
             after = tasks[-1].position
 
-    def _check_arrays(self, run: RunRecord) -> tuple[set[str], bool]:
+    def _check_arrays(self, run: RunRecord) -> tuple[set[str], set[str], bool]:
         """Compare how many children of arrays are active, which takes a call for a hundred arrays.
 
         Returns
         -------
-        set of str, bool
-            Arrays whose children need no look, and whether any other task does.
+        set of str, set of str, bool
+            Arrays whose children need no look; children that do all the same, because they have
+            waited long; and whether there is any task to look at.
         """
+        waited: set[str] = set()
         children: dict[str, dict[str, list[int]]] = defaultdict(dict)
         others = False
         for tasks in self._active(run):
@@ -185,6 +188,8 @@ class Sweeping:
                     others = True
                     continue
                 counts = children[task.backend].setdefault(parent_of(task.handle), [0, 0])
+                if self._queueing.wants(task):
+                    waited.add(task.handle)
                 counts[0] += 1
                 counts[1] += task.state is TaskState.RUNNING
         passed_over: set[str] = set()
@@ -199,7 +204,7 @@ class Sweeping:
                     quiet.add(array)
             others = others or len(quiet) < len(arrays)
             passed_over |= quiet
-        return passed_over, others
+        return passed_over, waited, others or bool(waited)
 
     def _check_running(self, run: RunRecord, backend: RemoteBackend, array: str) -> None:
         """Note which children of an array run: no event tells of the starts of a large one."""
