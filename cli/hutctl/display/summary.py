@@ -42,7 +42,7 @@ def money_text(run: Document) -> str:
     """Say what a run cost, and what of it was lost; nothing where there is nothing to say."""
     losses = run.get("losses", 0)
     attempts = f"{losses:,} lost attempt{'' if losses == 1 else 's'}"
-    if run["cost"] is None:
+    if run.get("cost") is None:
         return attempts if losses else ""
     cost = dollars(run["cost"])
     told = f"cost {cost}" if cost.startswith("less") else f"cost about {cost}"
