@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ControlStack"]
 
-_ENDS = ["completed", "failed", "dep_failed"]
 _DELIVERIES = 10
 _DEAD_LETTERS_KEPT = Duration.days(14)
 
@@ -154,14 +153,13 @@ class ControlStack(Stack):
 
     def _follow_table(self) -> None:
         """Call `advance` with what the table's stream says about ends and signals."""
-        ended = {
-            "eventName": ["MODIFY"],
-            "dynamodb": {"NewImage": {"kind": {"S": ["task"]}, "state": {"S": _ENDS}}},
-        }
-        signalled = {
-            "eventName": ["INSERT", "MODIFY"],
-            "dynamodb": {"NewImage": {"kind": {"S": ["signal"]}}},
-        }
+        # See `hut.store.dynamodb.log`. Only inserts pass: these items are never changed, and what is
+        # removed has no new image.
+        exists = [{"exists": True}]
+        patterns = [
+            {"dynamodb": {"NewImage": {"kind": {"S": ["log"]}, **what}}}
+            for what in ({"ended": {"N": exists}}, {"signals": {"S": exists}})
+        ]
         given_up = self._make_dead_letters("Stream")
         acknowledge(
             given_up,
@@ -180,7 +178,7 @@ class ControlStack(Stack):
             report_batch_item_failures=True,
             retry_attempts=20,
             on_failure=sources.SqsDlq(given_up),
-            filters=[lambda_.FilterCriteria.filter(each) for each in (ended, signalled)],
+            filters=[lambda_.FilterCriteria.filter(each) for each in patterns],
         )
 
     def _take_messages(self) -> None:

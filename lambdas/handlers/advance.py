@@ -16,8 +16,8 @@ from aws_lambda_powertools import Logger
 from handlers.wiring import surroundings
 from hut.measuring import measure, measured
 from hut.metrics import Metric
-from hut.model.states import TERMINAL
 from hut.service.advancing import Advancing
+from hut.store.dynamodb.log import told
 from hut.store.port import UnknownRun
 
 __all__ = ["handler"]
@@ -44,18 +44,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             ):
                 failures.append({"itemIdentifier": record["messageId"]})
             continue
-        image = record["dynamodb"].get("NewImage", {})
-        kind = image.get("kind", {}).get("S")
-        if kind not in ("task", "signal"):
+        news = told(record["dynamodb"].get("NewImage", {}))
+        if news is None:
             continue
-        run_id = image["run"]["S"]
-        first.setdefault(run_id, record["dynamodb"]["SequenceNumber"])
-        since.setdefault(run_id, record["dynamodb"].get("ApproximateCreationDateTime"))
-        positions = ended[run_id]
-        if kind == "signal":
-            signalled.add(run_id)
-        elif image["state"]["S"] in TERMINAL:
-            positions[int(image["position"]["N"])] = None
+        first.setdefault(news.run_id, record["dynamodb"]["SequenceNumber"])
+        since.setdefault(news.run_id, record["dynamodb"].get("ApproximateCreationDateTime"))
+        ended[news.run_id].update(dict.fromkeys(news.ended))
+        if news.signalled:
+            signalled.add(news.run_id)
     for run_id, positions in ended.items():
         there_is_time = around.has_time() or run_id == next(iter(ended))
         signal = run_id in signalled
@@ -74,8 +70,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def _take(advancing: Advancing, record: dict[str, Any]) -> bool:
     """Advance the run that a wake message names."""
     try:
-        told = json.loads(record["body"])
-        run_id, positions = str(told["run"]), tuple(int(each) for each in told.get("ended", ()))
+        body = json.loads(record["body"])
+        run_id, positions = str(body["run"]), tuple(int(each) for each in body.get("ended", ()))
     except (AttributeError, KeyError, TypeError, ValueError):
         logger.exception("a message could not be read")
         return False

@@ -85,9 +85,13 @@ class StoreWorld(World):
 
     def items(self) -> Iterator[dict[str, Any]]:
         """Yield everything the table holds."""
+        yield from map(load_item, self.raw_items())
+
+    def raw_items(self) -> Iterator[dict[str, Any]]:
+        """Yield the same as DynamoDB writes it."""
         pages = self.bed.client("dynamodb").get_paginator("scan")
         for page in pages.paginate(TableName=self.options.table, ConsistentRead=True):
-            yield from map(load_item, page["Items"])
+            yield from page["Items"]
 
     def item(self, pk: str, sk: str) -> dict[str, Any]:
         (found,) = (item for item in self.items() if (item["pk"], item["sk"]) == (pk, sk))

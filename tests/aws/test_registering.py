@@ -45,7 +45,7 @@ def test_blocks_may_come_in_any_order_and_more_than_once(world: StoreWorld) -> N
 
 
 def test_a_run_waits_for_all_its_blocks(world: StoreWorld) -> None:
-    run = world.reserve(*many(1001))
+    run = world.reserve(*many(1025))
     with pytest.raises(NotRegistered, match=f"block 0 of run {run.id} is not written yet"):
         begin(world, run)
     world.store.register_block(run.id, 0, world.now)
@@ -223,7 +223,7 @@ def test_a_repetition_that_dies_goes_on_where_it_stopped(world: StoreWorld) -> N
     world.store.settle(run.id, world.now)
     world.store.begin_reset(run.id, everything=True)
 
-    for _ in range(6):  # five pieces, their end; only the beginning is left
+    for _ in range(4):  # three pieces, their end; only the beginning is left
         other, client = world.another()
         client.die("transact_write_items", after=1)
         with pytest.raises(Killed):

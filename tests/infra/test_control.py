@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from hut.store.dynamodb.log import ENDED, LOG, SIGNALS
 from tests.infra.synthesis import Synthesis, flat
 
 LIMITS = {
@@ -104,19 +105,8 @@ def test_the_stream_is_followed(default: Synthesis) -> None:
 def test_only_ends_and_signals_pass_the_streams_filter(default: Synthesis) -> None:
     filters = mapping(default, "StreamToAdvance")["FilterCriteria"]["Filters"]
     assert [json.loads(entry["Pattern"]) for entry in filters] == [
-        {
-            "eventName": ["MODIFY"],
-            "dynamodb": {
-                "NewImage": {
-                    "kind": {"S": ["task"]},
-                    "state": {"S": ["completed", "failed", "dep_failed"]},
-                }
-            },
-        },
-        {
-            "eventName": ["INSERT", "MODIFY"],
-            "dynamodb": {"NewImage": {"kind": {"S": ["signal"]}}},
-        },
+        {"dynamodb": {"NewImage": {"kind": {"S": [LOG]}, ENDED: {"N": [{"exists": True}]}}}},
+        {"dynamodb": {"NewImage": {"kind": {"S": [LOG]}, SIGNALS: {"S": [{"exists": True}]}}}},
     ]
 
 

@@ -25,9 +25,8 @@ from hut.service.observing import Observed, Observing
 from hut.service.submitting import Submitting
 from hut.service.surroundings import Surroundings
 from hut.service.sweeping import Sweeping, Swept
-from hut.store.dynamodb import DynamoStore
+from hut.store.dynamodb import DynamoStore, log
 from hut.store.dynamodb.keys import backend_key
-from hut.store.dynamodb.values import load_item
 from hut.store.events import NotRegistered
 from hut.store.port import TaskFilter
 from tests.aws.watched_client import WRITES, Call, WatchedClient
@@ -47,7 +46,6 @@ from tests.testbed.running import TestBed
 
 __all__ = ["Context", "ControlPlane", "Told", "is_told"]
 
-_ENDED = ("completed", "failed", "dep_failed")
 _ROUNDS = 400  # of deliveries; more is a loop
 
 
@@ -65,8 +63,7 @@ class Context:
 
 def is_told(image: dict[str, Any]) -> bool:
     """Say whether the stream's filter lets an item through."""
-    kind = image.get("kind", {}).get("S")
-    return kind == "signal" or (kind == "task" and image["state"]["S"] in _ENDED)
+    return log.told(image) is not None
 
 
 @dataclass
@@ -231,12 +228,10 @@ class ControlPlane:
         """Take what the stream tells, folded by run as `advance` folds it."""
         images, self.images = self.images, []
         folded: dict[str, Told] = defaultdict(Told)
-        for image in map(load_item, images):
-            told = folded[image["run"]]
-            if image["kind"] == "task":
-                told.ended.append(image["position"])
-            else:
-                told.signalled = True
+        for news in filter(None, map(log.told, images)):
+            told = folded[news.run_id]
+            told.ended.extend(news.ended)
+            told.signalled = told.signalled or news.signalled
         return folded
 
     def deliver_stream(self) -> bool:

@@ -26,7 +26,7 @@ def test_before_its_tasks_are_registered(plane: ControlPlane) -> None:
 
 
 def test_between_its_blocks(plane: ControlPlane) -> None:
-    run = plane.submit(*({"id": f"t{i}"} for i in range(1010)))
+    run = plane.submit(*({"id": f"t{i}"} for i in range(1030)))
     for block in (1, 0):
         plane.register({"step": "block", "run": run.id, "generation": 0, "block": block})
         if block == 1:
@@ -38,7 +38,7 @@ def test_between_its_blocks(plane: ControlPlane) -> None:
 
 
 def test_between_a_block_and_its_repetition(plane: ControlPlane) -> None:
-    run = plane.submit(*({"id": f"t{i}"} for i in range(1010)))
+    run = plane.submit(*({"id": f"t{i}"} for i in range(1030)))
     block = {"step": "block", "run": run.id, "generation": 0, "block": 1}
     plane.register(block)
     cancel(plane, run.id)

@@ -1,4 +1,4 @@
-"""A plan becomes items: tasks, packed specifications, edges, barriers, positions by id.
+"""A plan becomes items: packs of tasks, packed specifications, edges, barriers, positions by id.
 
 Pure but for the bodies that are too large for an item. A plan is cut into blocks of `BLOCK` tasks,
 which may be written in any order and more than once: none of it is seen before the run's own item
@@ -19,6 +19,8 @@ from hut.model.workflow import TaskSpec
 from hut.planning.graph import Graph
 from hut.store.dynamodb.bodies import Bodies
 from hut.store.dynamodb.keys import (
+    PACK,
+    PAGE,
     SEGMENT,
     barrier_key,
     barrier_partition,
@@ -28,20 +30,20 @@ from hut.store.dynamodb.keys import (
     ready_key,
     segment_partition,
     specs_key,
-    task_key,
 )
+from hut.store.dynamodb.packs import Pack, fresh
 from hut.store.dynamodb.table import Key
 from hut.store.dynamodb.values import Item, load_item, store_item
 from hut.store.encoding import encode_spec
 
 __all__ = ["BLOCK", "Planned", "blocks_of", "buckets_for", "decode_block", "encode_block"]
 
-BLOCK = 1000
-"""Tasks per block: a multiple of what a partition holds, and of a page of ready tasks."""
+BLOCK = 1024
+"""Tasks per block: whole partitions and pages of ready tasks, so that no two blocks share an item."""
 
 _PART = 200  # members of a barrier that one item counts: it stays below 1 KB, one write unit
 _LITERALS = 50  # dependencies a task's own item counts; more become a barrier
-_INSIDE = 30  # edges in the item of their source
+_INSIDE = 30  # edges beside what else the plan says of their source
 _EDGES = 2000  # edges per item of their own
 _IDS = 2000  # ids per item of positions by id
 
@@ -52,6 +54,8 @@ class Planned:
 
     Attributes
     ----------
+    backend, run_backend : str
+        Where tasks run that name no backend, and where those of the run do that name none.
     first_barrier : int
         Number of barriers the run has already.
     ready : bool
@@ -69,6 +73,7 @@ class Planned:
     tasks: Sequence[TaskSpec]
     graph: Graph
     backend: str
+    run_backend: str
     created: float
     buckets: int
     ttl: int
@@ -79,6 +84,17 @@ class Planned:
     by: int | None = None
     earlier: Mapping[str, int] = field(default_factory=dict)
     joined: int = 0
+
+    @property
+    def head(self) -> range:
+        """Positions in the run's last pack, which other tasks stand in too; they join by a unit."""
+        first, last = self.graph.first, self.graph.first + len(self.tasks)
+        return range(first, min(-(-first // PACK) * PACK, last))
+
+    def fresh(self, position: int) -> Item:
+        """Return what a pack says of one of the tasks."""
+        task_id = self.tasks[position - self.graph.first].id
+        return fresh(position, self.generation, self.earlier.get(task_id))
 
 
 def buckets_for(total: int) -> int:
@@ -116,11 +132,12 @@ class _Blocks:
         plan = self._plan
         self._connect()
         spread = list(self._shared())
-        count = max(1, -(-len(plan.tasks) // BLOCK))
+        end = self._first + len(plan.tasks)
+        cuts = [self._first, *range((self._first // BLOCK + 1) * BLOCK, end, BLOCK), end]
+        count = len(cuts) - 1
         for number in range(count):
-            low = number * BLOCK
             items = spread[number::count]
-            items.extend(self._tasks(range(low, min(low + BLOCK, len(plan.tasks)))))
+            items.extend(self._tasks(range(cuts[number], cuts[number + 1])))
             yield items
 
     def _connect(self) -> None:
@@ -140,7 +157,8 @@ class _Blocks:
                 self._edges[node].append(entry)
 
     def _other_backend(self, spec: TaskSpec) -> str | None:
-        return spec.backend if spec.backend != self._plan.backend else None
+        backend = spec.backend or self._plan.backend
+        return backend if backend != self._plan.run_backend else None
 
     def _shared(self) -> Iterator[Item]:
         """Yield what belongs to no single task: barriers, ids, edges of tasks that exist."""
@@ -202,53 +220,50 @@ class _Blocks:
             return {"outs": True}
         return {"out": json.dumps(edges, separators=(",", ":"))}
 
-    def _tasks(self, offsets: range) -> Iterator[Item]:
+    def _tasks(self, positions: range) -> Iterator[Item]:
         plan = self._plan
         pages: dict[Key, set[int]] = defaultdict(set)
-        specs: dict[int, list[tuple[str, str]]] = defaultdict(list)
-        for offset in offsets:
-            spec, position = plan.tasks[offset], self._first + offset
-            needs = len(self._waits[offset])
-            edges = self._edges.get(position, [])
-            backend = spec.backend or plan.backend
-            specs[position // SEGMENT].append((spec.id, encode_spec(spec)))
-            if not needs and plan.ready:
-                key = ready_key(plan.run_id, plan.generation, backend, spec.priority, position)
-                pages[key].add(position)
-            yield self._item(
-                task_key(plan.run_id, position),
-                kind="task",
-                run=plan.run_id,
-                id=spec.id,
-                position=position,
-                state="pending",
-                attempt=plan.earlier.get(spec.id, 0),
-                archived=plan.earlier.get(spec.id),
-                epoch=0,
-                generation=plan.generation,
-                priority=spec.priority or None,
-                backend=backend,
-                needs=needs,
-                created=plan.created,
-                by=plan.by,
-                **self._out(edges),
+        specs: dict[int, list[Any]] = defaultdict(list)
+        packs: dict[int, list[Item]] = defaultdict(list)
+        for position in positions:
+            spec, needs = (
+                plan.tasks[position - self._first],
+                len(self._waits[position - self._first]),
             )
-            if len(edges) > _INSIDE:
+            edges = self._edges.get(position, [])
+            out = edges if len(edges) <= _INSIDE else True
+            said = [spec.id, encode_spec(spec), needs, spec.priority, spec.backend, out]
+            specs[position // SEGMENT].append(said)
+            if position not in plan.head:
+                packs[position // PACK].append(plan.fresh(position))
+            if not needs and plan.ready:
+                backend = spec.backend or plan.backend
+                key = ready_key(plan.run_id, plan.generation, backend, spec.priority, position)
+                pages[key].add(position % PAGE)
+            if out is True:
                 partition = segment_partition(plan.run_id, position)
                 yield from self._edge_items(partition, position, edges)
-        position = self._first + offsets.start
-        for packed in specs.values():
+        yield from self._specs(positions.start, specs)
+        for number, tasks in packs.items():
+            yield Pack(number, tasks).item(plan.run_id, plan.ttl)
+        for key, ready in pages.items():
+            yield self._item(key, ready=ready)
+
+    def _specs(self, position: int, by_segment: Mapping[int, list[Any]]) -> Iterator[Item]:
+        plan = self._plan
+        for packed in by_segment.values():
             text = json.dumps(packed, ensure_ascii=False, separators=(",", ":"))
             yield self._item(
                 specs_key(plan.run_id, plan.withdrawals if self._first else 0, position),
                 kind="specs",
                 joined=plan.joined,
                 first=position,
+                backend=plan.backend,
+                created=plan.created,
+                by=plan.by,
                 **self._bodies.pack(plan.run_id, text),
             )
             position += len(packed)
-        for key, ready in pages.items():
-            yield self._item(key, ready=ready)
 
     def _item(self, key: Key, **attributes: Any) -> Item:
         return {"pk": key.pk, "sk": key.sk, "ttl": self._plan.ttl, **attributes}

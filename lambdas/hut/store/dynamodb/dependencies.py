@@ -4,10 +4,11 @@
 table's stream, maybe both, maybe twice. Everything it writes is a set operation that is the same the
 second time: a completed node is added to the set ``met`` of what waits for it, a ready task to its
 page. Each is bound to the run's generation, so what comes late, after the run was repeated, changes
-nothing. Ends that come together are folded: 500 ends of one fan-in are a handful of writes.
+nothing that is read. Ends that come together are folded: 500 ends of one fan-in are a handful of writes.
 
 A task that waits for one node only is put on its page without being touched: once the node has
-completed it stays so, within the generation.
+completed it stays so, within the generation. What one that waits for several has met stands in an item
+of its own, beside its pack, which units of work alone may write.
 """
 
 from __future__ import annotations
@@ -16,42 +17,51 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hut.model.states import Reason, TaskState
 from hut.store.dynamodb.bodies import Bodies
-from hut.store.dynamodb.items import is_visible, known
+from hut.store.dynamodb.items import known
 from hut.store.dynamodb.keys import (
-    PAGE,
     SEGMENT,
     barrier_key,
     barrier_partition,
     edge_prefix,
     grew_key,
+    met_key,
     meta_key,
     ready_key,
     segment_partition,
-    task_key,
 )
+from hut.store.dynamodb.packs import by_packs
 from hut.store.dynamodb.table import Condition, Key, Lost, Pages, Table, Write
+from hut.store.dynamodb.tasks import Tasks
 from hut.store.dynamodb.unit import Unit, gain
 from hut.store.dynamodb.values import Item
 
-__all__ = ["Followers", "Work", "read_tasks"]
+__all__ = ["Followers", "Work"]
 
 Work = Callable[[str, Callable[[Unit], Any]], Any]
 """Runs a unit of work until it is not raced."""
 
 _BEFORE = "#generation = :generation"
 _FEW = 3  # tasks of one partition whose edges are asked for one by one
-_PROPAGATED = 60  # tasks per transaction
+
+
+class _Waiting(NamedTuple):
+    """A task that waits for several nodes."""
+
+    position: int
+    needs: int
+    priority: int
+    backend: str | None
 
 
 @dataclass(slots=True)
 class _Effects:
     """What a number of ends come to, before anything of it is written."""
 
-    met: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    met: dict[_Waiting, set[int]] = field(default_factory=lambda: defaultdict(set))
     parts: dict[tuple[int, int | None], set[int]] = field(default_factory=lambda: defaultdict(set))
     ready: dict[Key, set[int]] = field(default_factory=lambda: defaultdict(set))
     failed: dict[int, int] = field(default_factory=dict)
@@ -67,8 +77,9 @@ class Followers:
         Runs a change of a run as a transaction, anew if it was raced.
     """
 
-    def __init__(self, table: Table, bodies: Bodies, work: Work) -> None:
+    def __init__(self, table: Table, tasks: Tasks, bodies: Bodies, work: Work) -> None:
         self._table = table
+        self._tasks = tasks
         self._bodies = bodies
         self._work = work
 
@@ -80,25 +91,25 @@ class Followers:
         Parameters
         ----------
         among
-            Tasks that may be put on the pages of ready ones; None: all.
+            Tasks that wait and may be put on the pages of ready ones; None: all.
         """
         rest = list(dict.fromkeys(positions))
         while rest:
             meta = known(self._table.get(meta_key(run_id)), run_id)
-            tasks = self._table.get_many([task_key(run_id, position) for position in rest])
+            tasks = self._tasks.at(meta, sorted(rest))
             rest = []
-            effects, apart = _Effects(), self.edges_apart(meta, positions_of(tasks.values()))
-            for task in sorted(tasks.values(), key=lambda task: int(task["position"])):
-                if not is_visible(task, meta) or task["generation"] != meta["generation"]:
+            effects, apart = _Effects(), self.edges_apart(meta, tasks)
+            for position, task in tasks.items():
+                if task["generation"] != meta["generation"]:
                     continue
                 if task["state"] == TaskState.COMPLETED:
-                    for entry in self.edges(meta, task["position"], task, apart):
-                        self._completed(meta, entry, task["position"], effects)
+                    for entry in self.edges_of_task(meta, position, apart):
+                        self._completed(meta, entry, position, effects)
                     if task.get("grew"):
-                        rest.extend(self._open(meta, task, effects))
+                        rest.extend(self._open(meta, position, effects))
                 elif task["state"] in (TaskState.FAILED, TaskState.DEP_FAILED):
-                    cause = int(task["cause"] if "cause" in task else task["position"])
-                    for entry in self.edges(meta, task["position"], task, apart):
+                    cause = int(task.get("cause", position))
+                    for entry in self.edges_of_task(meta, position, apart):
                         self._collect_failed(entry, cause, effects)
             rest.extend(self._apply(meta, effects, among))
 
@@ -106,7 +117,7 @@ class Followers:
         """Put tasks on their pages."""
         effects = _Effects()
         for task in tasks:
-            self._ready(meta, task["position"], task.get("priority", 0), task["backend"], effects)
+            self._ready(meta, task["position"], task["priority"], task["backend"], effects)
         self._apply(meta, effects)
 
     # Collecting ---------------------------------------------------------------------------------
@@ -131,35 +142,48 @@ class Followers:
                     found[source].append(item)
         return found
 
-    def edges(
-        self,
-        meta: Item,
-        node: int,
-        item: Item | None,
-        apart: Mapping[int, Sequence[Item]] | None = None,
+    def edges_of_task(
+        self, meta: Item, position: int, apart: Mapping[int, Sequence[Item]]
     ) -> Iterator[Any]:
-        """Yield what the end of a node means for others: tasks and barriers of the run.
+        """Yield what the end of a task means for others: tasks and barriers of the run.
+
+        Parameters
+        ----------
+        apart
+            What `edges_apart` returned.
+        """
+        given = self._tasks.given(meta, [position]).get(position)
+        out = [] if given is None else given.out
+        return self._edges(meta, position, out, apart.get(position))
+
+    def _edges_of_barrier(self, meta: Item, node: int, barrier: Item) -> Iterator[Any]:
+        out = json.loads(barrier["out"]) if "out" in barrier else bool(barrier.get("outs"))
+        return self._edges(meta, node, out)
+
+    def _edges(
+        self, meta: Item, node: int, out: Any, known: Sequence[Item] | None = None
+    ) -> Iterator[Any]:
+        """Yield the edges of a node, those inside the plan (`out`) and those that stand apart.
 
         Those of tasks that are about to join are left out. When they have, their sources are
         followed again.
         """
-        for entry in self._all_edges(meta, node, item, apart or {}):
+        for entry in self._all_edges(meta, node, out, known):
             target = entry if isinstance(entry, int) else entry[0]
             if -1 - meta["barriers"] < target < meta["total"]:
                 yield entry
 
     def _all_edges(
-        self, meta: Item, node: int, item: Item | None, known: Mapping[int, Sequence[Item]]
+        self, meta: Item, node: int, out: Any, known: Sequence[Item] | None
     ) -> Iterator[Any]:
-        if item is not None and "out" in item:
-            yield from json.loads(item["out"])
-        if node in known:
-            for found in known[node]:
+        if isinstance(out, list):
+            yield from out
+        if known is not None:
+            for found in known:
                 if found["joined"] not in meta.get("left", ()):
                     yield from json.loads(found["edges"])
             return
-        apart = item is not None and bool(item.get("outs"))
-        if not apart and not meta.get("grown"):
+        if out is not True and not meta.get("grown"):
             return
         run_id, withdrawals = meta["id"], meta.get("withdrawals", 0)
         pk = segment_partition(run_id, node) if node >= 0 else barrier_partition(run_id, node)
@@ -181,11 +205,11 @@ class Followers:
         elif entry[0] < 0:
             effects.parts[entry[0], entry[1]].add(node)
         else:
-            position, needs, priority, backend = entry
-            if needs == 1:
-                self._ready(meta, position, priority, backend, effects)
+            waiting = _Waiting(*entry)
+            if waiting.needs == 1:
+                self._ready(meta, waiting.position, waiting.priority, waiting.backend, effects)
             else:
-                effects.met[position].add(node)
+                effects.met[waiting].add(node)
 
     @staticmethod
     def _ready(
@@ -200,22 +224,20 @@ class Followers:
         node = entry if isinstance(entry, int) else entry[0]
         (effects.failed_barriers if node < 0 else effects.failed).setdefault(node, cause)
 
-    def _open(self, meta: Item, generator: Item, effects: _Effects) -> list[int]:
+    def _open(self, meta: Item, generator: int, effects: _Effects) -> list[int]:
         """Let tasks that joined wait for what they wait for: return the tasks to follow for that.
 
         Their dependencies may have ended before they joined.
         """
-        key = grew_key(meta["id"], meta.get("withdrawals", 0), generator["position"])
-        note = self._table.get(key)
+        note = self._table.get(grew_key(meta["id"], meta.get("withdrawals", 0), generator))
         if note is None:
             return []
-        for task in read_tasks(self._table, meta, note["first"], note["first"] + note["count"]):
+        joined = self._tasks.between(meta, note["first"], note["first"] + note["count"])
+        for task in joined:
             if not task["needs"] and task["state"] == TaskState.PENDING:
-                self._ready(
-                    meta, task["position"], task.get("priority", 0), task["backend"], effects
-                )
+                self._ready(meta, task["position"], task["priority"], task["backend"], effects)
         sources: list[int] = json.loads(self._bodies.unpack(note))
-        return [source for source in sources if source != generator["position"]]
+        return [source for source in sources if source != generator]
 
     # Writing ------------------------------------------------------------------------------------
 
@@ -227,10 +249,11 @@ class Followers:
             parts, effects.parts = effects.parts, defaultdict(set)
             for (node, part), members in parts.items():
                 self._add_to_barrier(meta, node, part, members, effects)
-        for position, nodes in effects.met.items():
-            task = self._add(meta, task_key(meta["id"], position), nodes)
-            if task is not None and len(task.get("met", ())) >= task["needs"]:
-                self._ready(meta, position, task.get("priority", 0), task["backend"], effects)
+        for waiting, nodes in effects.met.items():
+            if among is not None and waiting.position not in among:
+                continue
+            if len(self._meet(meta, waiting.position, nodes)) >= waiting.needs:
+                self._ready(meta, waiting.position, waiting.priority, waiting.backend, effects)
         for key, positions in effects.ready.items():
             wanted = positions if among is None else positions.intersection(among)
             if wanted:
@@ -246,21 +269,35 @@ class Followers:
         self, meta: Item, node: int, part: int | None, members: set[int], effects: _Effects
     ) -> None:
         """Note that members completed; what waits for the barrier learns of it with the last one."""
-        barrier = self._add(meta, barrier_key(meta["id"], node, part), members)
+        barrier = self._add_members(meta, barrier_key(meta["id"], node, part), members)
         if barrier is None or len(barrier.get("met", ())) < barrier["needs"]:
             return
         if part is not None:
             effects.parts[node, None].add(part)
             return
-        for entry in self.edges(meta, node, barrier):
+        for entry in self._edges_of_barrier(meta, node, barrier):
             self._completed(meta, entry, node, effects)
 
-    def _add(self, meta: Item, key: Key, nodes: set[int]) -> Item | None:
-        """Add to the set of completed nodes: idempotent, and only within the generation."""
+    def _meet(self, meta: Item, position: int, nodes: set[int]) -> set[int]:
+        """Add to what a task has met; return all of it.
+
+        Idempotent. The generation stands in the key, so what comes late is written where nobody
+        reads any more.
+        """
+        write = Write(
+            key=met_key(meta["id"], meta["generation"], position),
+            change="SET #ttl = :ttl ADD #met :nodes",
+            values={"nodes": nodes, "ttl": meta["ttl"]},
+        )
+        met: set[int] = self._table.update(write)["met"]
+        return met
+
+    def _add_members(self, meta: Item, key: Key, members: set[int]) -> Item | None:
+        """Add to the completed members of a barrier: idempotent, and only within the generation."""
         write = Write(
             key=key,
-            change="ADD #met :nodes",
-            values={"nodes": nodes},
+            change="ADD #met :members",
+            values={"members": members},
             condition=Condition(_BEFORE, {"generation": meta["generation"]}),
         )
         try:
@@ -272,7 +309,7 @@ class Followers:
         barrier = self._table.get(barrier_key(meta["id"], node))
         if barrier is None or barrier["generation"] != meta["generation"] or barrier.get("failed"):
             return
-        for entry in self.edges(meta, node, barrier):
+        for entry in self._edges_of_barrier(meta, node, barrier):
             self._collect_failed(entry, cause, effects)
 
     def _note_failed(self, meta: Item, node: int) -> None:
@@ -290,11 +327,10 @@ class Followers:
 
     def _fail(self, meta: Item, causes: dict[int, int]) -> list[int]:
         """Make pending tasks ``dep_failed``; return those that became so now."""
-        targets, ended = list(causes), []
-        for start in range(0, len(targets), _PROPAGATED):
-            chunk = targets[start : start + _PROPAGATED]
+        ended: list[int] = []
+        for chunk in by_packs(sorted(causes), int):
 
-            def fail(unit: Unit, chunk: list[int] = chunk) -> list[int]:
+            def fail(unit: Unit, chunk: Sequence[int] = chunk) -> list[int]:
                 reached: list[int] = []
                 if unit.generation != meta["generation"]:
                     return reached
@@ -310,24 +346,3 @@ class Followers:
 
             ended.extend(self._work(meta["id"], fail))
         return ended
-
-
-def positions_of(tasks: Iterable[Item]) -> list[int]:
-    """Return the positions of tasks."""
-    return [task["position"] for task in tasks]
-
-
-def read_tasks(
-    table: Table, meta: Item, first: int, end: int, states: Collection[TaskState] | None = None
-) -> Iterator[Item]:
-    """Yield the tasks from one position to another (not included), partition by partition."""
-    one_of = None if states is None else ("state", sorted(states))
-    run_id, end = meta["id"], min(end, meta["total"])
-    while first < end:
-        last = min(end, (first // SEGMENT + 1) * SEGMENT)
-        low, high = task_key(run_id, first), task_key(run_id, last - 1)
-        yield from table.query(Pages(low.pk, first=low.sk, last=high.sk, one_of=one_of))
-        first = last
-
-
-assert PAGE % SEGMENT == 0  # noqa: S101 - a page of ready tasks is written by one block

@@ -6,7 +6,8 @@ once and by several at a time; `begin_run` lets tasks be claimed when all of the
 crash leaves a run that does not begin yet, never half a run that runs.
 
 Tasks that join a running run are written first, behind those it has, where nobody looks; then one
-transaction ends their generator and raises the run's total. Whoever writes them holds the run's
+transaction ends their generator, puts those that share the run's last pack into it, and raises the
+run's total. Whoever writes them holds the run's
 ``joining`` lock, so two generators never write the same places; a lock whose holder died is taken
 over once the holder can't be alive any more.
 """
@@ -49,7 +50,6 @@ __all__ = ["Growth"]
 _DAY = 86400
 _JOINING_SECONDS = 300.0  # a Lambda that wrote tasks and died is surely dead by then
 _REGISTER_SECONDS = 130.0  # the same for one that registers a block
-_RESET_AT_ONCE = 40  # tasks per transaction; each may have an attempt to put away
 _NEW = Condition("attribute_not_exists(#pk)")
 
 
@@ -173,6 +173,7 @@ class Growth(Reading):
             tasks=new.tasks,
             graph=new.graph,
             backend=new.settings.backend,
+            run_backend=new.settings.backend,
             created=new.created_at,
             buckets=buckets_for(len(new.tasks)),
             ttl=self._ttl(new.created_at),
@@ -253,7 +254,7 @@ class Growth(Reading):
             if meta["state"] == RunState.PENDING:
                 meta.update(state=str(RunState.RUNNING), started=now)
             unit.touch_run()
-            unit.signal("begun", now)
+            unit.signal("begun")
             return meta
 
         return self._record(self._work(run_id, begin))
@@ -302,13 +303,13 @@ class Growth(Reading):
             self._units = batch
         if mine is None:
             return False
-        settings = self._settings_of(run_id)
         earlier = self._earlier(mine, [task.id for task in adds.tasks])
         planned = Planned(
             run_id=run_id,
             tasks=adds.tasks,
             graph=adds.graph,
-            backend=mine["generator_backend"] or settings.backend,
+            backend=mine["generator_backend"],
+            run_backend=mine["backend"],
             created=end.at,
             buckets=mine["buckets"],
             ttl=mine["ttl"],
@@ -350,8 +351,10 @@ class Growth(Reading):
                 {"kind": "grew", "first": first, "count": len(adds.tasks), "ttl": meta["ttl"]}
                 | note,
             )
+            for added in planned.head:
+                unit.join(planned.fresh(added))
             if meta.get("stop"):
-                unit.signal("stopped", end.at)
+                unit.signal("stopped")
             return True
 
         applied: bool = self._work(run_id, join)

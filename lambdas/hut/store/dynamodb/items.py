@@ -9,26 +9,27 @@ A run's item (``META``)::
     stop stop_at why and when it was stopped      blocks   parts its plan was stored in
     cost cost_lost losses                    what its attempts cost, and how many were lost
     writing written                          calls that write blocks, and blocks that are written
+    waits        delayed retries that have items of their own
     barriers buckets grown withdrawals joining joins left    see `growth`
     refused      what backends say that take no jobs of it just now: see `refusals`
 
-A task's item::
+A task, as it stands in its pack (and what the plan says of it, see `specifications`)::
 
-    id position state reason message code attempt epoch generation priority backend not_before
-    retries losses created submitted started ended handle log cost cause by
-    needs met    nodes it waits for: how many, and which have completed (only where needs > 1)
-    ready        all of them have, for certain     own       its last attempt is described here
-    archived     attempts that have items          out outs  edges: inside, or that they are apart
+    position generation state reason message code attempt epoch not_before retries losses
+    submitted started ended handle log cost cause
+    ready        all that it waits for has completed, for certain
+    own          its last attempt is described here
+    archived     attempts that have items
     wanted       when a claim that was given back was made; until the attempt ends
+    more         the rest of its message stands apart
+    counted      it is counted on its backend while it is active (see `unit`)
+    grew         tasks have joined with its end
+    (id priority backend created by needs)
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any
-
-from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
+from hut.model.records import Attempt, Outcome, RunRecord, RunSettings, TaskRecord
 from hut.model.states import Reason, RunState, TaskState
 from hut.model.workflow import TaskSpec
 from hut.store.dynamodb.keys import attempt_key
@@ -38,10 +39,7 @@ from hut.store.port import UnknownRun
 
 __all__ = [
     "attempt_of",
-    "change_entry",
-    "changes_of",
     "counts_of",
-    "is_visible",
     "known",
     "put_away",
     "run_record",
@@ -84,17 +82,10 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
     )
 
 
-def is_visible(item: Item, meta: Item) -> bool:
-    """Say whether a task belongs to the run: one that was withdrawn may still have its item."""
-    return bool(item["position"] < meta["total"])
-
-
 def task_record(item: Item, spec: TaskSpec) -> TaskRecord:
-    """Return a task."""
+    """Return a task; one that waits is said to wait for all that it ever waited for."""
     state = TaskState(item["state"])
-    waits = 0
-    if state is TaskState.PENDING and not item.get("ready"):
-        waits = item["needs"] - len(item.get("met", ()))
+    waits = item["needs"] if state is TaskState.PENDING and not item.get("ready") else 0
     return TaskRecord(
         position=item["position"],
         spec=spec,
@@ -157,29 +148,6 @@ def attempt_of(item: Item) -> Attempt:
         item.get("log"),
         _seconds(item.get("cost")),
     )
-
-
-def change_entry(
-    task: Item, at: float, attempt: int, reason: Reason | None, code: int | None
-) -> list[Any]:
-    """Return one transition as an entry of the change log."""
-    return [
-        at,
-        task["position"],
-        task["id"],
-        attempt,
-        task["state"],
-        None if reason is None else str(reason),
-        code,
-    ]
-
-
-def changes_of(entries: str) -> Sequence[Change]:
-    """Return the transitions of one item of the change log."""
-    return [
-        Change(at, position, task_id, attempt, TaskState(state), _reason(reason), code)
-        for at, position, task_id, attempt, state, reason, code in json.loads(entries)
-    ]
 
 
 def _reason(text: str | None) -> Reason | None:

@@ -3,11 +3,13 @@
 =================  ==========================  ==================================================
 item               partition                   sort key
 =================  ==========================  ==================================================
-run                ``RUN#run``                 ``META``; ``SETTINGS``, ``TOKEN``, ``SIGNAL``
+run                ``RUN#run``                 ``META``; ``SETTINGS``, ``TOKEN``
 what joined        ``RUN#run``                 ``GREW#w#position`` of the task that generated it
 array job          ``RUN#run``                 ``ARRAY#id``
 change log         ``RUN#run#LOG``             number of the change
-task               ``RUN#run#Tsegment``        ``TASK#position``
+pack of tasks      ``RUN#run#Tsegment``        ``PACK#first``
+what tasks met     ``RUN#run#Tsegment``        ``MET#generation#position``
+long messages      ``RUN#run#Tsegment``        ``MESSAGE#position#attempt``
 specifications     ``RUN#run#Tsegment``        ``SPECS#w#first``: all of the segment's, packed
 edges              of their source             ``EDGE#w#source#first#n``, if not in its item
 barrier            ``RUN#run#Bbarrier``        ``BARRIER``
@@ -24,7 +26,7 @@ image              ``IMAGE#digest``            ``IMAGE``
 =================  ==========================  ==================================================
 
 ``w`` counts how often generated tasks were withdrawn; the generation, how often a run was repeated.
-Tasks of a large run are spread over partitions of `SEGMENT` tasks, which are read page by page.
+Tasks of a large run are spread over partitions of `SEGMENT` tasks.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ import zlib
 from hut.store.dynamodb.table import Key
 
 __all__ = [
+    "PACK",
     "PAGE",
     "SEGMENT",
     "array_key",
@@ -50,23 +53,28 @@ __all__ = [
     "listing_key",
     "log_key",
     "log_partition",
+    "message_key",
+    "met_key",
     "meta_key",
     "pace_key",
+    "pack_key",
     "ready_key",
     "ready_partition",
     "run_key",
     "segment_partition",
     "specs_key",
-    "task_key",
     "wait_key",
     "wait_partition",
 ]
 
-SEGMENT = 250
-"""Tasks per partition."""
+PACK = 16
+"""Tasks per item: with handles, logs and times they stay below 1 KB, one write unit."""
 
-PAGE = 1000
-"""Positions per page of ready tasks."""
+SEGMENT = 256
+"""Tasks per partition: whole packs."""
+
+PAGE = 256
+"""Positions per page of ready tasks: below 1 KB too."""
 
 _HIGHEST = 2**31  # above every priority a workflow may have
 
@@ -101,9 +109,20 @@ def segment_partition(run_id: str, position: int) -> str:
     return f"RUN#{run_id}#T{position // SEGMENT}"
 
 
-def task_key(run_id: str, position: int) -> Key:
-    """Return the key of a task."""
-    return Key(segment_partition(run_id, position), f"TASK#{position:07}")
+def pack_key(run_id: str, number: int) -> Key:
+    """Return the key of a pack of tasks; packs are counted through the whole run."""
+    first = number * PACK
+    return Key(segment_partition(run_id, first), f"PACK#{first:07}")
+
+
+def met_key(run_id: str, generation: int, position: int) -> Key:
+    """Return the key of the set of nodes that a task waited for and that have completed."""
+    return Key(segment_partition(run_id, position), f"MET#{generation}#{position:07}")
+
+
+def message_key(run_id: str, position: int, attempt: int) -> Key:
+    """Return the key of what is too long for a pack to say of an attempt."""
+    return Key(segment_partition(run_id, position), f"MESSAGE#{position:07}#{attempt:06}")
 
 
 def specs_key(run_id: str, withdrawals: int, first: int) -> Key:

@@ -18,37 +18,28 @@ from hut.model.states import TaskState
 from hut.model.workflow import TaskSpec
 from hut.planning.patterns import IdIndex, is_pattern
 from hut.store.dynamodb.bodies import Bodies
-from hut.store.dynamodb.dependencies import read_tasks
-from hut.store.dynamodb.items import (
-    attempt_of,
-    changes_of,
-    counts_of,
-    is_visible,
-    known,
-    run_record,
-    task_record,
-)
+from hut.store.dynamodb.items import attempt_of, counts_of, known, run_record, task_record
 from hut.store.dynamodb.keys import (
     attempt_key,
     bucket_of,
     index_partition,
     listing_key,
     log_partition,
+    met_key,
     meta_key,
     run_key,
-    segment_partition,
-    task_key,
     wait_partition,
 )
+from hut.store.dynamodb.log import changes_of
 from hut.store.dynamodb.table import Key, Pages, Table
+from hut.store.dynamodb.tasks import Tasks
 from hut.store.dynamodb.values import Item
-from hut.store.encoding import decode_settings, decode_spec
+from hut.store.encoding import decode_settings
 from hut.store.port import Dependency, RunFilter, TaskFilter
 
 __all__ = ["Reading", "listing"]
 
 _SETTINGS_KEPT = 64
-_SPECS_KEPT = 64  # segments
 _LISTED = {
     None: ("runs", "list", "listed"),
     "owner": ("owners", "owner_list", "listed"),
@@ -62,12 +53,13 @@ class Reading:
 
     _table: Table
     _bodies: Bodies
+    _tasks: Tasks
 
     def __init__(self, table: Table, bodies: Bodies) -> None:
         self._table = table
         self._bodies = bodies
+        self._tasks = Tasks(table, bodies)
         self._settings: OrderedDict[str, RunSettings] = OrderedDict()
-        self._specs: OrderedDict[tuple[str, int], dict[int, TaskSpec]] = OrderedDict()
 
     # Runs ---------------------------------------------------------------------------------------
 
@@ -141,7 +133,10 @@ class Reading:
     # Tasks --------------------------------------------------------------------------------------
 
     def list_tasks(self, run_id: str, query: TaskFilter) -> list[TaskRecord]:
-        """Return a page of tasks in document order."""
+        """Return a page of tasks in document order.
+
+        Of one that waits, it is only looked up by `get_task` what has completed meanwhile.
+        """
         meta = self._meta(run_id)
         if query.match is not None and not is_pattern(query.match):
             task = self.get_task(run_id, query.match)
@@ -151,7 +146,7 @@ class Reading:
         found: list[TaskRecord] = []
         open_ends = _number_in(meta, query.states)
         for item in self._wanted(meta, query, open_ends):
-            found.append(task_record(item, self._spec(meta, item["position"])))
+            found.append(self._task_record(meta, item))
             if len(found) == query.limit:
                 break
         return found
@@ -161,7 +156,7 @@ class Reading:
         matching: set[int] | None = None
         if query.match is not None:
             matching = set(IdIndex(self._ids(meta)).match(query.match))
-        tasks = read_tasks(self._table, meta, query.after + 1, meta["total"], query.states)
+        tasks = self._tasks.between(meta, query.after + 1, meta["total"], query.states)
         for seen, item in enumerate(tasks, 1):
             if matching is None or item["position"] in matching:
                 yield item
@@ -174,25 +169,27 @@ class Reading:
         position = self._position(meta, task_id)
         if position is None:
             return None
-        item = self._table.get(task_key(run_id, position))
+        item = self._tasks.at(meta, [position]).get(position)
         if item is None or item["id"] != task_id:
             return None
-        record = task_record(item, self._spec(meta, position))
-        if record.waiting_for == 1 and item["needs"] == 1:
+        record = self._task_record(meta, item)
+        if not record.waiting_for:
+            return record
+        if item["needs"] == 1:
             # A task that waits for one node is not written when that has completed.
             _, waits = self.open_dependencies(run_id, position, 0)
-            record = replace(record, waiting_for=min(waits, 1))
-        return record
+            return replace(record, waiting_for=min(waits, 1))
+        met = self._table.get(met_key(run_id, meta["generation"], position)) or {}
+        return replace(record, waiting_for=item["needs"] - len(met.get("met", ())))
 
     def get_tasks(self, run_id: str, positions: Collection[int]) -> dict[int, TaskRecord]:
         """Return tasks by their positions; those that don't exist are left out."""
         meta = self._meta(run_id)
-        found = self._table.get_many([task_key(run_id, position) for position in positions])
-        return {
-            item["position"]: task_record(item, self._spec(meta, item["position"]))
-            for item in found.values()
-            if is_visible(item, meta)
-        }
+        found = self._tasks.at(meta, positions)
+        return {position: self._task_record(meta, item) for position, item in found.items()}
+
+    def _task_record(self, meta: Item, item: Item) -> TaskRecord:
+        return task_record(item, self._spec(meta, item["position"]))
 
     def task_ids(self, run_id: str) -> list[str]:
         """Return the ids of all tasks in document order."""
@@ -223,37 +220,14 @@ class Reading:
                 yield from json.loads(self._bodies.unpack(item)).items()
 
     def _spec(self, meta: Item, position: int) -> TaskSpec:
-        """Return what the workflow says of a task; packed with those around it, read once."""
-        withdrawals = meta.get("withdrawals", 0)
-        pk = segment_partition(meta["id"], position)
-        kept = self._specs.get((pk, withdrawals), {})
-        if position not in kept:
-            kept = {}
-            packed = sorted(
-                self._table.query(Pages(pk, "SPECS#")),
-                key=lambda item: (int(item["sk"].split("#")[1]), item["first"]),
-            )
-            for item in packed:
-                if item["joined"] in meta.get("left", ()):
-                    continue
-                for at, (task_id, text) in enumerate(
-                    json.loads(self._bodies.unpack(item)), item["first"]
-                ):
-                    if at < meta["total"]:  # what stands behind may still become another task
-                        kept[at] = decode_spec(task_id, text)
-            self._specs[pk, withdrawals] = kept
-            while len(self._specs) > _SPECS_KEPT:
-                self._specs.popitem(last=False)
-        return kept[position]
+        """Return what the workflow says of a task."""
+        return self._tasks.given(meta, [position])[position].spec
 
     def list_attempts(self, run_id: str, positions: Sequence[int]) -> dict[int, list[Attempt]]:
         """Return the ended attempts of tasks, oldest first; tasks without any are left out."""
         meta = self._meta(run_id)
-        tasks = self._table.get_many([task_key(run_id, position) for position in positions])
         found: dict[int, list[Attempt]] = {}
-        for task in tasks.values():
-            if not is_visible(task, meta):
-                continue
+        for position, task in self._tasks.at(meta, positions).items():
             attempts = []
             if task.get("archived"):
                 key = attempt_key(run_id, task["id"], 0)
@@ -262,7 +236,7 @@ class Reading:
             if task.get("own"):
                 attempts.append(attempt_of(task))
             if attempts:
-                found[task["position"]] = attempts
+                found[position] = attempts
         return found
 
     def open_dependencies(
@@ -282,15 +256,16 @@ class Reading:
             elif dependency in positions:
                 wanted.add(positions[dependency])
         wanted.discard(position)
-        items = self._table.get_many([task_key(run_id, source) for source in sorted(wanted)])
+        items = self._tasks.at(meta, sorted(wanted))
         waits = [item for item in items.values() if item["state"] != TaskState.COMPLETED]
-        waits.sort(key=lambda item: int(item["position"]))
         named = [Dependency(item["id"], TaskState(item["state"])) for item in waits[:limit]]
         return named, len(waits)
 
     def next_retry(self, run_id: str, now: float) -> float | None:
         """Return when the next delayed retry may start, if one waits."""
         meta = self._meta(run_id)
+        if not meta.get("waits"):
+            return None
         first = f"{now:020.6f}#9999999"
         pages = Pages(wait_partition(run_id, meta["generation"]), first=first, limit=1)
         return next((float(item["not_before"]) for item in self._table.query(pages)), None)
@@ -304,7 +279,7 @@ class Reading:
         found: list[Change] = []
         pages = Pages(log_partition(run_id), first=f"{cursor + 1:012}", limit=100)
         for item in self._table.query(pages):
-            found.extend(changes_of(item["entries"]))
+            found.extend(changes_of(item))
             cursor = item["number"]
             if len(found) >= limit:
                 break

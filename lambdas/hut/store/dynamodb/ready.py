@@ -6,74 +6,85 @@ from collections.abc import Iterator
 from heapq import merge
 
 from hut.model.states import TaskState
-from hut.store.dynamodb.keys import PAGE, ready_partition, wait_partition
+from hut.store.dynamodb.keys import PACK, PAGE, ready_partition, wait_partition
 from hut.store.dynamodb.table import Key, Pages
 from hut.store.dynamodb.unit import Unit
 from hut.store.dynamodb.values import Item
 
-__all__ = ["ready_tasks"]
+__all__ = ["take_ready"]
 
-_PAGES_AT_ONCE = 4
-_LOOKED_AT = 100  # candidates per look: one BatchGetItem
+_PAGES_MORE = 3  # pages looked at beyond those that would be enough if all were full
 _DUE = 100  # delayed retries looked at per claim
 
 _Candidate = tuple[int, int, Key, bool]  # minus priority, position, where it stands, delayed
 
 
-def ready_tasks(unit: Unit, backend: str, now: float, wanted: int) -> Iterator[Item]:
-    """Yield up to `wanted` tasks that may run, higher priority first, then in document order.
+def take_ready(unit: Unit, backend: str, now: float, wanted: int) -> tuple[list[Item], bool]:
+    """Take up to `wanted` tasks that may run, higher priority first, then in document order.
 
     What stands on a page but does not wait any more (a follow-up that came twice) is taken off.
+
+    Returns
+    -------
+    tuple of list and bool
+        The tasks, and whether the transaction had no room for what may be left.
     """
-    candidates = merge(_due(unit, backend, now), _on_pages(unit, backend))
-    found = 0
-    while found < wanted and unit.has_room(2):
+    candidates = merge(_due(unit, backend, now), _on_pages(unit, backend, wanted))
+    taken: list[Item] = []
+    room, places = unit.room, set[object]()
+    is_full = False
+    while len(taken) < wanted and not is_full:
         chunk: list[_Candidate] = []
         for candidate in candidates:
+            places |= {candidate[1] // PACK, candidate[2]}
+            is_full = len(places) > room
+            if is_full:
+                break
             chunk.append(candidate)
-            if len(chunk) == min(_LOOKED_AT, wanted - found):
+            if len(chunk) == wanted - len(taken):
                 break
         if not chunk:
-            return
+            break
         tasks = unit.tasks([position for _, position, _, _ in chunk])
         for _, position, key, delayed in chunk:
-            if not unit.has_room(2):
-                return
-            task = tasks.get(position)
             if delayed:
-                unit.delete(key)
+                unit.wait_no_more(key)
             else:
                 unit.page_at(key, position, ready=False)
+            task = tasks.get(position)
             if task is not None and _may_run(task, unit, now):
-                found += 1
-                yield task
+                taken.append(task)
+    return taken, is_full
 
 
 def _may_run(task: Item, unit: Unit, now: float) -> bool:
-    needs: int = task["needs"]
-    complete = bool(task.get("ready")) or needs <= 1 or len(task.get("met", ())) >= needs
+    """Say whether a task still waits; what stood on a page waits for nothing else."""
     waits = bool(task["state"] == TaskState.PENDING and task["generation"] == unit.generation)
-    return waits and complete and float(task.get("not_before", 0)) <= now
+    return waits and float(task.get("not_before", 0)) <= now
 
 
 def _due(unit: Unit, backend: str, now: float) -> list[_Candidate]:
+    if not unit.meta.get("waits"):
+        return []
     pk = wait_partition(unit.run_id, unit.generation)
     due: list[_Candidate] = []
     for item in unit.table.query(Pages(pk, last=f"{now:020.6f}#9999999", limit=_DUE)):
         if item["backend"] == backend:
             key = Key(item["pk"], item["sk"])
-            due.append((-item.get("priority", 0), item["position"], key, True))
+            due.append((-item["priority"], item["position"], key, True))
         if len(due) == _DUE:
             break
     return sorted(due)
 
 
-def _on_pages(unit: Unit, backend: str) -> Iterator[_Candidate]:
+def _on_pages(unit: Unit, backend: str, wanted: int) -> Iterator[_Candidate]:
     """Yield what stands on the pages, which are sorted as the tasks on them are to be claimed."""
     pk = ready_partition(unit.run_id, unit.generation)
-    for item in unit.table.query(Pages(pk, f"{backend}#", limit=_PAGES_AT_ONCE)):
-        rank = int(item["sk"].rsplit("#", 2)[1]) - 2**31
+    limit = min(wanted // PAGE + _PAGES_MORE, 100)
+    for item in unit.table.query(Pages(pk, f"{backend}#", limit=limit)):
+        _, rank, page = item["sk"].rsplit("#", 2)
         key = Key(item["pk"], item["sk"])
-        for position in sorted(item.get("ready", ())):
-            assert position // PAGE == int(item["sk"].rsplit("#", 1)[1])  # noqa: S101
-            yield rank, position, key, False
+        ready = item.get("ready", ())
+        unit.saw_page(key, len(ready))
+        for offset in sorted(ready):
+            yield int(rank) - 2**31, int(page) * PAGE + offset, key, False

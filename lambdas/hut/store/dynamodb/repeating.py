@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from hut.model.states import RunState, TaskState
-from hut.store.dynamodb.dependencies import Followers, positions_of, read_tasks
+from hut.store.dynamodb.dependencies import Followers
 from hut.store.dynamodb.items import put_away
-from hut.store.dynamodb.keys import SEGMENT, barrier_key, listing_key
+from hut.store.dynamodb.keys import PACK, SEGMENT, barrier_key, listing_key
+from hut.store.dynamodb.packs import MOST_PACKS
 from hut.store.dynamodb.reading import Reading
 from hut.store.dynamodb.table import Condition, Key, Lost, Write
 from hut.store.dynamodb.unit import Unit
@@ -23,8 +25,18 @@ from hut.store.port import StoreError
 
 __all__ = ["Repeating"]
 
-_RESET_AT_ONCE = 40  # tasks per transaction; each may have an attempt to put away
+_FOLLOWED = 100 * PACK  # tasks whose ends are followed at once: one BatchGetItem
 
+_OF_THE_GENERATION = (
+    "ended",
+    "started",
+    "stop",
+    "stop_at",
+    "reason",
+    "message",
+    "refused",
+    "waits",
+)
 _OF_THE_PAST = (
     "own",
     "reason",
@@ -43,6 +55,7 @@ _OF_THE_PAST = (
     "ready",
     "grew",
     "wanted",
+    "counted",
 )
 
 
@@ -79,7 +92,7 @@ class Repeating(Reading):
                 return 0
             meta.update(phase="resetting", reset_all=everything, reset_at=0)
             meta.update(generation=meta["generation"] + 1, state=str(RunState.PENDING))
-            for name in ("ended", "started", "stop", "stop_at", "reason", "message", "refused"):
+            for name in _OF_THE_GENERATION:
                 meta.pop(name, None)
             # With it, so that a sweep finds a repetition which nobody goes on with.
             change, values = "SET #active = :active, #ttl = :ttl", {"active": "active"}
@@ -100,9 +113,8 @@ class Repeating(Reading):
             return
         if meta["reset_all"] and meta.get("grown"):
             meta = self._withdraw(meta)
-        for first in range(meta["reset_at"], meta["total"], _RESET_AT_ONCE):
-            chunk = range(first, min(first + _RESET_AT_ONCE, meta["total"]))
-            self._work(run_id, lambda unit, c=chunk: self._reset_some(unit, c, now))
+        while self._work(run_id, partial(self._reset_some, now)):
+            pass
         self._clear_barriers(meta)
         self.reopen(run_id)
         self._work(run_id, self._end_reset)
@@ -112,7 +124,7 @@ class Repeating(Reading):
 
         Their attempts are put away first, so that numbering goes on behind them.
         """
-        gone = list(read_tasks(self._table, meta, meta["own_tasks"], meta["total"]))
+        gone = list(self._tasks.between(meta, meta["own_tasks"], meta["total"]))
         self._table.put_all([put_away(meta, task) for task in gone if task.get("own")])
 
         def withdraw(unit: Unit) -> Item:
@@ -129,29 +141,37 @@ class Repeating(Reading):
         left: Item = self._work(meta["id"], withdraw)
         return left
 
-    def _reset_some(self, unit: Unit, positions: range, now: float) -> None:
-        """Bring some tasks into the new generation; those that are there already stay."""
+    def _reset_some(self, now: float, unit: Unit) -> bool:
+        """Bring the next packs into the new generation, wholly; say whether there may be more."""
         meta = unit.meta
-        if meta["phase"] != "resetting":
-            return
-        meta["reset_at"] = max(meta["reset_at"], positions.stop)
+        if meta["phase"] != "resetting" or meta["reset_at"] >= meta["total"]:
+            return False
+        first, total = meta["reset_at"], meta["total"]
+        unit.tasks(range(first, min(first + MOST_PACKS * PACK, total)))  # in one call
+        for low in range(first, min(first + MOST_PACKS * PACK, total), PACK):
+            if not unit.has_room(1 + PACK):  # each of its tasks may have an attempt to put away
+                break
+            for task in unit.tasks(range(low, min(low + PACK, total))).values():
+                self._reset(unit, task, now)
+            meta["reset_at"] = low + PACK
         unit.touch_run()
-        for task in unit.tasks(positions).values():
-            if task["generation"] == meta["generation"]:
-                continue
-            task["generation"] = meta["generation"]
-            task.pop("met", None)
-            unit.touch(task)
-            kept = task["state"] == TaskState.COMPLETED and not meta["reset_all"]
-            if kept or meta.get("stop"):
-                continue
-            if task.get("own"):
-                away = put_away(meta, task)
-                unit.put(Key(away["pk"], away["sk"]), away)
-                task["archived"] = task["attempt"]
-            for name in _OF_THE_PAST:
-                task.pop(name, None)
-            unit.move(task, TaskState.PENDING, now)
+        return True
+
+    @staticmethod
+    def _reset(unit: Unit, task: Item, now: float) -> None:
+        meta = unit.meta
+        task["generation"] = meta["generation"]
+        unit.touch(task)
+        kept = task["state"] == TaskState.COMPLETED and not meta["reset_all"]
+        if kept or meta.get("stop"):
+            return
+        if task.get("own"):
+            away = put_away(meta, task)
+            unit.put(Key(away["pk"], away["sk"]), away)
+            task["archived"] = task["attempt"]
+        for name in _OF_THE_PAST:
+            task.pop(name, None)
+        unit.move(task, TaskState.PENDING, now)
 
     def _clear_barriers(self, meta: Item) -> None:
         """Bring all barriers into the new generation, with nothing met."""
@@ -174,10 +194,10 @@ class Repeating(Reading):
         """Yield the barriers of a run, found through the edges that lead to them."""
         seen: set[int] = set()
         for first in range(0, meta["total"], SEGMENT):
-            tasks = list(read_tasks(self._table, meta, first, first + SEGMENT))
-            apart = self._followers.edges_apart(meta, positions_of(tasks))
-            for task in tasks:
-                for entry in self._followers.edges(meta, task["position"], task, apart):
+            positions = range(first, min(first + SEGMENT, meta["total"]))
+            apart = self._followers.edges_apart(meta, positions)
+            for position in positions:
+                for entry in self._followers.edges_of_task(meta, position, apart):
                     node = entry if isinstance(entry, int) else entry[0]
                     if node < 0 and node not in seen:
                         seen.add(node)
@@ -189,7 +209,7 @@ class Repeating(Reading):
         ended: list[int] = []
         pending: set[int] = set()
         free: list[Item] = []
-        for task in read_tasks(self._table, meta, 0, meta["total"]):
+        for task in self._tasks.between(meta, 0, meta["total"]):
             if task["state"] != TaskState.PENDING:
                 ended.append(task["position"])
                 continue
@@ -197,8 +217,8 @@ class Repeating(Reading):
             if not task["needs"] or task.get("ready"):
                 free.append(task)
         self._followers.make_ready(meta, free)
-        for start in range(0, len(ended), 500):
-            self._followers.follow(run_id, ended[start : start + 500], among=pending)
+        for start in range(0, len(ended), _FOLLOWED):
+            self._followers.follow(run_id, ended[start : start + _FOLLOWED], among=pending)
 
     @staticmethod
     def _end_reset(unit: Unit) -> None:

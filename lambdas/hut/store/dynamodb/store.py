@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from hut.lifecycle.money import spending
@@ -21,13 +22,14 @@ from hut.model.states import ACTIVE, Reason, RunState, TaskState
 from hut.scheduling.room import room
 from hut.store.dynamodb.arrays import Arrays
 from hut.store.dynamodb.bodies import Bodies
-from hut.store.dynamodb.dependencies import Followers, read_tasks
+from hut.store.dynamodb.dependencies import Followers
 from hut.store.dynamodb.growth import Growth
 from hut.store.dynamodb.items import counts_of, put_away, wanted_at
-from hut.store.dynamodb.keys import backend_key, listing_key, wait_key
+from hut.store.dynamodb.keys import PACK, backend_key, listing_key
 from hut.store.dynamodb.options import StoreOptions
+from hut.store.dynamodb.packs import MOST_PACKS, by_packs
 from hut.store.dynamodb.reading import Reading
-from hut.store.dynamodb.ready import ready_tasks
+from hut.store.dynamodb.ready import take_ready
 from hut.store.dynamodb.refusals import forget_refusals, note_refusals
 from hut.store.dynamodb.repeating import Repeating
 from hut.store.dynamodb.table import Condition, Key, Lost, Table, Write, pauses
@@ -48,8 +50,19 @@ __all__ = ["DynamoStore"]
 _T = TypeVar("_T")
 
 _RACES = 12  # tries of one change; eight callers at once need three or four
-_PER_UNIT = 80  # tasks a transaction holds at most beside the run, its log and pages
+_AT_ONCE = MOST_PACKS * PACK  # tasks that one change concerns at most
 _MOST_MESSAGE = 2000
+_OF_LAST_ATTEMPT = (
+    "started",
+    "ended",
+    "reason",
+    "message",
+    "code",
+    "cause",
+    "handle",
+    "log",
+    "own",
+)
 _BEFORE_START = "cancelled before it started"
 
 
@@ -78,7 +91,7 @@ class DynamoStore(Growth, Repeating):
         self._options = options
         self._clock = clock
         self._units: dict[str, Unit] | None = None
-        self._followers = Followers(self._table, self._bodies, self._work)
+        self._followers = Followers(self._table, self._tasks, self._bodies, self._work)
         self._arrays = Arrays(self._table, self._bodies)
 
     # Units of work ------------------------------------------------------------------------------
@@ -114,10 +127,10 @@ class DynamoStore(Growth, Repeating):
         """Do a change of a run, anew as often as another one comes first."""
         if self._units is not None:
             if run_id not in self._units:
-                self._units[run_id] = Unit(self._table, run_id)
+                self._units[run_id] = self._unit(run_id)
             return work(self._units[run_id])
         for pause in pauses(_RACES, base=0.02, most=2.0):
-            unit = Unit(self._table, run_id)
+            unit = self._unit(run_id)
             result = work(unit)
             try:
                 unit.commit()
@@ -127,6 +140,9 @@ class DynamoStore(Growth, Repeating):
             self._after(run_id, unit.follow)
             return result
         raise StoreError(f"run {run_id} is being changed by too many at once; do it again")
+
+    def _unit(self, run_id: str) -> Unit:
+        return Unit(self._table, self._tasks, run_id, self._options.counts)
 
     def _after(self, run_id: str, positions: Sequence[int]) -> None:
         if positions and self._options.follow == "inline":
@@ -157,7 +173,7 @@ class DynamoStore(Growth, Repeating):
         claims: list[Claim] = []
         while len(claims) < request.at_most:
             try:
-                wanted = min(request.at_most - len(claims), _PER_UNIT)
+                wanted = min(request.at_most - len(claims), _AT_ONCE)
                 found, more = self._work(request.run_id, partial(self._claim, request, wanted))
             except NoRoom:
                 break  # the backend is full: somebody else took the last place
@@ -173,10 +189,11 @@ class DynamoStore(Growth, Repeating):
         if meta.get("stop") or meta["phase"] != "active" or not begun:
             return [], False
         counts = counts_of(meta)
+        if not counts[TaskState.PENDING]:
+            return [], False
         on_backend = 0
         if request.caps.backend is not None:
-            known = self._table.get(backend_key(request.backend)) or {}
-            on_backend = known.get("busy", 0)
+            on_backend = self.active_on(request.backend)
             unit.cap(request.backend, request.caps.backend)
         wanted = room(
             most,
@@ -184,33 +201,21 @@ class DynamoStore(Growth, Repeating):
             active_in_run=counts[TaskState.SUBMITTED] + counts[TaskState.RUNNING],
             active_on_backend=on_backend,
         )
+        if not wanted:
+            return [], False
+        taken, is_full = take_ready(unit, request.backend, request.now, wanted)
+        given = self._tasks.given(meta, [task["position"] for task in taken])
         claims: list[Claim] = []
-        for task in ready_tasks(unit, request.backend, request.now, wanted) if wanted else ():
+        for task in taken:
             number = task["attempt"] + 1
-            for name in (
-                "started",
-                "ended",
-                "reason",
-                "message",
-                "code",
-                "handle",
-                "log",
-                "cost",
-                "own",
-            ):
+            for name in _OF_LAST_ATTEMPT:
                 task.pop(name, None)
             task.update(attempt=number, epoch=request.epoch, submitted=request.now, ready=True)
-            task.pop("cause", None)
             unit.move(task, TaskState.SUBMITTED, request.now)
-            claims.append(
-                Claim(
-                    AttemptKey(task["position"], number, request.epoch),
-                    self._spec(meta, task["position"]),
-                    Spent(task.get("retries", 0), task.get("losses", 0)),
-                    wanted_at(task),
-                )
-            )
-        return claims, bool(claims) and (len(claims) == wanted == most or not unit.has_room(2))
+            key = AttemptKey(task["position"], number, request.epoch)
+            spent = Spent(task.get("retries", 0), task.get("losses", 0))
+            claims.append(Claim(key, given[key.position].spec, spent, wanted_at(task)))
+        return claims, is_full or len(claims) == wanted == most
 
     def release_claims(self, run_id: str, keys: Sequence[AttemptKey]) -> int:
         """Give claims back whose attempts never started. The attempt does not count."""
@@ -244,7 +249,9 @@ class DynamoStore(Growth, Repeating):
                 note_refusals(unit.meta, refusals)
             return released
 
-        return sum(self._work(run_id, partial(release, chunk)) for chunk in _chunks(keys, 40))
+        # Each may get a page of its own.
+        chunks = by_packs(keys, _position_of_key, MOST_PACKS // 2)
+        return sum(self._work(run_id, partial(release, chunk)) for chunk in chunks)
 
     # Starting and ending ------------------------------------------------------------------------
 
@@ -268,7 +275,7 @@ class DynamoStore(Growth, Repeating):
                     task["handle"] = handle
                     unit.touch(task)
 
-        for chunk in _chunks(handles, _PER_UNIT):
+        for chunk in by_packs(sorted(handles), lambda noted: noted[0].position):
             self._work(run_id, partial(note, chunk))
 
     def keep_array(self, run_id: str, array: str, keys: Sequence[AttemptKey]) -> None:
@@ -315,7 +322,7 @@ class DynamoStore(Growth, Repeating):
                 task["log"] = entry.log or task.get("log")
                 unit.move(task, TaskState.RUNNING, entry.at)
 
-        for chunk in _chunks(starts, _PER_UNIT):
+        for chunk in by_packs(starts, lambda entry: entry.key.position):
             self._work(run_id, partial(start, chunk))
 
     def record_ended(self, run_id: str, ends: Sequence[End]) -> list[bool]:
@@ -332,12 +339,12 @@ class DynamoStore(Growth, Repeating):
     def _end_some(self, ends: Sequence[End], unit: Unit) -> list[bool]:
         """Note the first of some ends, as many as fit into a transaction."""
         applied: list[bool] = []
-        alone = [end for end in ends[:_PER_UNIT] if end.adds is None or not end.adds.tasks]
-        unit.tasks([end.key.position for end in alone])
-        for end in alone:
-            if (applied and not unit.has_room(4) and self._units is None) or end is not ends[
-                len(applied)
-            ]:
+        alone = list(takewhile(lambda end: end.adds is None or not end.adds.tasks, ends))
+        some = next(by_packs(alone, lambda end: end.key.position))
+        unit.tasks([end.key.position for end in some])
+        for end in some:
+            # Beside its pack: a page or a delay, the attempt that is put away, a long message.
+            if applied and not unit.has_room(4) and self._units is None:
                 break
             applied.append(self._end(end, unit))
         return applied
@@ -394,12 +401,9 @@ class DynamoStore(Growth, Repeating):
             self._end_waiting(unit, task)
             return
         # Whoever reads the stream is told of ends and signals: somebody must come for this task.
-        unit.signal("waits", task["ended"] if "ended" in task else unit.meta["last_end"])
-        if (not_before := task.get("not_before", 0)) > 0:
-            key = wait_key(unit.run_id, unit.generation, not_before, task["position"])
-            item = {"position": task["position"], "backend": task["backend"]}
-            item |= {"priority": task.get("priority", 0), "not_before": not_before}
-            unit.put(key, {"kind": "wait", **item, "ttl": unit.meta["ttl"]})
+        unit.signal("waits")
+        if task.get("not_before", 0) > 0:
+            unit.wait(task)
         else:
             unit.page(task, ready=True)
 
@@ -420,7 +424,7 @@ class DynamoStore(Growth, Repeating):
             meta.update(state=str(end.state), message=end.message, ended=now)
             meta["reason"] = None if end.reason is None else str(end.reason)
             unit.touch_run()
-            unit.signal("ended", now)
+            unit.signal("ended")
             return meta
 
         meta = self._work(run_id, settle)
@@ -448,7 +452,7 @@ class DynamoStore(Growth, Repeating):
                 meta.setdefault("stop", str(reason))
                 meta.setdefault("stop_at", now)
                 unit.touch_run()
-                unit.signal("stopped", now)
+                unit.signal("stopped")
             return meta
 
         meta = self._work(run_id, stop)
@@ -462,21 +466,20 @@ class DynamoStore(Growth, Repeating):
         if not meta.get("stop") or not meta["n_pending"] or meta["phase"] != "active":
             return True
 
-        def end(chunk: Sequence[int], unit: Unit) -> None:
+        def end(positions: range, unit: Unit) -> bool:
+            """End those that wait in some packs; say whether others may wait."""
             if not unit.meta.get("stop"):
-                return
-            for task in unit.tasks(chunk).values():
+                return False
+            for task in unit.tasks(positions).values():
                 if task["state"] == TaskState.PENDING:
                     self._end_waiting(unit, task)
+            return bool(unit.meta["n_pending"])
 
-        pending = [
-            item["position"]
-            for item in read_tasks(self._table, meta, 0, meta["total"], [TaskState.PENDING])
-        ]
-        for chunk in _chunks(pending, _PER_UNIT):
+        for first in range(0, meta["total"], _AT_ONCE):
             if has_time is not None and not has_time():
                 return False
-            self._work(run_id, partial(end, chunk))
+            if not self._work(run_id, partial(end, range(first, first + _AT_ONCE))):
+                break
         return True
 
     def _end_waiting(self, unit: Unit, task: Item) -> None:
@@ -491,11 +494,10 @@ def _key(task: Item) -> AttemptKey:
     return AttemptKey(task["position"], task["attempt"], task["epoch"])
 
 
+def _position_of_key(key: AttemptKey) -> int:
+    return key.position
+
+
 def _drop_none(item: Item) -> None:
     for name in [name for name, value in item.items() if value is None]:
         del item[name]
-
-
-def _chunks(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(entries), size):
-        yield entries[start : start + size]

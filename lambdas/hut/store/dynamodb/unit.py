@@ -1,21 +1,32 @@
 """A unit of work: what one conditional change of a run reads and writes.
 
 Every change of a run writes the run's item under the condition that its ``seq`` is still the one
-that was read, in one transaction with the tasks, the counts, the caps and the change log. So two
-changes of a run never interleave, whoever makes them: the second one finds `Raced` and is decided
-anew on what the first one left. What completed dependencies add to a task (``met``) is written
-beside this, by idempotent set operations (see `dependencies`).
+that was read, in one transaction with the packs of tasks, the counts, the caps and the change log. So
+two changes of a run never interleave, whoever makes them: the second one finds `Raced` and is decided
+anew on what the first one left. The run's item is read before any pack, and packs are written by
+units alone, so under that condition each of them is as it was read. What completed dependencies add to
+what a task has met is written beside this, by idempotent set operations (see `dependencies`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from hut.model.states import ACTIVE, Reason, TaskState
-from hut.store.dynamodb.items import change_entry, is_visible, known
-from hut.store.dynamodb.keys import backend_key, log_key, meta_key, ready_key, run_key, task_key
+from hut.store.dynamodb.items import known
+from hut.store.dynamodb.keys import (
+    PACK,
+    PAGE,
+    backend_key,
+    message_key,
+    meta_key,
+    ready_key,
+    wait_key,
+)
+from hut.store.dynamodb.log import Entry, log_item
+from hut.store.dynamodb.packs import MOST_INSIDE, Pack
 from hut.store.dynamodb.table import Cancelled, Condition, Key, Table, Write
+from hut.store.dynamodb.tasks import Tasks
 from hut.store.dynamodb.values import Item
 from hut.store.port import StoreError
 
@@ -42,8 +53,12 @@ class Unit:
     ----------
     table
         Where it will be written.
+    tasks
+        Reads the tasks.
     run_id
         The run; its item is read at once.
+    counts
+        Says of a backend whether its active tasks are counted, so that caps can be kept.
 
     Raises
     ------
@@ -51,16 +66,23 @@ class Unit:
         If there is no such run.
     """
 
-    def __init__(self, table: Table, run_id: str) -> None:
+    def __init__(
+        self, table: Table, tasks: Tasks, run_id: str, counts: Callable[[str], bool]
+    ) -> None:
         self.table = table
         self.run_id = run_id
         self.meta: Item = dict(known(table.get(meta_key(run_id)), run_id))
         self._seq: int = self.meta["seq"]
+        self._reader = tasks
+        self._counts = counts
+        self._packs: dict[int, Pack] = {}
         self._tasks: dict[int, Item] = {}
-        self._before: dict[int, tuple[str, int, int]] = {}
         self._touched: set[int] = set()
-        self._log: list[list[object]] = []
+        self._messages: set[int] = set()
+        self._log: list[Entry] = []
+        self._signals: list[str] = []
         self._pages: dict[Key, dict[int, bool]] = {}
+        self._page_sizes: dict[Key, int] = {}
         self._items: dict[Key, Write] = {}
         self._backends: dict[str, int] = {}
         self._cap: tuple[str, int] | None = None
@@ -72,14 +94,25 @@ class Unit:
         """How often the run was repeated."""
         return int(self.meta["generation"])
 
+    # Tasks --------------------------------------------------------------------------------------
+
     def tasks(self, positions: Collection[int]) -> dict[int, Item]:
         """Return tasks as they are now; those that don't exist are left out."""
-        keys = [task_key(self.run_id, p) for p in positions if p not in self._tasks]
-        for item in self.table.get_many(keys).values():
-            if is_visible(item, self.meta):
-                self._tasks[item["position"]] = item
-                self._before[item["position"]] = (item["state"], item["attempt"], item["epoch"])
+        wanted = [p for p in positions if 0 <= p < self.meta["total"] and p not in self._tasks]
+        missing = {position // PACK for position in wanted} - self._packs.keys()
+        if missing:
+            self._packs |= self._reader.packs(self.meta, missing)
+        found = (self._packs[p // PACK].task(p) for p in wanted if p // PACK in self._packs)
+        self._tasks |= self._reader.complete(self.meta, [task for task in found if task])
         return {p: self._tasks[p] for p in positions if p in self._tasks}
+
+    def join(self, task: Item) -> None:
+        """Add a task to the last pack, behind those the run has."""
+        position = task["position"]
+        if position // PACK not in self._packs:
+            self._packs |= self._reader.packs(self.meta, [position // PACK])
+        self._packs[position // PACK].tasks.append(task)
+        self.touch(task)
 
     def move(
         self,
@@ -97,17 +130,21 @@ class Unit:
         self.meta[f"n_{state}"] += 1
         delta = (state in ACTIVE) - (before in ACTIVE)
         if delta:
-            backend = task["backend"]
-            self._backends[backend] = self._backends.get(backend, 0) + delta
+            self._count(task, delta)
         task["state"] = str(state)
         number = task["attempt"] if attempt is None else attempt
-        self._log.append(change_entry(task, at, number, reason, code))
+        told = None if reason is None else str(reason)
+        self._log.append(Entry(at, task["position"], task["id"], number, task["state"], told, code))
         self.touch(task)
 
     def touch(self, task: Item) -> None:
         """Let a task be written."""
-        self._touched.add(task["position"])
+        self._touched.add(task["position"] // PACK)
+        if not task.get("more") and len(task.get("message") or "") > MOST_INSIDE:
+            self._messages.add(task["position"])
         self._changed = True
+
+    # What stands beside tasks -------------------------------------------------------------------
 
     def touch_run(self) -> None:
         """Let the run be written."""
@@ -116,14 +153,30 @@ class Unit:
     def page(self, task: Item, *, ready: bool) -> None:
         """Put a task on its page of ready tasks, or take it off."""
         position = task["position"]
-        key = ready_key(
-            self.run_id, self.generation, task["backend"], task.get("priority", 0), position
-        )
+        key = ready_key(self.run_id, self.generation, task["backend"], task["priority"], position)
         self.page_at(key, position, ready=ready)
 
     def page_at(self, key: Key, position: int, *, ready: bool) -> None:
         """Do the same where the page is known."""
         self._pages.setdefault(key, {})[position] = ready
+        self._changed = True
+
+    def saw_page(self, key: Key, size: int) -> None:
+        """Note how many tasks a page held: one that loses all of them is deleted."""
+        self._page_sizes[key] = size
+
+    def wait(self, task: Item) -> None:
+        """Let a task be found when its time has come."""
+        key = wait_key(self.run_id, self.generation, task["not_before"], task["position"])
+        names = ("position", "backend", "priority", "not_before")
+        item = {name: task[name] for name in names} | {"kind": "wait", "ttl": self.meta["ttl"]}
+        self.put(key, item)
+        self.meta["waits"] = self.meta.get("waits", 0) + 1
+
+    def wait_no_more(self, key: Key) -> None:
+        """Forget that a task waits for its time."""
+        self._items[key] = Write(key=key)
+        self.meta["waits"] -= 1
         self._changed = True
 
     def put(self, key: Key, item: Item) -> None:
@@ -137,30 +190,50 @@ class Unit:
         self._items[write.key] = write
         self._changed = True
 
-    def delete(self, key: Key) -> None:
-        """Delete another item with this change."""
-        self._items[key] = Write(key=key)
+    def signal(self, what: str) -> None:
+        """Leave a note that the reader of the stream acts on."""
+        self._signals.append(what)
         self._changed = True
 
-    def signal(self, what: str, at: float) -> None:
-        """Leave a note that the reader of the stream acts on."""
-        item = {"kind": "signal", "run": self.run_id, "what": what, "at": at}
-        item |= {"number": self._seq + 1, "ttl": self.meta.get("ttl")}
-        self.put(run_key(self.run_id, "SIGNAL"), item)
+    # Backends -----------------------------------------------------------------------------------
 
     def cap(self, backend: str, most: int) -> None:
         """Commit only if the backend has at most so many active tasks afterwards."""
         self._cap = (backend, most)
 
+    def _count(self, task: Item, delta: int) -> None:
+        """Count a task that becomes active, if its backend is counted; uncount it if it was.
+
+        The task remembers whether it was, so the number stays right when a cap comes or goes while
+        tasks are active: it is the number of those that became active since there is a cap.
+        """
+        backend = task["backend"]
+        if delta > 0:
+            capped = self._cap is not None and self._cap[0] == backend
+            if not capped and not self._counts(backend):
+                return
+            task["counted"] = True
+        elif not task.pop("counted", None):
+            return
+        self._backends[backend] = self._backends.get(backend, 0) + delta
+
+    # Writing ------------------------------------------------------------------------------------
+
     @property
     def size(self) -> int:
         """How many items will be written."""
-        pages, items = len(self._pages), len(self._items)
-        return len(self._touched) + pages + items + len(self._backends) + bool(self._log) + 1
+        packs = len(self._touched) + len(self._messages)
+        beside = len(self._pages) + len(self._items) + len(self._backends)
+        return packs + beside + bool(self._log or self._signals) + 1
+
+    @property
+    def room(self) -> int:
+        """How many items more fit into the transaction."""
+        return MOST_WRITES - self.size - _SPARE
 
     def has_room(self, more: int) -> bool:
         """Say whether that many items still fit into the transaction."""
-        return self.size + more + _SPARE <= MOST_WRITES
+        return more <= self.room
 
     def commit(self) -> None:
         """Write everything or nothing.
@@ -168,7 +241,7 @@ class Unit:
         Raises
         ------
         Raced
-            If the run or a task has changed since it was read.
+            If the run has changed since it was read.
         NoRoom
             If the backend's cap is reached.
         StoreError
@@ -189,23 +262,47 @@ class Unit:
         self._changed = False
 
     def _writes(self) -> Sequence[Write]:
-        meta = {**self.meta, "seq": self._seq + 1}
+        number, ttl = self._seq + 1, self.meta["ttl"]
         unchanged = Condition("#seq = :was", {"was": self._seq})
-        writes = [Write(put=meta, condition=unchanged)]
-        for position in sorted(self._touched):
-            state, attempt, epoch = self._before[position]
-            same = Condition(
-                "#state = :state AND #attempt = :attempt AND #epoch = :epoch",
-                {"state": state, "attempt": attempt, "epoch": epoch},
-            )
-            writes.append(Write(put=self._tasks[position], condition=same))
-        if self._log:
-            key = log_key(self.run_id, self._seq + 1)
-            text = json.dumps(self._log, ensure_ascii=False, separators=(",", ":"))
-            item = {"kind": "log", "number": self._seq + 1, "entries": text}
-            writes.append(Write(put={"pk": key.pk, "sk": key.sk, **item, "ttl": meta.get("ttl")}))
+        writes = [Write(put={**self.meta, "seq": number}, condition=unchanged)]
+        packs = [self._packs[number] for number in sorted(self._touched)]
+        writes.extend(Write(put=pack.item(self.run_id, ttl)) for pack in packs)
+        for position in sorted(self._messages):
+            task = self._tasks[position]
+            key = message_key(self.run_id, position, task["attempt"])
+            item = {"kind": "message", "message": task.get("message", ""), "ttl": ttl}
+            writes.append(Write(put={"pk": key.pk, "sk": key.sk, **item}))
+        if self._log or self._signals:
+            writes.append(Write(put=log_item(self.run_id, number, self._log, self._signals, ttl)))
         writes.extend(self._page_writes())
         writes.extend(self._items.values())
+        writes.extend(self._backend_writes())
+        return writes
+
+    def _page_writes(self) -> list[Write]:
+        """Return the changes of pages of ready tasks.
+
+        A transaction may change an item once. Where a page gains and loses tasks, the loss is left
+        out: a claim finds that the task does not wait, and takes it off. A page that loses all it
+        had is deleted, under the condition that it has not gained any meanwhile.
+        """
+        writes = []
+        for key, tasks in self._pages.items():
+            gained = {position for position, ready in tasks.items() if ready}
+            if gained:
+                writes.append(gain(key, gained, self.meta))
+            elif len(tasks) == self._page_sizes.get(key):
+                same = Condition("size(#ready) = :size", {"size": len(tasks)})
+                writes.append(Write(key=key, condition=same))
+            else:
+                values = {"positions": {position % PAGE for position in tasks}}
+                change = "DELETE #ready :positions"
+                writes.append(Write(key=key, change=change, values=values))
+        return writes
+
+    def _backend_writes(self) -> list[Write]:
+        """Return the changes of how many tasks are active on backends that are counted."""
+        writes = []
         for name, delta in self._backends.items():
             if not delta:
                 continue
@@ -223,22 +320,6 @@ class Unit:
             )
         return writes
 
-    def _page_writes(self) -> list[Write]:
-        """Return the changes of pages of ready tasks.
-
-        A transaction may change an item once. Where a page gains and loses tasks, the loss is left
-        out: a claim finds that the task does not wait, and takes it off.
-        """
-        writes = []
-        for key, tasks in self._pages.items():
-            gained = {position for position, ready in tasks.items() if ready}
-            if gained:
-                writes.append(gain(key, gained, self.meta))
-            else:
-                change = "DELETE #ready :positions"
-                writes.append(Write(key=key, change=change, values={"positions": set(tasks)}))
-        return writes
-
     @staticmethod
     def _failed_by_cap(writes: Sequence[Write], reasons: Sequence[str]) -> bool:
         capped = [w.change.startswith("ADD #busy") and w.condition is not None for w in writes]
@@ -249,5 +330,5 @@ class Unit:
 
 def gain(page: Key, positions: Collection[int], meta: Item) -> Write:
     """Return the write that puts tasks on a page of ready ones, however often it is done."""
-    values = {"positions": set(positions), "ttl": meta["ttl"]}
+    values = {"positions": {position % PAGE for position in positions}, "ttl": meta["ttl"]}
     return Write(key=page, change="SET #ttl = :ttl ADD #ready :positions", values=values)
