@@ -62,7 +62,11 @@ def _client(service: str, *, repeats: bool = True) -> Any:
 def _store() -> DynamoStore:
     settings = function_settings()
     options = StoreOptions(
-        settings.table, settings.bucket, retention_days=settings.retention_days, follow="stream"
+        settings.table,
+        settings.bucket,
+        retention_days=settings.retention_days,
+        follow="stream",
+        counted=frozenset(each.name for each in settings.backends if each.max_concurrent),
     )
     return DynamoStore(_client("dynamodb"), _client("s3"), options)
 

@@ -366,3 +366,15 @@ def test_a_task_whose_one_dependency_has_completed_waits_for_nothing(world: Stor
     assert world.task(run, "b").waiting_for == 1
     assert complete_all(world, run) == 1
     assert world.task(run, "b").waiting_for == 0
+
+
+def test_a_task_that_is_ready_and_waits_for_its_time_is_claimed_once(world: StoreWorld) -> None:
+    run = world.create({"id": "a", "retries": 1, "retry_delay": "5s"})
+    (claim,) = world.claim(run)
+    world.end(run, (claim, FAILED))
+    world.store.reopen(run.id)
+    world.now += 5
+    (claim,) = world.claim(run)
+    assert claim.key.attempt == 2
+    assert world.store.next_retry(run.id, 0.0) is None
+    world.check(run)

@@ -201,13 +201,13 @@ def test_a_lost_cancellation_is_found_by_the_sweep(plane: ControlPlane) -> None:
 
 
 def test_a_large_run_is_ended_in_pieces(plane: ControlPlane) -> None:
-    run = plane.begin(*({"id": f"t{i}"} for i in range(300)), max_concurrent=1)
+    run = plane.begin(*({"id": f"t{i}"} for i in range(1400)), max_concurrent=1)
     plane.deliver()
     cancel(plane, run.id)
     looks = iter([True, False, True, False])
     plane.has_time = lambda: next(looks, True)
     plane.deliver_stream()
-    assert 0 < plane.run(run).counts["pending"] < 299
+    assert 0 < plane.run(run).counts["pending"] < 1399
     assert plane.wakes.runs() == [run.id]
     assert plane.finish(run).state is RunState.CANCELLED
 

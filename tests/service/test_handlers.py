@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -200,14 +201,35 @@ def _status(job: FakeJob) -> str:
 
 def test_advance_folds_the_records_of_a_run(plane: ControlPlane) -> None:
     run = submitted(plane, *({"id": f"t{i}"} for i in range(20)), {"id": "s", "deps": ["t*"]})
-    plane.backend.end()
-    plane.deliver_jobs()
+    for job in plane.backend.active():
+        plane.backend.end(job)
+        plane.deliver_jobs()
     records = stream_of(plane)
     assert len(records) == 20
     plane.client.calls.clear()
     assert call(advance, *records) == []
     assert plane.states(run)["s"] == "submitted"
     assert plane.client.count("update_item") == 2  # the barrier, and the page of ready tasks
+
+
+def test_ends_that_are_stored_together_are_one_record(plane: ControlPlane) -> None:
+    run = submitted(plane, *({"id": f"t{i}"} for i in range(20)), {"id": "s", "deps": ["t*"]})
+    plane.backend.end()
+    plane.deliver_jobs()
+    (record,) = stream_of(plane)
+    image = record["dynamodb"]["NewImage"]
+    image["entries"] = {"B": base64.b64encode(image["entries"]["B"]).decode()}  # as Lambda has it
+    assert call(advance, json.loads(json.dumps(record))) == []
+    assert plane.states(run)["s"] == "submitted"
+
+
+def test_claims_handles_and_starts_call_nobody(plane: ControlPlane) -> None:
+    plane.begin({"id": "a"}, {"id": "b", "deps": ["a"]})
+    plane.deliver_stream()
+    assert plane.images == []
+    plane.backend.start(plane.job("a"))
+    plane.deliver_jobs()
+    assert plane.images == []
 
 
 def test_advance_passes_over_what_is_none_of_its_business(plane: ControlPlane) -> None:

@@ -30,7 +30,7 @@ def take_ready(unit: Unit, backend: str, now: float, wanted: int) -> tuple[list[
         The tasks, and whether the transaction had no room for what may be left.
     """
     candidates = merge(_due(unit, backend, now), _on_pages(unit, backend, wanted))
-    taken: list[Item] = []
+    taken: dict[int, Item] = {}  # a task may stand on its page and wait for its time too
     room, places = unit.room, set[object]()
     is_full = False
     while len(taken) < wanted and not is_full:
@@ -53,8 +53,8 @@ def take_ready(unit: Unit, backend: str, now: float, wanted: int) -> tuple[list[
                 unit.page_at(key, position, ready=False)
             task = tasks.get(position)
             if task is not None and _may_run(task, unit, now):
-                taken.append(task)
-    return taken, is_full
+                taken[position] = task
+    return list(taken.values()), is_full
 
 
 def _may_run(task: Item, unit: Unit, now: float) -> bool:
