@@ -231,6 +231,7 @@ def submit_by_hand(hut: RemoteHut, run: str, name: str, command: str) -> str:
         jobName=name,
         jobQueue=like["jobQueue"],
         jobDefinition=like["jobDefinition"],
+        parameters=like["parameters"],
         containerOverrides={"command": ["/bin/sh", "-c", f"cd; {command}"]},
     )
     return str(submitted["jobId"])
