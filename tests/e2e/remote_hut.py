@@ -171,10 +171,11 @@ class RemoteHut(Hut):
         return found
 
     def jobs(self, run: str) -> list[dict[str, Any]]:
-        """Return all Batch jobs of a run, the first one first."""
+        """Return all Batch jobs of a run, the first one first; of arrays, the children."""
         begin = f"{self.deployment.prefix}-{run}-"
         jobs = self.bed.hook("batch/jobs", {"name": begin})["jobs"]
-        return sorted(jobs, key=lambda job: job["createdAt"])
+        ours = [job for job in jobs if "size" not in job.get("arrayProperties", {})]
+        return sorted(ours, key=lambda job: job["createdAt"])
 
     def job(self, run: str, task: str) -> dict[str, Any]:
         """Return the Batch job of a task's present attempt."""
