@@ -1,5 +1,7 @@
 """One test bed with the app on it, for all of these tests; each test has runs and files of its own.
 
+It enforces IAM: whatever works here works with the roles of the functions, as the stacks make them.
+
 The tests change how the test bed behaves and share the jobs' home: they run one after the other.
 """
 
@@ -22,7 +24,7 @@ _SLOTS = 8  # Batch jobs at a time, where a test does not say otherwise
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
     folder = tmp_path_factory.mktemp("bed")
-    with start_test_bed(folder, options={"HUT_TESTBED_JOBS": str(_SLOTS)}) as it:
+    with start_test_bed(folder, options={"AUTH": "true", "HUT_TESTBED_JOBS": str(_SLOTS)}) as it:
         yield it
 
 
