@@ -52,7 +52,7 @@ class Settings:
     Attributes
     ----------
     prefix : str
-        Begins the names of what is made; two deployments in one region differ in it.
+        Begins the names of what is made; two deployments in one account differ in it.
     region, account : str or None
         Where to deploy; None: where the caller's credentials point.
     vpc_id, subnet_ids, security_group_ids

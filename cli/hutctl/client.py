@@ -163,7 +163,13 @@ class Client(Protocol):
         """Return the run that an id, the beginning of one, or ``last`` means."""
 
     def list_runs(
-        self, *, limit: int, states: Collection[str] | None, workflow: str | None
+        self,
+        *,
+        limit: int,
+        states: Collection[str] | None = None,
+        workflow: str | None = None,
+        owner: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> list[Document]:
         """Return runs, newest first."""
 

@@ -703,6 +703,21 @@ def test_runs_are_listed_newest_first_page_by_page_and_filtered(world: World) ->
     assert len(world.store.list_runs(RunFilter(owner="me"))) == 5
 
 
+def test_runs_are_found_by_their_tags(world: World) -> None:
+    both = world.create({"id": "a"}, tags={"project": "x", "grant": "7"}).id
+    one = world.create({"id": "a"}, tags={"project": "x", "grant": ""}).id
+    world.create({"id": "a"})
+
+    def found(limit: int = 50, **tags: str) -> list[str]:
+        return [run.id for run in world.store.list_runs(RunFilter(tags=tags, limit=limit))]
+
+    assert found(project="x") == [one, both]
+    assert found(project="x", grant="7") == [both]
+    assert found(grant="") == [one]
+    assert found(project="y") == found(other="x") == []
+    assert found(1, project="x") == [one]
+
+
 def test_runs_are_found_by_the_beginning_of_their_id(world: World) -> None:
     run = world.create({"id": "a"})
     assert [found.id for found in world.store.find_runs(run.id[:3])] == [run.id]

@@ -1,6 +1,7 @@
 """One test bed with the app on it, for all of these tests; each test has runs and files of its own.
 
-It enforces IAM: whatever works here works with the roles of the functions, as the stacks make them.
+It can enforce IAM. That costs each request some milliseconds, so only the tests of access ask for it;
+``HUT_E2E_ENFORCED=1`` lets all of them run with the roles of the functions, as the stacks make them.
 
 The tests change how the test bed behaves and share the jobs' home: they run one after the other.
 """
@@ -8,6 +9,7 @@ The tests change how the test bed behaves and share the jobs' home: they run one
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tests.e2e.deployment import Cdk, Deployment, deploy
 from tests.e2e.remote_hut import RemoteHut, until
 from tests.testbed.running import TestBed, start_test_bed
 
+ENFORCED = os.environ.get("HUT_E2E_ENFORCED") == "1"
 _SLOTS = 8  # Batch jobs at a time, where a test does not say otherwise
 
 
@@ -25,6 +28,7 @@ _SLOTS = 8  # Batch jobs at a time, where a test does not say otherwise
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
     folder = tmp_path_factory.mktemp("bed")
     with start_test_bed(folder, options={"AUTH": "true", "HUT_TESTBED_JOBS": str(_SLOTS)}) as it:
+        it.hook("iam", {"enforced": ENFORCED})
         yield it
 
 

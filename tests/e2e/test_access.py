@@ -20,9 +20,10 @@ from botocore.exceptions import ClientError
 
 from hut.model.access import ROUTES, Role
 from hut.rest.openapi import openapi_document
+from tests.e2e.conftest import ENFORCED
 from tests.e2e.deployment import Deployment
 from tests.e2e.remote_hut import Answer, RemoteHut, until
-from tests.testbed.running import ACCOUNT, REGION
+from tests.testbed.running import ACCOUNT, REGION, TestBed
 
 TASKS = [{"id": "t", "command": "true"}]
 ROLES = {"nobody": None, "reader": Role.READER, "submitter": Role.SUBMITTER, "admin": Role.ADMIN}
@@ -45,6 +46,14 @@ class Person:
             "AWS_ACCESS_KEY_ID": self.credentials.access_key,
             "AWS_SECRET_ACCESS_KEY": self.credentials.secret_key,
         }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def enforced(bed: TestBed) -> Iterator[None]:
+    """IAM is enforced while these tests run."""
+    bed.hook("iam", {"enforced": True})
+    yield
+    bed.hook("iam", {"enforced": ENFORCED})
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +269,7 @@ def test_runs_of_a_submitter_go_their_ways_and_are_accounted_for(
 
 
 def test_no_function_was_ever_refused_anything(hut: RemoteHut, deployment: Deployment) -> None:
-    """What was refused is told in the logs, here of all tests that ran before this one."""
+    """What was refused is told in their logs."""
     logs = deployment.bed.client("logs")
     refused = []
     for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/hut-")["logGroups"]:

@@ -78,6 +78,10 @@ def test_runs_are_read_as_far_as_asked(there: Hut, aws: FakeAws) -> None:
     there("runs", "--state", "failed,running", "--workflow", "w")
     query = aws.seen("GET", "/runs")[-1].query
     assert (query["state"], query["workflow"]) == ("failed,running", "w")
+    there("runs", "--owner", "user/alice", "--tag", "project=x")
+    query = aws.seen("GET", "/runs")[-1].query
+    assert (query["owner"], query["tag"]) == ("user/alice", "project=x")
+    assert "write it as --tag KEY=VALUE" in there("runs", "--tag", "x", exit_code=2).stderr
 
 
 def test_tasks_are_read_to_the_end(there: Hut, aws: FakeAws) -> None:

@@ -45,8 +45,14 @@ def test_runs_are_filtered(api: Api) -> None:
     assert found(state=["pending", "cancelled"]) == [second, first]
     assert found(owner="user/alice") == [second, first]
     assert found(owner="user/bob") == []
-    assert found(prefix="r0") == [second, first]
-    assert found(prefix="r0", limit="1") == [second]
+    third = api.run({"id": "a"}, tags={"project": "x=y", "night": ""})
+    assert found(tag="project=x=y") == found(tag=["night=", "project=x=y"]) == [third]
+    assert found(tag=["night=1", "project=x=y"]) == []
+    assert found(tag="night=", state="cancelled") == []
+    assert found(prefix="r0", limit="3") == [third, second, first]
+    assert api.get("/runs", tag="project").json["errors"][0]["field"] == "tag"
+    assert api.get("/runs", tag="a=b", prefix="r").status == 400
+    assert found(prefix="r0", limit="1") == [third]
     assert found(prefix=second) == [second]
     assert found(prefix="zz") == []
 

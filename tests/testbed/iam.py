@@ -17,6 +17,7 @@ from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 
 from tests.testbed import stepfunctions
+from tests.testbed.hooks import hook
 from tests.testbed.patching import replace
 
 Check = tuple[str, str, dict[str, Any]]
@@ -26,7 +27,19 @@ _checks: contextvars.ContextVar[list[Check] | None] = contextvars.ContextVar(
 )
 
 
+_switch = {"enforced": True}
+
+
+@hook("POST", "iam")
+def _turn(asked: dict[str, Any]) -> dict[str, Any]:
+    """Enforce IAM from now on, or don't: it costs each request some milliseconds."""
+    _switch["enforced"] = bool(asked["enforced"]) and app.AUTH
+    return dict(_switch)
+
+
 def install() -> None:
+    _switch["enforced"] = app.AUTH
+    check = replace(iam_evaluator, "check_credentials", None)
     pin = replace(app, "pin_request_origin", None)
     resource_of = replace(iam_actions, "extract_resource_arn", None)
     enforce = replace(iam_evaluator, "enforce", None)
@@ -49,7 +62,12 @@ def install() -> None:
             return f"{resource}:log-stream:{json.loads(body)['logStreamName']}"
         return resource
 
+    def check_if_enforced(key: str, service: str | None = None) -> Any:
+        return check(key, service) if _switch["enforced"] else None
+
     def enforce_as_aws(key: str, action: str, service: str, region: str, **options: Any) -> Any:
+        if not _switch["enforced"]:
+            return None
         if service != "batch":
             return enforce(key, action, service, region, **options)
         checks = _checks.get() or [(action, "*", {})]
@@ -63,6 +81,7 @@ def install() -> None:
     app.pin_request_origin = pin_as_over_tls
     iam_actions.extract_resource_arn = resource_as_aws
     iam_evaluator.enforce = enforce_as_aws
+    iam_evaluator.check_credentials = check_if_enforced
 
 
 def _of_batch(path: str, body: dict[str, Any], batch: str) -> Iterator[Check]:

@@ -41,6 +41,7 @@ def _states_of(
 Examples:
   hutctl runs
   hutctl runs --state failed,running --limit 50
+  hutctl runs --owner user/alice --tag project=x
   hutctl runs --json | jq -r '.[].id'
 """
 )
@@ -53,19 +54,31 @@ Examples:
     help=f"Only these: {', '.join(_RUN_STATES)}.",
 )
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option("--owner", metavar="OWNER", help="Only runs that this caller submitted.")
+@click.option("--tag", multiple=True, metavar="K=V", help="Only runs with this tag.")
 @click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="At most N (20).")
 @shared_options
 @click.pass_obj
-def runs(session: Session, *, states: list[str] | None, workflow: str | None, limit: int) -> None:
+def runs(
+    session: Session,
+    /,
+    *,
+    states: list[str] | None,
+    tag: tuple[str, ...],
+    limit: int,
+    **names: str | None,
+) -> None:
     """List runs, newest first."""
     from hutctl.display.text import age, columns, counts_text, elapsed, paint
+    from hutctl.reading import pairs
 
-    found = session.client().list_runs(limit=limit, states=states, workflow=workflow)
+    tags = pairs(tag, "--tag")
+    found = session.client().list_runs(limit=limit, states=states, tags=tags, **names)
     if session.as_json:
         session.emit_list(found)
         return
     if not found:
-        if states or workflow:
+        if states or tags or any(names.values()):
             session.say("no runs match")
         else:
             session.say("no runs yet; begin with: hutctl run workflow.json")

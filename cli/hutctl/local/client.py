@@ -214,11 +214,17 @@ class LocalClient:
         return run_document((exact or found)[0])
 
     def list_runs(
-        self, *, limit: int, states: Collection[str] | None, workflow: str | None
+        self,
+        *,
+        limit: int,
+        states: Collection[str] | None = None,
+        workflow: str | None = None,
+        owner: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> list[Document]:
         """Return runs, newest first."""
         wanted = None if states is None else [RunState(state) for state in states]
-        query = RunFilter(states=wanted, workflow=workflow, limit=limit)
+        query = RunFilter(wanted, workflow, owner, limit=limit, tags=tags or {})
         return [run_document(run) for run in self._store.list_runs(query)]
 
     def list_tasks(

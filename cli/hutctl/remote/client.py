@@ -176,13 +176,21 @@ class RemoteClient:
         return self._seen((exact or found)[0])
 
     def list_runs(
-        self, *, limit: int, states: Collection[str] | None, workflow: str | None
+        self,
+        *,
+        limit: int,
+        states: Collection[str] | None = None,
+        workflow: str | None = None,
+        owner: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> list[Document]:
         """Return runs, newest first."""
         query = {
             "limit": min(limit, _PAGE),
             "state": _joined(states),
             "workflow": workflow,
+            "owner": owner,
+            "tag": [f"{key}={value}" for key, value in (tags or {}).items()],
         }
         return self._first("/runs", query, limit)
 

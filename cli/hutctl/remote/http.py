@@ -108,17 +108,17 @@ class Api:
         Parameters
         ----------
         query
-            Entries that are None are left out.
+            Entries that are None are left out; a list is an entry that stands several times.
 
         Raises
         ------
         Unreachable
             If it can't be reached, fails, or refuses the credentials.
         """
-        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        given = {name: value for name, value in (query or {}).items() if value not in (None, [])}
         url = self.target.url + path
         if given:
-            url += "?" + urlencode(given, quote_via=quote)
+            url += "?" + urlencode(given, doseq=True, quote_via=quote)
         sent = {"User-Agent": f"hutctl/{__version__}", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"

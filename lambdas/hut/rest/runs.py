@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
+from pydantic import StringConstraints
 
 from hut.model.problems import Problem
 from hut.model.records import TaskRecord
@@ -40,6 +41,10 @@ def list_runs(
     ] = None,
     workflow: Text = None,
     owner: Text = None,
+    tag: Annotated[
+        list[Annotated[str, StringConstraints(pattern="^[^=]{1,120}=", max_length=400)]] | None,
+        Query(description="Only runs with this tag, as `key=value`; repeat it for several."),
+    ] = None,
     prefix: Annotated[
         str | None,
         Query(
@@ -52,7 +57,7 @@ def list_runs(
     exchange = exchange_of(router)
     store = exchange.services.store
     if prefix is not None:
-        if cursor is not None or state is not None or workflow is not None or owner is not None:
+        if any(other is not None for other in (cursor, state, workflow, owner, tag)):
             raise malformed([Problem("goes with no other filter", field="prefix")])
         found = store.find_runs(prefix, min(limit, _MOST_FOUND))
         return json_answer(f"[{','.join(fitting([run_document(run) for run in found]))}]")
@@ -60,7 +65,8 @@ def list_runs(
     if cursor is not None:
         at, run_id = decode_cursor(cursor, float, RUN_ID)
         before = (float(at), str(run_id))
-    query = RunFilter(state, workflow, owner, before, limit + 1)
+    tags = dict(each.split("=", 1) for each in tag or ())
+    query = RunFilter(state, workflow, owner, before, limit + 1, tags)
     return answer_page(
         exchange,
         store.list_runs(query),

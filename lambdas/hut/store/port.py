@@ -20,7 +20,7 @@ reset_tasks          run has ended; tasks that ended without success (or all)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -29,7 +29,7 @@ from hut.lifecycle.retry import Spent
 from hut.lifecycle.task import Next
 from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
 from hut.model.states import Reason, RunState, TaskState
-from hut.model.workflow import TaskSpec
+from hut.model.workflow import EMPTY, TaskSpec
 from hut.planning.graph import Graph
 from hut.planning.plan import Extension
 from hut.scheduling.room import NO_CAPS, Caps
@@ -194,6 +194,8 @@ class RunFilter:
     ----------
     before : tuple of float and str, or None
         ``(created_at, id)`` of the last run of the previous page.
+    tags : mapping
+        Tags a run has, among others.
     """
 
     states: Collection[RunState] | None = None
@@ -201,6 +203,11 @@ class RunFilter:
     owner: str | None = None
     before: tuple[float, str] | None = None
     limit: int = 50
+    tags: Mapping[str, str] = EMPTY
+
+    def has_tags(self, run: RunRecord) -> bool:
+        """Say whether a run has the tags."""
+        return self.tags.items() <= run.settings.tags.items()
 
 
 class Dependency(NamedTuple):

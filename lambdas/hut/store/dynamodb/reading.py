@@ -296,6 +296,7 @@ def _fits(run: RunRecord, query: RunFilter) -> bool:
         (query.states is None or run.state in query.states)
         and (query.workflow is None or run.workflow == query.workflow)
         and (query.owner is None or run.owner == query.owner)
+        and query.has_tags(run)
     )
 
 

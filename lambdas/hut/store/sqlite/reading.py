@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import Any
 
 from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
@@ -69,9 +70,11 @@ class Reading:
             values.extend(query.before)
         rows = self._connection.execute(
             f"{_RUN} WHERE {' AND '.join(where)} ORDER BY r.created_at DESC, r.id DESC LIMIT ?",
-            (*values, query.limit),
+            (*values, -1 if query.tags else query.limit),
         )
-        return [self._run(row) for row in rows]
+        # Tags are in the settings: they are matched here, so the page is cut here.
+        runs = (self._run(row) for row in rows)
+        return list(islice(filter(query.has_tags, runs), query.limit))
 
     def list_tasks(self, run_id: str, query: TaskFilter) -> list[TaskRecord]:
         """Return a page of tasks in document order."""
