@@ -2,6 +2,8 @@
 
 import pytest
 
+from hut.backends.batch.definitions import Kind, definition_of
+from hut.backends.batch.options import Platform
 from hut.backends.batch.tags import job_tags
 from hut.control import Control, Setting, Submission
 from hut.model.problems import InvalidInput
@@ -97,8 +99,5 @@ def test_tags_that_aws_would_not_take_are_told_before_anything_is_stored(file, g
 
 
 def test_definitions_have_few_tags():
-    from hut.backends.batch.definitions import definition_of
-    from hut.backends.batch.options import Platform
-
-    definition = definition_of(options(), "image", Platform.FARGATE)
+    definition = definition_of(options(), Kind("image", Platform.FARGATE))
     assert len(definition["tags"]) <= ON_DEFINITIONS
