@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,16 @@ from handlers.settings import function_settings
 from hut import __version__
 from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
-from hut.backends.batch import BatchBackend, BatchOptions, Clients, Pace
-from hut.control import Control, Setting
+from hut.backends.batch import Clients, Pace
+from hut.backends.batch.fleet import Fleet, LiveBackends, LiveCaps
+from hut.backends.batch.refining import Refinement
+from hut.control import Control
 from hut.measuring import measure
 from hut.metrics import Metric
 from hut.service.surroundings import Surroundings
+from hut.store.configurations import Recent
 from hut.store.dynamodb import DynamoStore, StoreOptions, TableBucket, TableImages
+from hut.store.dynamodb.configurations import DynamoConfigurations
 from hut.store.dynamodb.table import Table
 
 if TYPE_CHECKING:
@@ -76,12 +81,11 @@ def _images() -> TableImages:
     return TableImages(Table(_client("dynamodb"), function_settings().table))
 
 
-def _backend(options: BatchOptions) -> BatchBackend:
+def _clients() -> Clients:
     submit = _client("batch", repeats=False)
-    clients = Clients(
+    return Clients(
         _client("batch"), _client("logs"), _client("s3"), function_settings().bucket, submit
     )
-    return BatchBackend(options, clients, pace=_pace(), images=_images())
 
 
 @cache
@@ -105,8 +109,28 @@ def _logger() -> Logger:
 
 
 @cache
-def _backends() -> dict[str, BatchBackend]:
-    return {options.name: _backend(options) for options in function_settings().backends}
+def _fleet() -> Fleet:
+    settings = function_settings()
+    return Fleet(settings.stack, settings.prefix, _clients(), pace=_pace(), images=_images())
+
+
+@cache
+def _configurations() -> DynamoConfigurations:
+    return DynamoConfigurations(Table(_client("dynamodb"), function_settings().table))
+
+
+@cache
+def _recent() -> Recent:
+    return Recent(_configurations().current, time.monotonic)
+
+
+def _refinements() -> Sequence[Refinement]:
+    return _recent().current().backends
+
+
+def _see(version: int) -> None:
+    """Know at least this version from now on."""
+    _recent().current(version)
 
 
 class Notes:
@@ -141,14 +165,15 @@ def surroundings(logger: Logger, context: Any = None) -> Surroundings:
         until = time.monotonic() + left - _SPARE_SECONDS
     found = Surroundings(
         store=_store(),
-        backends=_backends(),
+        backends=LiveBackends(_fleet(), _refinements),
         executions=StateMachine(_client("stepfunctions"), settings.state_machine),
         wakes=WakeQueue(_client("sqs"), settings.wake_queue),
         note=Notes(logger),
         clock=time.time,
         prefix=settings.prefix,
-        caps={b.name: b.max_concurrent for b in settings.backends if b.max_concurrent},
+        caps=LiveCaps(_fleet(), _refinements),
         has_time=lambda: time.monotonic() < until,
+        see=lambda run: _see(run.settings.config_version or 0),
         measure=measure,
     )
     _end_start()
@@ -166,9 +191,11 @@ def services() -> Services:
     from hut.aws.audit import AuditTable
     from hut.aws.uploads import BucketUploads
     from hut.rest.services import Services
+    from hut.service.configuring import Configuring
     from hut.service.submitting import Submitting
 
     settings, store = function_settings(), _store()
+    configuring = Configuring(_configurations(), settings.stack, settings.prefix)
     submitting = Submitting(store, StateMachine(_client("stepfunctions"), settings.state_machine))
     found = Services(
         control=Control(store),
@@ -178,14 +205,15 @@ def services() -> Services:
         ),
         cancel=lambda run_id: submitting.cancel(run_id, time.time()),
         retry=lambda run_id, everything: submitting.retry(run_id, everything=everything),
-        backend=_backends().get,
+        backend=LiveBackends(_fleet(), _refinements).get,
         uploads=BucketUploads(
             _client("s3"), settings.bucket, clock=time.time, new_id=lambda: new_id(26)
         ),
         audit=AuditTable(
             Table(_client("dynamodb"), settings.audit_table), days=settings.audit_days
         ),
-        setting=Setting(backends=tuple(_backends())),
+        configuring=configuring,
+        active_on=store.active_on,
         clock=time.time,
         version=__version__,
         prefix=settings.prefix,

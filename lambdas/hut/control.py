@@ -31,9 +31,27 @@ from hut.store.port import (
     TaskFilter,
 )
 
-__all__ = ["Control", "Setting", "Submission", "run_settings", "workflow_name"]
+__all__ = ["Applied", "Control", "Setting", "Submission", "run_settings", "workflow_name"]
 
 _DEPENDENCIES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a version of a control plane's configuration gives to the runs submitted under it.
+
+    Attributes
+    ----------
+    version : int
+        0 where nothing was ever applied.
+    environments : mapping of str to Environment
+    backends : mapping
+        What it chooses for backends; runs keep it.
+    """
+
+    version: int = 0
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +61,18 @@ class Setting:
     Attributes
     ----------
     environments : mapping of str to Environment
+        Those that come with the submission. They go before `applied` ones of the same name: who has
+        a ``hut.yaml`` beside a workflow means what stands there.
     backends : tuple of str
         Names of backends that can run tasks here; the first is the default.
     elsewhere : mapping of str to str
-        Backends that are configured but can't run tasks here: name and type.
+        Backends that are configured but can't run tasks here, and why: the rest of a sentence.
     base_dir : str
         Folder relative paths start from.
     queues : bool
         Whether tasks wait in queues for machines, or for free slots of one only.
+    applied : Applied
+        The control plane's own configuration.
     """
 
     environments: Mapping[str, Environment] = field(default_factory=dict)
@@ -58,12 +80,30 @@ class Setting:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     base_dir: str = ""
     queues: bool = True
+    applied: Applied = field(default_factory=Applied)
+
+    @property
+    def known_environments(self) -> Mapping[str, Environment]:
+        """The environments tasks may name."""
+        return {**self.applied.environments, **self.environments}
 
     def names(self, *, backend_is_given: bool = False) -> Names:
         """Return the names tasks may use."""
-        return Names(
-            self.environments.keys(), self.backends, self.elsewhere, backend_is_given, self.queues
-        )
+        known = self.known_environments.keys()
+        return Names(known, self.backends, self.elsewhere, backend_is_given, self.queues)
+
+    def hidden(self) -> list[Problem]:
+        """Return a warning for each applied environment that another one of the submission hides."""
+        version = self.applied.version
+        return [
+            Problem(
+                f"the environment that came with the workflow is used, not the control plane's "
+                f"(version {version}), which differs",
+                field=f"environments.{name}",
+            )
+            for name, entry in self.environments.items()
+            if self.applied.environments.get(name, entry) != entry
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +134,8 @@ class Submission:
         name
             The name the run gets: the file's own may be a part of it.
         setting
-            Its environments are a part of what runs.
+            The environments that come with the submission are a part of it. Those of the control
+            plane are not: they may change between a request and its repetition.
         """
         import hashlib  # costs milliseconds; only keys need it
 
@@ -127,7 +168,7 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
     # All environments, not only those in use: generated tasks may name any of them.
     environments: dict[str, Mapping[str, object]] = {
         name: {"variables": dict(entry.variables), "extra_init": entry.extra_init}
-        for name, entry in setting.environments.items()
+        for name, entry in setting.known_environments.items()
     }
     return RunSettings(
         base_dir=setting.base_dir,
@@ -141,6 +182,8 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
         tags={**workflow.tags, **submission.tags},
         description=workflow.description,
         notify=workflow.notify,
+        config_version=setting.applied.version or None,
+        backends=setting.applied.backends,
     )
 
 
@@ -167,6 +210,7 @@ class Control:
         _check_options(submission, setting)
         names = setting.names(backend_is_given=submission.backend is not None)
         plan = plan_text(submission.text, filename=submission.filename, names=names)
+        plan = replace(plan, warnings=(*plan.warnings, *setting.hidden()))
         settings = run_settings(plan, submission, setting)
         if problems := list(tag_problems(settings.tags)):  # together they may be too many
             raise InvalidInput(problems)
@@ -309,10 +353,9 @@ def _check_options(submission: Submission, setting: Setting) -> None:
             problems.append(Problem(message, field=f"env_vars.{name}"))
     backend = submission.backend
     if backend is not None and backend not in setting.backends:
-        kind = setting.elsewhere.get(backend)
         message = f"unknown backend {backend!r}; known: {', '.join(setting.backends)}"
-        if kind is not None:
-            message = f"backend {backend!r} is of type {kind}, which needs a control plane on AWS"
+        if backend in setting.elsewhere:
+            message = f"backend {backend!r} {setting.elsewhere[backend]}"
         problems.append(Problem(message, field="backend"))
     problems += tag_problems(submission.tags)
     if not is_one_line(submission.workflow):

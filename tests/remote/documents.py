@@ -31,6 +31,7 @@ def run(state: str = "running", run_id: str = RUN, **counts: int) -> dict[str, A
         "losses": 0,
         "backend": "batch",
         "max_concurrent": None,
+        "config_version": None,
         "tags": {},
         "description": None,
     }

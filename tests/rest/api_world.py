@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from hut.backends.port import Job, JobState, LogPage
 from hut.control import Control, Setting, Submission
 from hut.model.audit import Act, ActFilter, Ended, Recorded
-from hut.model.environment import Environment
 from hut.model.problems import Problem
 from hut.model.records import Attempt, Outcome, RunRecord, TaskRecord
 from hut.model.states import Reason, TaskState
@@ -22,10 +21,30 @@ from hut.model.workflow import TaskSpec
 from hut.planning import Plan
 from hut.rest.app import respond
 from hut.rest.services import Services, TooLarge, UnknownUpload, UploadTicket
+from hut.service.configuring import Configuring
 from hut.store.port import Claim, ClaimRequest, Start
 from hut.store.sqlite import SqliteStore
+from tests.fake_configurations import FakeConfigurations
 from tests.rest.answer_check import check_answer
 
+STACK = [
+    {
+        "name": name,
+        "type": "batch",
+        "queues": {
+            "fargate": "arn:aws:batch:eu-west-1:123456789012:job-queue/hut-fargate",
+            "ec2": "arn:aws:batch:eu-west-1:123456789012:job-queue/hut-ec2",
+        },
+        "default_queue": "fargate",
+        "platforms": {"fargate": "FARGATE", "ec2": "EC2"},
+        "default_image": "debian:stable-slim",
+        "log_group": "/hut/jobs",
+        "job_role_arn": "arn:aws:iam::123456789012:role/hut-job",
+        "execution_role_arn": "arn:aws:iam::123456789012:role/hut-execution",
+        "max_concurrent": None,
+    }
+    for name in ("batch", "other")
+]
 REQUEST_ID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 ALICE = "arn:aws:iam::123456789012:user/alice"
 BOB = "arn:aws:sts::123456789012:assumed-role/Dev/bob"
@@ -219,6 +238,8 @@ class Api:
         self.backends = {"batch": self.backend}
         self.uploads = FakeUploads()
         self.audit = FakeAudit()
+        self.configurations = FakeConfigurations()
+        self.active: dict[str, int] = {}
         self.now = 1000.0
         self.fault: Exception | None = None
         self.submissions: list[tuple[Submission, Setting]] = []
@@ -232,7 +253,8 @@ class Api:
             backend=self.backends.get,  # type: ignore[arg-type]
             uploads=self.uploads,
             audit=self.audit,
-            setting=Setting({"known": Environment("known")}, ("batch", "other")),
+            configuring=Configuring(self.configurations, STACK, "hut"),
+            active_on=lambda name: self.active.get(name, 0),
             clock=lambda: self.now,
             version="1.2.3",
             prefix="hut",
@@ -266,6 +288,19 @@ class Api:
     def post(self, path: str, body: Any = None, **more: Any) -> Answer:
         text = body if isinstance(body, str) or body is None else json.dumps(body)
         return self.send(api_event("POST", path, body=text, **more))
+
+    def put(self, path: str, body: Any = None, **more: Any) -> Answer:
+        text = body if isinstance(body, str) or body is None else json.dumps(body)
+        return self.send(api_event("PUT", path, body=text, **more))
+
+    def delete(self, path: str, **more: Any) -> Answer:
+        return self.send(api_event("DELETE", path, **more))
+
+    def apply(self, *, arn: str = ALICE, **sections: Any) -> Answer:
+        """Apply a configuration, whatever there is."""
+        answer = self.put("/config", sections, headers={"If-Match": "*"}, arn=arn)
+        assert answer.status in (200, 201), answer.body
+        return answer
 
     def pages(self, path: str, **query: str) -> list[list[Any]]:
         """Return all pages of a list, found by the header."""

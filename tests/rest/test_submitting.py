@@ -45,6 +45,7 @@ def test_a_workflow_may_be_sent_in_several_forms(
 
 
 def test_what_stands_beside_a_workflow_reaches_the_run(api: Api) -> None:
+    api.apply(environments=[{"name": "known"}])
     body = {
         "workflow": [{"id": "a", "command": "x", "environment": "py"}],
         "max_concurrent": 3,

@@ -186,6 +186,7 @@ def test_the_seeds_example_is_accepted():
         "server_host": "127.0.0.1",
         "server_port": 8000,
         "sources_cache_dir": None,
+        "default_backend": None,
     }
     assert found.pricing is None
     assert found.environments == []
@@ -297,7 +298,6 @@ REQUIRED = [
     ("slurm", "ssh.user"),
     ("pbs", "ssh"),
     ("pbs", "ssh.user"),
-    ("batch", "aws"),
     ("batch", "aws.region"),
     ("batch", "aws.job_queue"),
     ("ec2", "aws"),
@@ -594,6 +594,11 @@ def test_a_missing_type_names_the_known_ones():
     line, field, message = only_fault("sources:\n- name: a\n  path: p\n")
     assert (line, field) == (2, "sources[0].type")
     assert "known: git, path" in message
+
+
+def test_a_batch_backend_without_aws_is_that_of_the_control_plane():
+    (backend,) = read("backends: [{name: batch, type: batch, max_concurrent: 3}]\n").backends
+    assert (backend.aws, backend.default_image, backend.max_concurrent) == (None, None, 3)
 
 
 def test_an_aws_batch_backend_needs_something_to_run():

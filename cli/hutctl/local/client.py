@@ -103,7 +103,11 @@ class LocalClient:
             self._say(f"configuration: {path}")
         configuration = load_configuration(path)
         local = configuration.local_backend()
-        others = {entry.name: entry.type for entry in configuration.backends if entry != local}
+        others = {
+            entry.name: f"is of type {entry.type}, which needs a control plane on AWS"
+            for entry in configuration.backends
+            if entry != local
+        }
         setting = Setting(
             environments=configuration.environments_by_name(),
             backends=(local.name,),

@@ -32,6 +32,18 @@ class Role(IntEnum):
 ROUTES: Mapping[tuple[str, str], Role] = MappingProxyType(
     {
         ("GET", "/audit"): Role.ADMIN,
+        ("DELETE", "/backends/{name}"): Role.ADMIN,
+        ("DELETE", "/environments/{name}"): Role.ADMIN,
+        ("PUT", "/backends/{name}"): Role.ADMIN,
+        ("PUT", "/config"): Role.ADMIN,
+        ("PUT", "/environments/{name}"): Role.ADMIN,
+        ("GET", "/backends"): Role.READER,
+        ("GET", "/backends/{name}"): Role.READER,
+        ("GET", "/config"): Role.READER,
+        ("GET", "/config/history"): Role.READER,
+        ("GET", "/config/versions/{number}"): Role.READER,
+        ("GET", "/environments"): Role.READER,
+        ("GET", "/environments/{name}"): Role.READER,
         ("GET", "/health"): Role.READER,
         ("GET", "/openapi.json"): Role.READER,
         ("GET", "/jobs"): Role.READER,

@@ -170,14 +170,14 @@ class PbsBackend(ClusterBackend):
 
 
 class BatchBackend(Backend):
-    """AWS Batch.
+    """AWS Batch; without `aws`, in the account, region and default queue of the control plane.
 
     What its jobs have in common is read by `hut.model.job_settings_reading`, whose rules hold for the
     stack's own backend too; those fields are kept here as they were written.
     """
 
     type: Literal["batch"]
-    aws: AwsQueue
+    aws: AwsQueue | None = None
     default_image: Text | None = None
     job_role_arn: Text | None = None
     execution_role_arn: Text | None = None
@@ -195,7 +195,7 @@ class BatchBackend(Backend):
 
     @model_validator(mode="after")
     def _has_definition(self) -> BatchBackend:
-        if self.job_definition is None and self.default_image is None:
+        if self.aws and self.job_definition is None and self.default_image is None:
             raise ValueError("needs job_definition or default_image")
         return self
 
@@ -329,14 +329,25 @@ class Settings(Section):
         "server_host": "there is no server on this machine",
         "server_port": "there is no server on this machine",
         "sources_cache_dir": "sources need a control plane",
+        "default_backend": "tasks run on this machine",
     }
     """Settings that are valid but change nothing on one machine, and why."""
+
+    UNUSED_REMOTELY: ClassVar[Mapping[str, str]] = {
+        "data_dir": "a control plane keeps its data in its table and its bucket",
+        "poll_interval": "Hut does not poll",
+        "server_host": "API Gateway answers",
+        "server_port": "API Gateway answers",
+        "sources_cache_dir": "the control plane has no sources yet",
+    }
+    """Settings that are valid but change nothing in a control plane, and why."""
 
     data_dir: Text = "~/.cache/scripthut"
     poll_interval: Annotated[int, Field(ge=1)] = 60
     server_host: Text = "127.0.0.1"
     server_port: Port = 8000
     sources_cache_dir: Text | None = None
+    default_backend: Text | None = None
 
 
 class Pricing(Section):

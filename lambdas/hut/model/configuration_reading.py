@@ -23,7 +23,7 @@ from hut.model.configuration import (
 from hut.model.documents import Document, MalformedDocument, Path, dotted, format_of, read_document
 from hut.model.problems import InvalidInput, Problem, did_you_mean
 
-__all__ = ["read_configuration"]
+__all__ = ["configuration_of", "read_configuration"]
 
 _Entry = TypeVar("_Entry", bound=Section)
 
@@ -47,11 +47,22 @@ def read_configuration(text: str, *, filename: str) -> Configuration:
         if not text.strip("\ufeff \t\r\n") or _only_comments(text.lstrip("\ufeff")):
             return Configuration()
         raise InvalidInput([Problem(error.message, line=error.line)], source=filename) from None
+    return configuration_of(document, source=filename)
+
+
+def configuration_of(document: Document, *, source: str | None = None) -> Configuration:
+    """Return the configuration a document holds.
+
+    Raises
+    ------
+    InvalidInput
+        With every problem, in the order of the lines where these are known.
+    """
     reader = _Reader(document)
     configuration = reader.read()
     if reader.problems:
         in_order = sorted(reader.problems, key=lambda problem: problem.line or 0)
-        raise InvalidInput(in_order, source=filename)
+        raise InvalidInput(in_order, source=source)
     return configuration
 
 

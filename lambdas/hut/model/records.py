@@ -28,6 +28,10 @@ class RunSettings:
         For each environment the tasks use: variables and init lines, as they were at submit.
     time_limit : float or None
         Seconds the run may take.
+    config_version : int or None
+        Version of the control plane's configuration that held at submit, if there was one.
+    backends : mapping
+        What that version chose for backends, but for their caps.
     """
 
     base_dir: str = ""
@@ -41,6 +45,8 @@ class RunSettings:
     tags: Mapping[str, str] = EMPTY
     description: str | None = None
     notify: object = None
+    config_version: int | None = None
+    backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 class Refusal(NamedTuple):

@@ -32,7 +32,7 @@ class Names:
     environments : collection of str or None
     backends : collection of str or None
     elsewhere : mapping of str to str
-        Backends that exist but can't run tasks here, with what they are.
+        Backends that exist but can't run tasks here, and why: the rest of a sentence.
     backend_is_given : bool
         The workflow's own backend does not count: the submission names another.
     queues : bool
@@ -226,8 +226,7 @@ def _check_names(workflow: WorkflowSpec, names: Names, problems: list[Problem]) 
             if name is None or name in known:
                 continue
             if what == "backend" and name in names.elsewhere:
-                kind = names.elsewhere[name]
-                message = f"backend {name!r} is of type {kind}, which needs a control plane on AWS"
+                message = f"backend {name!r} {names.elsewhere[name]}"
             else:
                 hint = did_you_mean(name, tuple(known)) or f"hut.yaml defines no {what}s"
                 message = f"unknown {what} {name!r}; {hint}"

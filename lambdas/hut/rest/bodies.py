@@ -230,7 +230,7 @@ def _value_of(text: str, name: str) -> str:
 
 def _setting(exchange: Exchange, envelope: Envelope) -> Setting:
     """Return what the control plane knows, with the environments that came with the workflow."""
-    setting = exchange.services.setting
+    setting = exchange.services.configuring.setting()
     if not envelope.environments:
         return setting
     problems: list[Problem] = []
@@ -249,7 +249,7 @@ def _setting(exchange: Exchange, envelope: Envelope) -> Setting:
             found[name] = entry.environment()
     if problems:
         raise malformed(problems)
-    return replace(setting, environments={**setting.environments, **found})
+    return replace(setting, environments=found)
 
 
 def _validated(data: object, kind: type[_Kind]) -> _Kind:

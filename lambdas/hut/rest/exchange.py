@@ -92,7 +92,7 @@ class Exchange:
     @property
     def idempotency_key(self) -> str | None:
         """The key under which the store keeps the request: the owner's own."""
-        key = self._header("idempotency-key")
+        key = self.header("idempotency-key")
         if key is None:
             return None
         if not 1 <= len(key) <= 255 or not key.isprintable():
@@ -175,7 +175,8 @@ class Exchange:
         """What API Gateway calls the request."""
         return request_id_of(self.event)
 
-    def _header(self, name: str) -> str | None:
+    def header(self, name: str) -> str | None:
+        """Return a header by its name in lower case, or None."""
         headers = self.event.get("headers") or {}
         found = [value for key, value in headers.items() if key.lower() == name]
         return None if not found else str(found[-1] or "")

@@ -83,6 +83,60 @@ _RETRY_BODY: dict[str, Any] = {
         }
     },
 }
+_CONFIG_BODY: dict[str, Any] = {
+    "description": "Sections of `hut.yaml`; those that are missing are empty afterwards.",
+    "required": True,
+    "content": {
+        _JSON: {
+            "schema": {"$ref": _REF.format(model="ConfigBody")},
+            "examples": {
+                "environments": {
+                    "summary": "An environment and a cap",
+                    "value": {
+                        "message": "Python settings for all",
+                        "environments": [{"name": "py", "variables": {"PYTHONUTF8": "1"}}],
+                        "backends": [{"name": "batch", "type": "batch", "max_concurrent": 50}],
+                    },
+                }
+            },
+        }
+    },
+}
+_BACKEND_BODY: dict[str, Any] = {
+    "description": "The fields of an entry of `backends`, without its name.",
+    "required": True,
+    "content": {
+        _JSON: {
+            "schema": {"$ref": _REF.format(model="BackendBody")},
+            "examples": {
+                "cap": {
+                    "summary": "Bound the deployment's own backend",
+                    "value": {"type": "batch", "max_concurrent": 50},
+                }
+            },
+        }
+    },
+}
+_ENVIRONMENT_BODY: dict[str, Any] = {
+    "description": "The fields of an entry of `environments`, without its name.",
+    "required": True,
+    "content": {
+        _JSON: {
+            "schema": {"$ref": _REF.format(model="EnvironmentBody")},
+            "examples": {
+                "variables": {"summary": "Variables", "value": {"variables": {"LANG": "C.UTF-8"}}}
+            },
+        }
+    },
+}
+_IF_MATCH: dict[str, Any] = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of the version that is changed; `*` for whichever is current. "
+    "If another one is current, the answer is 409.",
+    "schema": {"type": "string", "maxLength": 50},
+}
 _KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -112,6 +166,10 @@ class _Operation:
     parameters: tuple[dict[str, Any], ...] = field(default=())
 
 
+_CHANGED: dict[int, tuple[str, type[BaseModel] | None]] = {
+    200: ("Nothing to change", schemas.ConfigChange),
+    201: ("The new version", schemas.ConfigChange),
+}
 _OPERATIONS: dict[str, _Operation] = {
     "health": _Operation({200: ("It does", schemas.Health)}),
     "describeApi": _Operation({200: ("This document", None)}),
@@ -152,6 +210,33 @@ _OPERATIONS: dict[str, _Operation] = {
     "readError": _Operation({200: ("A piece of the log", schemas.MergedLogPage)}, (404, 409)),
     "listAudit": _Operation({200: ("A page of the record", schemas.AuditEntry)}, is_list=True),
     "listJobs": _Operation({200: ("A page of jobs", schemas.Job)}, is_list=True),
+    "showConfig": _Operation({200: ("The current version", schemas.Config)}),
+    "listConfigVersions": _Operation(
+        {200: ("A page of versions", schemas.ConfigVersion)}, is_list=True
+    ),
+    "showConfigVersion": _Operation({200: ("The version", schemas.Config)}, (404,)),
+    "applyConfig": _Operation(
+        _CHANGED,
+        (409, 413, 422, 428),
+        body=_CONFIG_BODY,
+        parameters=({**_IF_MATCH, "description": f"{_IF_MATCH['description']} Needed here."},),
+    ),
+    "listBackends": _Operation(
+        {200: ("All backends, the default first", schemas.Backend)}, is_list=True
+    ),
+    "showBackend": _Operation({200: ("The backend", schemas.Backend)}, (404,)),
+    "putBackend": _Operation(
+        _CHANGED, (404, 409, 413, 422), body=_BACKEND_BODY, parameters=(_IF_MATCH,)
+    ),
+    "deleteBackend": _Operation(_CHANGED, (404, 409, 422), parameters=(_IF_MATCH,)),
+    "listEnvironments": _Operation(
+        {200: ("All environments", schemas.EnvironmentDocument)}, is_list=True
+    ),
+    "showEnvironment": _Operation({200: ("The environment", schemas.EnvironmentDocument)}, (404,)),
+    "putEnvironment": _Operation(
+        _CHANGED, (404, 409, 413, 422), body=_ENVIRONMENT_BODY, parameters=(_IF_MATCH,)
+    ),
+    "deleteEnvironment": _Operation(_CHANGED, (404, 409, 422), parameters=(_IF_MATCH,)),
 }
 _ALWAYS = (400, 403, 429, 500)
 _TEXTS = {"describeApi": {_JSON: {"schema": {"type": "object"}}}}
@@ -163,6 +248,7 @@ _NEXT_PAGE = {
     },
     "Link": {"description": "The next page (RFC 8288).", "schema": {"type": "string"}},
 }
+_ETAG = {"ETag": {"description": "The version, for `If-Match`.", "schema": {"type": "string"}}}
 _LOCATION = {"Location": {"description": "Path of the run.", "schema": {"type": "string"}}}
 
 
@@ -224,6 +310,8 @@ def _complete(operation: dict[str, Any], known: _Operation) -> None:
             response["headers"] = _NEXT_PAGE
         if model is schemas.Submitted:
             response["headers"] = _LOCATION
+        if model in (schemas.Config, schemas.ConfigChange):
+            response["headers"] = _ETAG
         responses[str(status)] = response
     for status in sorted({*_ALWAYS, *known.problems}):
         responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
@@ -273,5 +361,6 @@ def _schemas() -> dict[str, Any]:
         **bodies["$defs"],
         "Workflow": schemas.WORKFLOW,
         "WorkflowTask": schemas.WORKFLOW_TASK,
+        **schemas.CONFIG_BODIES,
     }
     return {name: found[name] for name in sorted(found)}

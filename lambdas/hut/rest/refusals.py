@@ -15,9 +15,11 @@ from hut.model.documents import MalformedDocument, dotted
 from hut.model.problems import InvalidInput, Problem, did_you_mean
 from hut.planning.fields import show
 from hut.rest.services import Busy, TooLarge, UnknownUpload
+from hut.service.configuring import NeededEntry, UnknownEntry, UnknownVersion
+from hut.store.configurations import VersionConflict
 from hut.store.port import IdempotencyConflict, RunExists, StoreError, UnknownRun
 
-__all__ = ["Refusal", "fault_problem", "malformed", "refusal_of"]
+__all__ = ["Refusal", "fault_problem", "invalid_configuration", "malformed", "refusal_of"]
 
 
 @dataclass(eq=False)
@@ -66,6 +68,14 @@ def refusal_of(error: Exception) -> Refusal | None:
     if isinstance(error, IdempotencyConflict):
         detail = "the Idempotency-Key was used before, with another body; use a new one"
         return Refusal(409, "idempotency-conflict", detail)
+    if isinstance(error, VersionConflict):
+        detail = f"{error}; look at what they changed (GET /config), then change that"
+        return Refusal(409, "config-conflict", detail)
+    if isinstance(error, (UnknownVersion, UnknownEntry)):
+        kind = "unknown-version" if isinstance(error, UnknownVersion) else "unknown-entry"
+        return Refusal(404, kind, str(error))
+    if isinstance(error, NeededEntry):
+        return Refusal(409, "needed", str(error))
     if isinstance(error, StoreError) and not isinstance(error, RunExists):
         return Refusal(409, "conflict", str(error))
     if isinstance(error, TooLarge):
@@ -79,6 +89,11 @@ def refusal_of(error: Exception) -> Refusal | None:
 def malformed(problems: Iterable[Problem]) -> Refusal:
     """Return the refusal of a request whose shape is wrong."""
     return _with_errors(400, "malformed-request", "the request", tuple(problems))
+
+
+def invalid_configuration(error: InvalidInput) -> Refusal:
+    """Return the refusal of a configuration that can't be followed."""
+    return _with_errors(422, "invalid-configuration", "the configuration", error.problems)
 
 
 def _with_errors(status: int, kind: str, what: str, problems: Sequence[Problem]) -> Refusal:

@@ -15,8 +15,13 @@ from hut.model.states import Reason, RunState, TaskState
 
 __all__ = [
     "AuditEntry",
+    "Backend",
     "Change",
     "Changes",
+    "Config",
+    "ConfigChange",
+    "ConfigVersion",
+    "EnvironmentDocument",
     "Failure",
     "Health",
     "Job",
@@ -108,6 +113,7 @@ class Run(Schema):
     losses: int = Field(description="Attempts that were lost: by no doing of their task.")
     backend: str
     max_concurrent: int | None
+    config_version: int | None = Field(description="Configuration it was submitted under.")
     tags: Texts
     description: str | None
     refusals: list[Refused]
@@ -201,6 +207,7 @@ class Plan(Schema):
     levels: int
     max_concurrent: int | None
     backend: str
+    config_version: int | None = Field(description="Configuration that counts now.")
     cost: float | None
     deps_expanded: bool = Field(description="False where patterns are too many to expand.")
     warnings: list[ProblemEntry]
@@ -323,6 +330,69 @@ class Job(Schema):
     started_at: Time | None
 
 
+class ConfigVersion(Schema):
+    """A version of the configuration; number 0 and nulls where nothing was ever applied."""
+
+    version: int
+    applied_at: Time | None
+    applied_by: str | None
+    message: str
+    digest: str | None = Field(description="SHA-256 of the content.")
+
+
+class Config(ConfigVersion):
+    """A version with its content: entries of `hut.yaml` as they were written."""
+
+    backends: list[dict[str, Any]]
+    environments: list[dict[str, Any]]
+    settings: dict[str, Any]
+
+
+class Difference(Schema):
+    """One thing that differs between two versions."""
+
+    change: Literal["added", "removed", "changed"]
+    path: str = Field(description="Dotted, with names of entries: `backends.gpu.max_concurrent`.")
+    old: Any
+    new: Any
+
+
+class ConfigChange(ConfigVersion):
+    """What a change did; with `dry_run`, the version it would make."""
+
+    changed: bool = Field(description="Without a difference there is no new version.")
+    notes: list[str] = Field(description="What is left out, or perhaps not as meant.")
+    differences: list[Difference]
+
+
+class Backend(Schema):
+    """A backend."""
+
+    name: str
+    type: str
+    origin: Literal["stack", "configuration"]
+    refined: bool = Field(
+        description="The stack's own, with an entry of the configuration upon it."
+    )
+    default: bool = Field(description="Runs that name none use it.")
+    can_run: bool
+    problem: str | None = Field(description="Why it can't run tasks.")
+    max_concurrent: int | None
+    active: int | None = Field(description="Tasks of all runs that are submitted or running.")
+    default_image: str | None
+    default_queue: str | None = Field(description="The `partition` of tasks that name none.")
+    queues: list[str] = Field(description="What a task may name as `partition`.")
+    configured: dict[str, Any] | None = Field(description="Its entry in the configuration.")
+
+
+class EnvironmentDocument(Schema):
+    """An environment."""
+
+    name: str
+    variables: Texts
+    extra_init: str
+
+
 WORKFLOW: dict[str, Any] = {
     "title": "Workflow",
     "description": "A workflow file; every field is described in docs/workflow-files.md.",
@@ -349,5 +419,46 @@ WORKFLOW_TASK: dict[str, Any] = {
         "id": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,200}$"},
         "command": {"type": "string"},
         "deps": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+CONFIG_BODIES: dict[str, dict[str, Any]] = {
+    "ConfigBody": {
+        "title": "ConfigBody",
+        "description": "As in `hut.yaml`; docs/configuration.md describes every field.",
+        "type": "object",
+        "properties": {
+            "message": {"type": "string", "maxLength": 500},
+            "backends": {"type": "array", "items": {"$ref": "#/components/schemas/BackendBody"}},
+            "environments": {
+                "type": "array",
+                "items": {"$ref": "#/components/schemas/EnvironmentBody"},
+            },
+            "settings": {
+                "type": "object",
+                "properties": {"default_backend": {"type": "string"}},
+            },
+        },
+    },
+    "BackendBody": {
+        "title": "BackendBody",
+        "type": "object",
+        "required": ["type"],
+        "properties": {
+            "name": {"type": "string"},
+            "type": {"type": "string"},
+            "max_concurrent": {"type": "integer", "minimum": 1},
+            "default_image": {"type": "string"},
+            "aws": {"type": "object"},
+        },
+    },
+    "EnvironmentBody": {
+        "title": "EnvironmentBody",
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "variables": {"type": "object", "additionalProperties": {"type": "string"}},
+            "extra_init": {"type": "string"},
+        },
     },
 }

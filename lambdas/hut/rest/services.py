@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hut.backends.port import RemoteBackend
 from hut.control import Control, Setting, Submission
@@ -16,6 +16,9 @@ from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.records import RunRecord
 from hut.planning import Plan
 from hut.store.port import Store
+
+if TYPE_CHECKING:
+    from hut.service.configuring import Configuring  # costs pydantic; few functions answer requests
 
 __all__ = [
     "AuditRecord",
@@ -139,8 +142,10 @@ class Services:
 
     Attributes
     ----------
-    setting : Setting
-        Backends and environments the control plane knows; `base_dir` is empty.
+    configuring : Configuring
+        The control plane's configuration: which backends and environments it knows.
+    active_on : callable
+        Returns how many tasks of all runs are active on a backend.
     backend : callable
         Returns a backend by its name, or None.
     clock : callable
@@ -157,7 +162,8 @@ class Services:
     backend: Callable[[str], RemoteBackend | None]
     uploads: Uploads
     audit: AuditRecord
-    setting: Setting
+    configuring: Configuring
+    active_on: Callable[[str], int]
     clock: Callable[[], float]
     version: str
     prefix: str

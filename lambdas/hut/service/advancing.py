@@ -83,6 +83,7 @@ class Advancing:
             by it waits since then.
         """
         run = self._store.get_run(run_id)
+        self._around.see(run)
         stopped = run.cancel_requested_at is not None
         if ended and not stopped:
             self._store.follow(run_id, ended)

@@ -69,6 +69,7 @@ class Observing:
         observed = Observed()
         try:
             run = self._store.get_run(run_id)
+            self._around.see(run)
         except UnknownRun:
             self._around.note.warning("jobs of an unknown run", run=run_id, jobs=len(seen))
             return observed

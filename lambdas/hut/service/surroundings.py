@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hut.backends.port import RemoteBackend
 from hut.metrics import Metric
+from hut.model.records import RunRecord
 from hut.service.ports import Executions, Measuring, Noting, Wakes
 from hut.store.events import EventStore
 
@@ -16,6 +17,10 @@ __all__ = ["Surroundings"]
 
 def _always() -> bool:
     return True
+
+
+def _unseen(_: RunRecord) -> None:
+    pass
 
 
 def _unmeasured(_: Metric, value: float = 1.0, /) -> None:
@@ -42,6 +47,9 @@ class Surroundings:
         Seconds since the epoch.
     has_time : callable
         Says whether there is time for more; what is left is left to a message or the next sweep.
+    see : callable
+        Told of each run that is worked on: `backends` and `caps` must not be older than the
+        configuration it was submitted under.
     measure : Measuring
         Takes what is to be seen on the dashboard.
     new_array : callable
@@ -57,5 +65,6 @@ class Surroundings:
     prefix: str
     caps: Mapping[str, int]
     has_time: Callable[[], bool] = _always
+    see: Callable[[RunRecord], None] = _unseen
     measure: Measuring = _unmeasured
     new_array: Callable[[], str] = _new_array

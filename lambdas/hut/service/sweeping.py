@@ -107,6 +107,7 @@ class Sweeping:
     def sweep_run(self, run_id: str, swept: Swept) -> None:
         """Look at one run."""
         run, now = self._store.get_run(run_id), self._around.clock()
+        self._around.see(run)
         if run.ended_at is not None:
             self._advancing.tell_end(run)
             return

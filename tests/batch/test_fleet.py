@@ -1,0 +1,103 @@
+"""Backends as configured now, and jobs as each run's version of the configuration says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hut.backends.batch import Clients
+from hut.backends.batch.fleet import Fleet
+from hut.model.records import RunSettings
+from hut.model.states import Reason
+from hut.model.workflow import TaskSpec
+from tests.batch.plain_batch import ENTRY, QUEUES, request_of, run_of
+
+TASK = TaskSpec("t", "true")
+
+
+class FakeBatch:
+    """Registers definitions and takes jobs."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, str] = {}
+        self.jobs: list[tuple[str, str]] = []
+
+    def get_paginator(self, _name: str) -> FakeBatch:
+        return self
+
+    def paginate(self, **_query: Any) -> list[dict[str, Any]]:
+        return [{"jobDefinitions": []}]
+
+    def register_job_definition(self, **given: Any) -> dict[str, str]:
+        arn = f"arn:{len(self.images)}"
+        self.images[arn] = given["containerProperties"]["image"]
+        return {"jobDefinitionArn": arn}
+
+    def submit_job(self, **given: Any) -> dict[str, str]:
+        self.jobs.append((self.images[given["jobDefinition"]], given["jobQueue"]))
+        return {"jobId": f"job-{len(self.jobs)}"}
+
+
+def fleet(batch: Any = None, **stack: Any) -> Fleet:
+    return Fleet([{**ENTRY, **stack}], "hut", Clients(batch, None, None, "bucket"))
+
+
+def requests(*settings: RunSettings) -> list[Any]:
+    return [request_of(TASK, replace(run_of(), settings=each)) for each in settings]
+
+
+def test_a_run_gets_the_image_and_the_queue_of_its_version() -> None:
+    batch = FakeBatch()
+    gpu = fleet(batch).backends([{"name": "gpu", "default_image": "new"}])["gpu"]
+    old = RunSettings(
+        backends={"gpu": {"default_image": "old", "default_queue": "ec2"}}, config_version=1
+    )
+    new = RunSettings(backends={"gpu": {"default_image": "new"}}, config_version=2)
+    results = gpu.submit(requests(new, old, old, RunSettings()))
+    assert [result.handle for result in results] == ["job-1", "job-2", "job-3", "job-4"]
+    assert batch.jobs == [
+        ("new", QUEUES["fargate"]),
+        ("old", QUEUES["ec2"]),
+        ("old", QUEUES["ec2"]),
+        ("debian:stable-slim", QUEUES["fargate"]),
+    ]
+    assert len(batch.images) == 3  # each looked up once
+
+
+def test_a_run_from_before_the_first_version_keeps_the_stacks_image() -> None:
+    batch = FakeBatch()
+    own = fleet(batch).backends([{"name": "batch", "default_image": "new"}])["batch"]
+    own.submit(requests(RunSettings()))
+    assert batch.jobs == [("debian:stable-slim", QUEUES["fargate"])]
+
+
+def test_a_run_whose_queue_is_gone_is_told_so_and_the_others_go_on() -> None:
+    batch = FakeBatch()
+    gpu = fleet(batch).backends([{"name": "gpu"}])["gpu"]
+    gone = RunSettings(backends={"gpu": {"default_queue": "spot"}}, config_version=1)
+    first, second = gpu.submit(requests(gone, RunSettings()))
+    assert first.outcome is not None
+    assert first.outcome.reason is Reason.UNSATISFIABLE
+    assert "spot" in first.outcome.message
+    assert second.handle == "job-1"
+
+
+def test_backends_are_kept_as_long_as_they_stay_the_same() -> None:
+    it = fleet(FakeBatch())
+    first = it.backends([{"name": "gpu", "default_image": "a"}])
+    assert first.keys() == {"batch", "gpu"}
+    second = it.backends([{"name": "gpu", "default_image": "b"}])
+    assert second["batch"] is first["batch"]
+    assert second["gpu"] is not first["gpu"]
+    assert it.backends([]).keys() == {"batch"}
+
+
+def test_caps_are_those_of_now() -> None:
+    it = fleet(FakeBatch(), max_concurrent=9)
+    assert it.caps([]) == {"batch": 9}
+    assert it.caps([{"name": "batch", "max_concurrent": 2}, {"name": "gpu"}]) == {
+        "batch": 2,
+        "gpu": 9,
+    }
+    retired = [{"name": "gpu", "max_concurrent": 1, "retired": True}]
+    assert it.caps(retired) == {"batch": 9, "gpu": 1}
