@@ -201,6 +201,12 @@ class Client(Protocol):
     def list_audit(self, *, limit: int, filters: Mapping[str, str | None]) -> list[Document]:
         """Return who changed what, newest first; `filters` as ``GET /audit`` takes them."""
 
+    def list_backends(self, folder: str) -> list[Document]:
+        """Return the backends there are, those included on which tasks can't run."""
+
+    def list_environments(self, folder: str) -> list[Document]:
+        """Return what workflows of a folder may name as environments; what hides another says so."""
+
     def cancel(self, run_id: str) -> Document:
         """Stop a run; return it when it has ended."""
 

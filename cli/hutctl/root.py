@@ -36,10 +36,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "failures": ("failures", "command lines of failed attempts"),
         "jobs": ("listing", "what is submitted or runs now, of all runs"),
         "audit": ("auditing", "who submitted, cancelled, repeated or changed what"),
+        "backends": ("surveying", "list backends: from where, usable or not, how busy"),
+        "environments": ("surveying", "list environments that tasks may name"),
     },
     "Set up": {
         "target": ("targeting", "add, choose, list or remove control planes in AWS"),
-        "config": ("configuring", "check or show the configuration"),
+        "config": ("configuring", "check, show, apply and compare the configuration"),
         "doctor": ("doctor", "check this machine or the target, and the way there"),
         "completion": ("completion", "completion for bash, zsh or fish"),
     },

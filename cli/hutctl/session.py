@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from hut.model.problems import InvalidInput
     from hutctl.client import Client
+    from hutctl.remote.configuration import RemoteConfiguration
     from hutctl.remote.targets import Targets
 
 __all__ = [
@@ -72,6 +73,28 @@ class Session:
                 self.say("no target configured: using local, this machine", dim=True)
             self._client = self._local() if name in (None, "local") else self._remote(name)
         return self._client
+
+    def remote_configuration(self, otherwise: str) -> RemoteConfiguration:
+        """Return the configuration of the target's control plane.
+
+        Parameters
+        ----------
+        otherwise
+            What to say where the target is this machine.
+
+        Raises
+        ------
+        click.UsageError
+            If it is, or there is no such target.
+        """
+        name = self.target_name()
+        if name in (None, "local"):
+            raise click.UsageError(f"{otherwise}; a control plane is named by: --target NAME")
+        from hutctl.remote.client import RemoteClient
+
+        client = self.client()
+        assert isinstance(client, RemoteClient)  # noqa: S101 - every other target is one
+        return client.configuration()
 
     def target_name(self) -> str | None:
         """Return where commands go: by option, by ``HUT_TARGET``, by ``target use``, or None."""

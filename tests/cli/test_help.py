@@ -12,7 +12,7 @@ from tests.hutctl_process import Hut
 COMMANDS = [
     *("run", "plan", "watch", "resume", "retry", "cancel"),
     *("runs", "show", "tasks", "logs", "script", "why", "failures"),
-    *("config", "doctor", "completion", "jobs", "target"),
+    *("config", "doctor", "completion", "jobs", "target", "backends", "environments"),
 ]
 
 
@@ -26,7 +26,14 @@ def test_the_overview_lists_every_command_with_a_line(hut: Hut) -> None:
     assert not (hut.folder / "home").exists()
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "config check", "config show", "target add"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *COMMANDS,
+        *(f"config {each}" for each in ("check", "show", "apply", "diff", "history")),
+        "target add",
+    ],
+)
 def test_every_command_has_help_with_examples(hut: Hut, command: str) -> None:
     done = hut(*command.split(), "--help")
     assert "Examples:" in done.stdout
@@ -44,9 +51,12 @@ def test_help_shows_the_options_of_the_contract(hut: Hut) -> None:
         "logs": "--follow --attempt --tail --error",
         "retry": "--all",
         "failures": "--final --with-tags",
+        "config apply": "--message --dry-run",
+        "config diff": "--versions",
+        "config show": "--version",
     }
     for command, names in options.items():
-        text = hut(command, "--help").stdout
+        text = hut(*command.split(), "--help").stdout
         for name in [*names.split(), "--json", "--target", "--verbose"]:
             assert name in text, (command, name)
 

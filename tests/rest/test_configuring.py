@@ -135,7 +135,7 @@ def test_what_a_control_plane_does_not_use_is_told_and_not_kept(api: Api) -> Non
             {"name": "here", "type": "local"},
             {"name": "hpc", "type": "slurm", "ssh": {"host": "login", "user": "me"}},
             {"name": "one", "type": "ec2", "aws": {"region": "r"}, "ami": "a", "subnet_id": "s"},
-            gpu(retry_attempts=3, log_group="/mine", job_definition="d:1"),
+            gpu(log_group="/mine"),
         ],
         sources=[{"name": "code", "type": "path", "path": "p"}],
         settings={"server_port": 1, "poll_interval": 9},
@@ -144,8 +144,7 @@ def test_what_a_control_plane_does_not_use_is_told_and_not_kept(api: Api) -> Non
     text = "\n".join(notes)
     for told in (
         "'here' (local)", "'hpc' (slurm)", "section sources", "settings.server_port",
-        "settings.poll_interval", "'one' (ec2) is kept", "retry_attempts", "log_group",
-        "job_definition", "environments.e.variables.DB_PASSWORD looks like a secret",
+        "settings.poll_interval", "'one' (ec2) is kept", "log_group", "environments.e.variables.DB_PASSWORD looks like a secret",
     ):  # fmt: skip
         assert told in text, told
     assert "OLDPWD" not in text
@@ -171,6 +170,10 @@ def test_what_a_control_plane_does_not_use_is_told_and_not_kept(api: Api) -> Non
          "backends.gpu.job_role_arn", "hut:job_role_arn"),
         ({"backends": [gpu(execution_role_arn="arn:aws:iam::123456789012:role/mine")]},
          "backends.gpu.execution_role_arn", "hut:execution_role_arn"),
+        ({"backends": [gpu(job_definition="d:1")]}, "backends.gpu.job_definition",
+         "hut:job_definition"),
+        ({"backends": [gpu(cpu_architecture="arm")]}, "backends[0].cpu_architecture", "arm"),
+        ({"backends": [gpu(ephemeral_storage="500G")]}, "backends.gpu.ephemeral_storage", "200"),
         ({"backends": [{**gpu(), "name": "a b"}]}, "backends.a b.name", "letters"),
         ({"environments": [{"name": "a#b"}]}, "environments.a#b.name", "letters"),
         ({"settings": {"default_backend": "gpus"}, "backends": [gpu()]},

@@ -133,6 +133,8 @@ def _facts(run: Document) -> Iterator[tuple[str, str]]:
             yield name.removesuffix("_at"), run[name]
     bound = f", at most {run['max_concurrent']} tasks at once" if run["max_concurrent"] else ""
     yield "backend", run["backend"] + bound
+    if run.get("config_version"):
+        yield "config", f"version {run['config_version']}"
     if run["tags"]:
         yield "tags", ", ".join(f"{key}={value}" for key, value in run["tags"].items())
     if run["cancel_requested_at"]:

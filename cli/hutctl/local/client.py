@@ -22,7 +22,12 @@ from hutctl.configuration import find_configuration, load_configuration
 from hutctl.local.driving import Machine, drive, follow
 from hutctl.local.home import find_home
 from hutctl.local.launching import Launcher
-from hutctl.local.listing import active_jobs, failed_attempts
+from hutctl.local.listing import (
+    active_jobs,
+    failed_attempts,
+    local_backends,
+    local_environments,
+)
 from hutctl.local.lock import holder_of
 from hutctl.local.logs import read_attempt_log
 from hutctl.local.previews import preview_script
@@ -33,6 +38,7 @@ __all__ = ["LocalClient"]
 
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 that don't look like each other
 _ID_LENGTH = 10
+_MOST_COUNTED = 10_000
 _PAGE = 1000
 _DETACH_SECONDS = 10.0
 _LOOK_SECONDS = 0.2
@@ -300,6 +306,21 @@ class LocalClient:
         raise StoreError(
             "this machine keeps no record of who did what; a control plane does: --target NAME"
         )
+
+    def list_backends(self, folder: str) -> list[Document]:
+        """Return this machine's backend, then those that are configured for control planes."""
+        path = find_configuration(self._config, folder)
+        if path is None:
+            return local_backends(None, self._active())
+        return local_backends(load_configuration(path), self._active())
+
+    def list_environments(self, folder: str) -> list[Document]:
+        """Return the environments of the folder's configuration."""
+        path = find_configuration(self._config, folder)
+        return [] if path is None else local_environments(load_configuration(path))
+
+    def _active(self) -> int:
+        return len(active_jobs(self._store, _MOST_COUNTED))
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Return checks of this machine."""

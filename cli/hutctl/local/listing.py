@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from hut.model.states import ACTIVE, TERMINAL_RUN, RunState
 from hut.store.port import RunFilter, TaskFilter
 from hut.store.sqlite import SqliteStore
 from hut.views import Document, task_document
 
-__all__ = ["active_jobs", "failed_attempts"]
+if TYPE_CHECKING:
+    from hut.model.configuration import Configuration  # costs more than most commands take
+
+__all__ = ["active_jobs", "failed_attempts", "local_backends", "local_environments"]
 
 _RUNS = 1000
 _JOB_FIELDS = ("job_id", "attempt", "state", "backend", "submitted_at", "started_at")
@@ -46,3 +50,65 @@ def active_jobs(store: SqliteStore, limit: int) -> list[Document]:
         if len(jobs) >= limit:
             break
     return jobs
+
+
+def local_backends(configuration: Configuration | None, active: int) -> list[Document]:
+    """Return this machine's backend, then those that a configuration has for control planes."""
+    local = None if configuration is None else configuration.local_backend()
+    given = [] if configuration is None else configuration.backends
+    found = [
+        _backend(
+            "local" if local is None else local.name,
+            "local",
+            origin="hut.yaml" if local in given else "built in",
+            cap=None if local is None else local.max_concurrent,
+            active=active,
+        )
+    ]
+    found += [
+        _backend(
+            each.name,
+            each.type,
+            cap=each.max_concurrent,
+            problem=f"type {each.type} needs a control plane on AWS",
+        )
+        for each in given
+        if each != local
+    ]
+    return found
+
+
+def local_environments(configuration: Configuration) -> list[Document]:
+    """Return the environments of a configuration."""
+    return [
+        {
+            "name": name,
+            "variables": dict(entry.variables),
+            "extra_init": entry.extra_init,
+            "origin": "hut.yaml",
+            "hides": False,
+        }
+        for name, entry in sorted(configuration.environments_by_name().items())
+    ]
+
+
+def _backend(
+    name: str,
+    kind: str,
+    *,
+    cap: int | None,
+    origin: str = "hut.yaml",
+    active: int | None = None,
+    problem: str | None = None,
+) -> Document:
+    return {
+        "name": name,
+        "type": kind,
+        "origin": origin,
+        "refined": False,
+        "default": problem is None,
+        "can_run": problem is None,
+        "problem": problem,
+        "max_concurrent": cap,
+        "active": active,
+    }

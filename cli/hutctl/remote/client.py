@@ -13,6 +13,7 @@ from hut.store.port import StoreError, UnknownRun
 from hutctl.client import Attended, Display, Document, LogPart, Submitted, Unreachable, WorkflowFile
 from hutctl.pace import Pace
 from hutctl.remote.answers import check, document_of, documents_of
+from hutctl.remote.configuration import RemoteConfiguration
 from hutctl.remote.faults import OutOfReach
 from hutctl.remote.following import Patience, follow, hold
 from hutctl.remote.http import Api, path_of
@@ -247,6 +248,34 @@ class RemoteClient:
     def list_audit(self, *, limit: int, filters: Mapping[str, str | None]) -> list[Document]:
         """Return who changed what, newest first."""
         return self._first("/audit", {"limit": min(limit, _PAGE), **filters}, limit)
+
+    def list_backends(self, folder: str) -> list[Document]:  # noqa: ARG002 - the same for all
+        """Return the control plane's backends."""
+        return self.configuration().backends()
+
+    def list_environments(self, folder: str) -> list[Document]:
+        """Return the environments of the folder's configuration, then those of the control plane."""
+        here = find_environments(self._config, folder)
+        there = {each.pop("name"): each for each in self.configuration().environments()}
+        found = [
+            {
+                "name": name,
+                **each,
+                "origin": "hut.yaml",
+                "hides": name in there and there[name] != each,
+            }
+            for name, each in here.items()
+        ]
+        found += [
+            {"name": name, **each, "origin": "configuration", "hides": False}
+            for name, each in there.items()
+            if name not in here
+        ]
+        return sorted(found, key=lambda each: str(each["name"]))
+
+    def configuration(self) -> RemoteConfiguration:
+        """Return the control plane's configuration."""
+        return RemoteConfiguration(self._api)
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Return checks of the credentials, of the way to the control plane, and of it."""
