@@ -173,7 +173,7 @@ def test_what_a_control_plane_does_not_use_is_told_and_not_kept(api: Api) -> Non
         ({"backends": [gpu(job_definition="d:1")]}, "backends.gpu.job_definition",
          "hut:job_definition"),
         ({"backends": [gpu(cpu_architecture="arm")]}, "backends[0].cpu_architecture", "arm"),
-        ({"backends": [gpu(ephemeral_storage="500G")]}, "backends.gpu.ephemeral_storage", "200"),
+        ({"backends": [gpu(ephemeral_storage=500)]}, "backends[0].ephemeral_storage", "200"),
         ({"backends": [{**gpu(), "name": "a b"}]}, "backends.a b.name", "letters"),
         ({"environments": [{"name": "a#b"}]}, "environments.a#b.name", "letters"),
         ({"settings": {"default_backend": "gpus"}, "backends": [gpu()]},

@@ -154,7 +154,8 @@ class Fleet:
         def as_of(settings: RunSettings) -> BatchOptions:
             kept = settings.backends.get(options.name, {})
             then = options_of(options.name, kept, self._stack, self._prefix)
-            return replace(then, max_concurrent=options.max_concurrent)
+            jobs = replace(then.jobs, prices=options.jobs.prices)
+            return replace(then, max_concurrent=options.max_concurrent, jobs=jobs)
 
         return ConfiguredBackend(options, self._clients, as_of, **self._shared)
 

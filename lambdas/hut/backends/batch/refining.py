@@ -24,8 +24,8 @@ Refinement = Mapping[str, Any]
 ``retired`` for a backend that is not configured any more: runs that were submitted before still use
 it."""
 
-_FROZEN = ("default_image", "default_queue", *JOB_FIELDS)
-_LIVE = ("max_concurrent",)
+_LIVE = ("max_concurrent", "prices")
+_FROZEN = ("default_image", "default_queue", *(name for name in JOB_FIELDS if name not in _LIVE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def refine(
 
 
 def frozen(refinements: Sequence[Refinement]) -> dict[str, dict[str, Any]]:
-    """Return what runs keep of refinements, by name: all but the caps, which stay adjustable."""
+    """Return what runs keep of refinements, by name: all but caps and prices, which hold for all at once."""
     return {
         each["name"]: {key: each[key] for key in _FROZEN if key in each}
         for each in refinements
