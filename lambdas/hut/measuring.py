@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 from aws_lambda_powertools import Metrics
 
-from hut.metrics import NAMESPACE, Metric
+from hut.metrics import NAMESPACE, Metric, Unit
 
 __all__ = ["measure", "measured", "publish"]
 
@@ -27,7 +27,7 @@ def _metrics() -> Metrics:
 
 def measure(metric: Metric, value: float = 1.0) -> None:
     """Keep a value for `publish`; zero counts are not worth their price."""
-    if value:
+    if value or metric.unit is not Unit.COUNT:
         _metrics().add_metric(metric.title, metric.unit, value)
 
 

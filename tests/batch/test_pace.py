@@ -157,6 +157,15 @@ def test_a_throttled_call_slows_all_processes(clock, shared):
     assert turn.start == pytest.approx(clock.now + 0.5)
 
 
+def test_throttled_calls_are_counted_also_where_nobody_can_be_told(clock, shared):
+    counted = []
+    pace = pace_of(shared, clock, count=lambda: counted.append(1))
+    pace.throttled()
+    shared.error = BROKEN
+    pace.throttled()
+    assert len(counted) == 2
+
+
 def test_others_that_come_first_are_no_harm(clock, shared):
     shared.races, notes = 5, []
     assert pace_of(shared, clock, notes).take(10) == Turn(pytest.approx(1000, abs=2), 10, 0.02)

@@ -276,6 +276,17 @@ def unstarted(hut: RemoteHut, body: Mapping[str, Any]) -> str:
     return str(run["id"])
 
 
+def age(hut: RemoteHut, run: str) -> None:
+    """Let a run have been submitted long ago."""
+    hut.bed.client("dynamodb").update_item(
+        TableName=hut.deployment.outputs["TableName"],
+        Key={"pk": {"S": f"RUN#{run}"}, "sk": {"S": "META"}},
+        UpdateExpression="SET #created = :long_ago",
+        ExpressionAttributeNames={"#created": "created"},
+        ExpressionAttributeValues={":long_ago": {"N": str(time.time() - LONG_AGO)}},
+    )
+
+
 def submission(hut: RemoteHut) -> Mapping[str, Any]:
     return {"workflow": [{"id": "a", "command": "echo a >> ran"}], "name": hut.folder.name}
 
@@ -294,13 +305,7 @@ def test_a_run_whose_execution_could_not_be_started_is_started_by_the_sweep(
 ) -> None:
     run = unstarted(hut, submission(hut))
     assert hut.sweep()["started_again"] == 0  # it is too young: who submits it may still be at it
-    hut.bed.client("dynamodb").update_item(
-        TableName=hut.deployment.outputs["TableName"],
-        Key={"pk": {"S": f"RUN#{run}"}, "sk": {"S": "META"}},
-        UpdateExpression="SET #created = :long_ago",
-        ExpressionAttributeNames={"#created": "created"},
-        ExpressionAttributeValues={":long_ago": {"N": str(time.time() - LONG_AGO)}},
-    )
+    age(hut, run)
     assert hut.sweep()["started_again"] == 1
     assert hut.ended(run)["state"] == "completed"
     assert hut.lines("ran") == ["a"]

@@ -76,6 +76,25 @@ def test_a_busy_backend_is_counted(plane: ControlPlane) -> None:
     assert plane.measures.sums()[Metric.CLAIMS_GIVEN_BACK] == 2
 
 
+def test_waiting_for_ones_turn_is_told_from_being_refused(plane: ControlPlane) -> None:
+    plane.backend.busy, plane.backend.again_at = 2, plane.clock.now + 3
+    run = plane.begin({"id": "a"}, {"id": "b"}, {"id": "c"})
+    plane.finish(run, sweeps=1)
+    assert plane.measures.sums()[Metric.CLAIMS_PACED] == 2
+    assert Metric.CLAIMS_GIVEN_BACK not in plane.measures.sums()
+
+
+def test_lost_attempts_are_counted(plane: ControlPlane) -> None:
+    run = plane.begin({"id": "a"})
+    plane.deliver_stream()
+    plane.backend.hidden.add(plane.job("a").handle)
+    plane.clock.now += 200
+    plane.sweep()
+    assert plane.measures.sums()[Metric.ATTEMPTS_LOST] == 1
+    assert plane.measures.sums()[Metric.ATTEMPTS_REPEATED] == 1
+    assert plane.finish(run).counts["completed"] == 1
+
+
 # The functions -----------------------------------------------------------------------------------
 
 
