@@ -287,7 +287,7 @@ def expect_description(stubber, *handles):
 
 def one_after_the_other(monkeypatch):
     """Let a stub answer in its order."""
-    monkeypatch.setattr("hut.backends.batch.backend._AT_A_TIME", 1)
+    monkeypatch.setattr("hut.backends.batch.calls._AT_A_TIME", 1)
 
 
 @pytest.mark.parametrize("looks", [1, 2])
