@@ -168,15 +168,15 @@ def test_a_large_script_is_stored_and_can_be_read_by_its_url(aws):
     request = request_of(TaskSpec("t", "true # " + "é" * 5000))
     (result,) = aws.submit([request])
     assert result.handle is not None
-    stored = aws._s3.get_object(Bucket="bucket", Key="scripts/abcdefghij/3-1-2.sh")
+    stored = aws._submitter._s3.get_object(Bucket="bucket", Key="scripts/abcdefghij/3-1-2.sh")
     script = stored["Body"].read().decode()
     assert script.endswith(request.claim.spec.command + "\n")
-    url = aws._stored("scripts/abcdefghij/3-1-2.sh").url
+    url = aws._submitter._stored("scripts/abcdefghij/3-1-2.sh").url
     assert requests.get(url, timeout=60).content.decode() == script
 
 
 def test_a_script_that_cannot_be_stored_is_tried_again_later(aws):
-    aws._s3.delete_bucket(Bucket="bucket")
+    aws._submitter._s3.delete_bucket(Bucket="bucket")
     (result,) = aws.submit([request_of(TaskSpec("t", "x" * 9000))])
     assert (result.handle, result.outcome) == (None, None)
     assert "could not be stored" in result.detail
