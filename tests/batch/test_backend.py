@@ -568,7 +568,7 @@ def test_jobs_are_submitted_against_a_locked_definition(stub, monkeypatch):
     expect_own(stubber)
     backend = backend_of(batch, job_definition="d", retry_attempts=2)
     submitted = []
-    backend._submit_client = FakeSubmit(submitted)
+    backend._submitter._submit_client = FakeSubmit(submitted)
     own = request_of(TRUE._replace(image="other"))
     assert backend.submit([request_of(TRUE), own]) == [SubmitResult("j0"), SubmitResult("j1")]
     assert [job["jobDefinition"] for job in submitted] == ["d", "d"]
