@@ -88,8 +88,3 @@ def test_lists_go_on_where_their_cursor_says(hut: RemoteHut) -> None:
         if cursor is None:
             break
     assert seen == [f"t.{i}" for i in range(25)]
-
-
-def test_who_calls_owns_the_run(hut: RemoteHut) -> None:
-    hut.environment = {**hut.environment, "AWS_ACCESS_KEY_ID": "grace"}
-    assert hut.json("run", hut.write(TASKS))["owner"] == "user/grace"
