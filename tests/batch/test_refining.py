@@ -63,6 +63,23 @@ def test_what_is_not_granted_is_a_problem_that_says_what_to_do():
     assert "hut:job_role_arn" in problems[2].message
 
 
+def test_secrets_that_the_stacks_role_may_not_read_are_noted():
+    arn = "arn:aws:ssm:eu-west-1:123456789012:parameter/key"
+    refinement, problems, notes = refine(entry(secrets={"KEY": arn}), STACK)
+    assert (refinement["secrets"], problems) == ({"KEY": arn}, [])
+    assert "hut:secrets" in notes[0]
+    granted = [{**STACK[0], "secrets": {"OTHER": arn}}]
+    assert refine(entry(secrets={"KEY": arn}), granted)[2] == []
+
+
+def test_what_jobs_have_in_common_follows_the_stacks_rules():
+    refinement, problems, _ = refine(entry(ephemeral_storage=500), STACK)
+    assert [problem.field for problem in problems] == ["ephemeral_storage"]
+    refinement, problems, _ = refine(entry(ephemeral_storage=50, retry_attempts=2), STACK)
+    assert problems == []
+    assert options_of("gpu", refinement, STACK, "hut").jobs.ephemeral_storage == 50
+
+
 def test_a_new_backend_is_the_stacks_with_its_own_choices():
     options = options_of("gpu", {"default_queue": "ec2", "default_image": "cuda"}, STACK, "lab")
     assert (options.name, options.default_queue, options.default_image) == ("gpu", "ec2", "cuda")

@@ -105,8 +105,8 @@ def secrets_in(content: Mapping[str, Any]) -> list[str]:
     """Return a warning for each variable of an environment that seems to hold a secret."""
     return [
         f"environments.{entry['name']}.variables.{name} looks like a secret: who may call the API "
-        "can read what is applied, in every version. Keep secrets in AWS Secrets Manager or SSM, "
-        "and let tasks read them with the job role"
+        "can read what is applied, in every version. Keep it in Secrets Manager or SSM and name it "
+        "under 'secrets' of a backend"
         for entry in content["environments"]
         for name, value in entry.get("variables", {}).items()
         if value and looks_secret(name)

@@ -97,6 +97,12 @@ def refine(
                 "the CDK context and deploy again"
             )
             problems.append(Problem(message, field=role))
+    secrets, granted = entry.get("secrets"), base.get("secrets") or {}
+    if isinstance(secrets, dict) and not set(secrets.values()) <= set(granted.values()):
+        notes.append(
+            f"{place}: the execution role must be allowed to read its secrets; the one that Hut makes "
+            "may read those of hut:secrets only"
+        )
     if aws.get("profile") is not None:
         notes.append(f"{place}: aws.profile is left out: functions have a role of their own")
     if entry.get("log_group") not in (None, base["log_group"]):

@@ -25,6 +25,8 @@ pace of calls      ``PACE#name``               ``PACE``
 image              ``IMAGE#digest``            ``IMAGE``
 =================  ==========================  ==================================================
 
+Applied configurations have a partition of their own: `hut.store.dynamodb.configurations`.
+
 ``w`` counts how often generated tasks were withdrawn; the generation, how often a run was repeated.
 Tasks of a large run are spread over partitions of `SEGMENT` tasks.
 """
