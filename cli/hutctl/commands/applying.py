@@ -39,7 +39,7 @@ Runs keep the version they were submitted with. Caps (max_concurrent) hold at on
 @shared_options
 @click.pass_obj
 def apply(session: Session, file: str | None, *, message: str, dry_run: bool) -> int:
-    """Put backends, environments and settings of hut.yaml into the control plane."""
+    """Put hut.yaml into the control plane, as a version."""
     from hut.model.applied import content_of, left_out
 
     path = _configuration_file(session, file)
@@ -89,7 +89,7 @@ Examples:
 @shared_options
 @click.pass_obj
 def diff(session: Session, file: str | None, versions: tuple[int, int] | None) -> int:
-    """Show what applying hut.yaml would change, or how two versions differ."""
+    """Show what applying would change, or how versions differ."""
     from hut.model.applied import content_of, difference
 
     if versions is not None and file is not None:
@@ -134,7 +134,7 @@ Examples:
 @shared_options
 @click.pass_obj
 def history(session: Session, limit: int) -> None:
-    """List the versions of the control plane's configuration, newest first."""
+    """List the versions that were applied, newest first."""
     remote = session.remote_configuration("on this machine hut.yaml itself counts, as it is")
     found = remote.history(limit)
     if session.as_json:

@@ -105,7 +105,7 @@ Examples:
 @shared_options
 @click.pass_obj
 def show(session: Session, version: int | None) -> int:
-    """Print the configuration that counts here, or in the target's control plane."""
+    """Print the configuration that counts, here or there."""
     if version is not None or session.target_name() not in (None, "local"):
         return _show_remote(session, version)
     path = find_configuration(session.config, os.getcwd())
@@ -150,8 +150,14 @@ def _show_remote(session: Session, version: int | None) -> int:
     for backend in document.get("in_force", ()):
         click.echo(f"# {_in_force(backend)}")
     sections = {name: document[name] for name in ("backends", "environments", "settings")}
+    for name in ("backends", "environments"):
+        sections[name] = [_named_first(entry) for entry in sections[name]]
     click.echo(_as_yaml(sections), nl=False)
     return 0
+
+
+def _named_first(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("name", "type") if name in entry} | dict(entry)
 
 
 def _in_force(backend: Mapping[str, Any]) -> str:
