@@ -7,6 +7,7 @@ from typing import Any
 
 from hut.backends.batch import Clients
 from hut.backends.batch.fleet import Fleet
+from hut.backends.port import ArrayRequest
 from hut.model.records import RunSettings
 from hut.model.states import Reason
 from hut.model.workflow import TaskSpec
@@ -62,6 +63,21 @@ def test_a_run_gets_the_image_and_the_queue_of_its_version() -> None:
         ("debian:stable-slim", QUEUES["fargate"]),
     ]
     assert len(batch.images) == 3  # each looked up once
+
+
+def test_an_array_gets_them_too() -> None:
+    batch = FakeBatch()
+    gpu = fleet(batch).backends([{"name": "gpu", "default_image": "new"}])["gpu"]
+    run = replace(run_of(), settings=RunSettings(backends={"gpu": {"default_image": "old"}}))
+    some = [request_of(TASK, run), request_of(TASK, run)]
+    assert gpu.arrays(some) == [[0, 1]]
+    assert gpu.arrays([]) == []
+    assert gpu.submit_array(ArrayRequest("hut-abcdefghij-a1", some)).handle == "job-1"
+    assert batch.jobs == [("old", QUEUES["fargate"])]
+    gone = replace(run, settings=RunSettings(backends={"gpu": {"default_queue": "spot"}}))
+    some = [request_of(TASK, gone), request_of(TASK, gone)]
+    assert gpu.arrays(some) == []
+    assert gpu.submit_array(ArrayRequest("hut-abcdefghij-a2", some)).outcome is not None
 
 
 def test_a_run_from_before_the_first_version_keeps_the_stacks_image() -> None:
