@@ -72,17 +72,19 @@ class Meter:
             cost.reads += _read_units(operation, answer, self._table)
             return answer
         times, keys = _keys(operation, arguments, self._table)
-        before = [self._size(key) for key in keys]
+        before = self._sizes(keys)
         answer = call(**arguments)
-        for key, old in zip(keys, before, strict=True):
-            new = self._size(key)
-            cost.writes += times * max(1, math.ceil(max(old, new) / _KB))
-            cost.largest = max(cost.largest, new)
+        after = self._sizes(keys)
+        for key in map(_text, keys):
+            larger = max(before.get(key, 0), after.get(key, 0))
+            cost.writes += times * max(1, math.ceil(larger / _KB))
+            cost.largest = max(cost.largest, after.get(key, 0))
         return answer
 
-    def _size(self, key: dict[str, Any]) -> int:
-        answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return size_of(answer.get("Item", {}))
+    def _sizes(self, keys: list[dict[str, Any]]) -> dict[str, int]:
+        asked = {self._table: {"Keys": keys, "ConsistentRead": True}}
+        answer = self._client.batch_get_item(RequestItems=asked)
+        return {_text(_key(item)): size_of(item) for item in answer["Responses"][self._table]}
 
 
 def size_of(item: Mapping[str, Mapping[str, Any]]) -> int:
@@ -119,6 +121,10 @@ def _keys(operation: str, arguments: dict[str, Any], table: str) -> tuple[int, l
         bodies = [body for request in requests for body in request.values()]
         return 1, [body.get("Key") or _key(body["Item"]) for body in bodies]
     return 1, [arguments.get("Key") or _key(arguments["Item"])]
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return f"{key['pk']['S']} {key['sk']['S']}"
 
 
 def _key(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from hut.lifecycle.task import after_end
 from hut.model.records import RunRecord
 from hut.model.states import Reason, RunState, TaskState
 from hut.store.port import Claim, ClaimRequest, End, Start
-from tests.aws.metered import Cost, Meter
+from tests.aws.metered import Cost, Meter, size_of
 from tests.aws.store_world import StoreWorld
 from tests.contract.worlds import COMPLETED, FAILED
 
@@ -96,7 +96,8 @@ class Priced:
     def _end(self, claim: Claim, handle: str, outcome: Any = COMPLETED) -> End:
         following = after_end(outcome, claim.spec.retry, claim.spent, self.world.now)
         started, ended = self._later(60), self._later(3600)
-        return End(claim.key, outcome, following, ended, started, handle, log=self._log())
+        log, cost = self._log(), round(self.random.uniform(0, 0.01), 9)
+        return End(claim.key, outcome, following, ended, started, handle, log=log, cost=cost)
 
     def _later(self, seconds: float) -> float:
         return round(self.world.now + self.random.uniform(0, seconds), 3)
@@ -172,9 +173,20 @@ def test_a_pack_of_ended_tasks_is_one_write_unit(dear: Priced, *, array: bool) -
     dear.end(run, claims, handles)
     packs = [item for item in dear.world.raw_items() if item["kind"]["S"] == "pack"]
     assert len(packs) == 63
-    from tests.aws.metered import size_of
-
     assert max(map(size_of, packs)) <= 1000
+
+
+@pytest.mark.parametrize(("size", "most"), [(80, 2.0), (300, 0.6)])
+def test_ends_that_come_in_no_order(dear: Priced, size: int, most: float) -> None:
+    run = dear.submit(*single(_TASKS))
+    claims = dear.claim(run, _TASKS)
+    handles = dear.note(run, claims, array=True)
+    dear.random.shuffle(claims)
+    for some in in_batches(claims, size):
+        dear.end(run, some, handles)
+    dear.show()
+    assert dear.costs["ends"].writes <= most * _TASKS
+    assert dear.world.check(run).counts[TaskState.COMPLETED] == _TASKS
 
 
 def test_ten_thousand_ready_tasks_are_claimed_and_noted_in_few_transactions(dear: Priced) -> None:
@@ -233,13 +245,13 @@ def test_cancelling_ten_thousand_tasks_folds_whole_packs(dear: Priced) -> None:
 
 
 def test_long_messages_stand_beside_their_packs(dear: Priced) -> None:
-    run = dear.submit(*single(320))
-    claims = dear.claim(run, 320)
+    run = dear.submit(*single(40))
+    claims = dear.claim(run, 40)
     handles = dear.note(run, claims, array=False)
     for claim in claims:
         message = "".join(dear.random.choices("abcdefghijklmnop ", k=1500))
         dear.end(run, [claim], handles, outcome=FAILED._replace(message=message))
     packs = [item for item in dear.world.raw_items() if item["kind"]["S"] == "pack"]
     assert max(len(json.dumps(pack, default=str)) for pack in packs) <= 8_000
-    found = dear.world.store.get_tasks(run.id, [3, 300])
+    found = dear.world.store.get_tasks(run.id, [3, 30])
     assert [len(task.message) for task in found.values()] == [1500, 1500]

@@ -8,7 +8,8 @@ import string
 import pytest
 
 from hut.model.states import Reason, RunState, TaskState
-from hut.service.advancing import _AT_ONCE
+from hut.service.advancing import _CLAIMED_AT_ONCE, _JOBS_AT_ONCE
+from hut.store.dynamodb import specifications
 from hut.store.port import ClaimRequest, RunFilter, TaskFilter
 from tests.aws.store_world import StoreWorld, tasks
 from tests.contract.worlds import COMPLETED, FAILED
@@ -193,10 +194,11 @@ def test_claims_are_folded_into_few_calls(world: StoreWorld) -> None:
     assert len(world.client.calls) <= 7
 
 
-def test_a_batch_of_claims_is_one_transaction(world: StoreWorld) -> None:
-    run = world.create(*tasks(*(f"t{i}" for i in range(500))))
+@pytest.mark.parametrize("number", [_JOBS_AT_ONCE, _CLAIMED_AT_ONCE])
+def test_a_batch_of_claims_is_one_transaction(world: StoreWorld, number: int) -> None:
+    run = world.create(*tasks(*(f"t{i}" for i in range(1100))))
     world.client.calls.clear()
-    assert len(world.claim(run, _AT_ONCE)) == _AT_ONCE
+    assert len(world.claim(run, number)) == number
     assert world.client.count("transact_write_items") == 1
 
 
@@ -378,3 +380,21 @@ def test_a_task_that_is_ready_and_waits_for_its_time_is_claimed_once(world: Stor
     assert claim.key.attempt == 2
     assert world.store.next_retry(run.id, 0.0) is None
     world.check(run)
+
+
+def test_a_claim_in_a_batch_that_is_full_ends(world: StoreWorld) -> None:
+    run = world.create(*tasks(*(f"t{i}" for i in range(2000))))
+    with world.store.batch():
+        claims = world.claim(run, 5000)
+    assert 1000 < len(claims) < 2000
+    assert world.check(run).counts[TaskState.SUBMITTED] == len(claims)
+
+
+def test_long_commands_are_not_all_kept_in_memory(
+    world: StoreWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(specifications, "_MOST_TEXT", 50_000)
+    run = world.create(*({"id": f"t{i}", "command": f"echo {i} {'x' * 150}"} for i in range(1300)))
+    found = world.store.list_tasks(run.id, TaskFilter())
+    assert [task.spec.command.split()[1] for task in found] == [str(i) for i in range(1300)]
+    assert len(world.store._tasks._specifications._kept) <= 2

@@ -22,7 +22,10 @@ from hut.store.encoding import decode_spec
 
 __all__ = ["Given", "Specifications"]
 
-_KEPT = 256  # segments: some tens of MB
+_Name = tuple[str, int, int]  # run, withdrawals, segment
+
+_KEPT = 256  # segments
+_MOST_TEXT = 30_000_000  # characters of what is kept: it is all in memory
 
 
 @dataclass(slots=True)
@@ -53,7 +56,7 @@ class Given:
     def spec(self) -> TaskSpec:
         """Return the task as the workflow has it; it is decoded when it is first asked for."""
         if self._spec is None:
-            self._spec = decode_spec(self.id, self.text)
+            self._spec, self.text = decode_spec(self.id, self.text), ""
         return self._spec
 
 
@@ -63,7 +66,8 @@ class Specifications:
     def __init__(self, table: Table, bodies: Bodies) -> None:
         self._table = table
         self._bodies = bodies
-        self._kept: OrderedDict[tuple[str, int, int], dict[int, Given]] = OrderedDict()
+        self._kept: OrderedDict[_Name, dict[int, Given]] = OrderedDict()
+        self._lengths: dict[_Name, int] = {}
 
     def of(self, meta: Item, positions: Collection[int]) -> dict[int, Given]:
         """Return what is said of tasks; those of which nothing is said (yet) are left out."""
@@ -102,11 +106,18 @@ class Specifications:
             else:
                 pk = segment_partition(meta["id"], segment * SEGMENT)
                 read[segment] = self._unpack(meta, self._table.query(Pages(pk, "SPECS#")))
-            self._kept[_name(meta, segment)] = read[segment]
-            self._kept.move_to_end(_name(meta, segment))
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+            self._keep(_name(meta, segment), read[segment])
         return read
+
+    def _keep(self, name: _Name, segment: dict[int, Given]) -> None:
+        self._kept[name] = segment
+        self._kept.move_to_end(name)
+        self._lengths[name] = sum(len(given.text) for given in segment.values())
+        while len(self._kept) > _KEPT or (
+            len(self._kept) > 1 and sum(self._lengths.values()) > _MOST_TEXT
+        ):
+            oldest, _ = self._kept.popitem(last=False)
+            del self._lengths[oldest]
 
     def _unpack(self, meta: Item, items: Iterable[Item]) -> dict[int, Given]:
         found: dict[int, Given] = {}
@@ -126,5 +137,5 @@ class Specifications:
         return found
 
 
-def _name(meta: Item, segment: int) -> tuple[str, int, int]:
+def _name(meta: Item, segment: int) -> _Name:
     return meta["id"], meta.get("withdrawals", 0), segment

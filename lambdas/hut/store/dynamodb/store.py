@@ -178,8 +178,8 @@ class DynamoStore(Growth, Repeating):
             except NoRoom:
                 break  # the backend is full: somebody else took the last place
             claims.extend(found)
-            if not more:
-                break
+            if not more or (self._units is not None and not found):
+                break  # a batch does not get any further by looking again
         return claims
 
     def _claim(self, request: ClaimRequest, most: int, unit: Unit) -> tuple[list[Claim], bool]:
