@@ -65,7 +65,7 @@ def of_a_refusal(
     since = refusal.since if task.wanted_at is None else task.wanted_at
     details = [
         f"{service} says: {said}",
-        f"It said so last {format_span(now - refusal.at)} ago; Hut tries again by itself.",
+        f"It said so last {format_span(now - refusal.at)} ago; Hut tries again {_again(refusal, now)}.",
     ]
     steps: tuple[str, ...] = ()
     if waiting is not None:
@@ -76,6 +76,11 @@ def of_a_refusal(
     )
     steps = steps or ("Next: mend what it says; the task is submitted by itself then.",)
     return sentence, (*details, *_bound(task, now), *steps)
+
+
+def _again(refusal: Refusal, now: float) -> str:
+    left = refusal.again_at - now
+    return f"in {format_span(left)}" if left > 0 else "by itself"
 
 
 def _told(waiting: Waiting) -> Iterator[str]:

@@ -186,7 +186,8 @@ def test_a_refusal_is_kept_until_a_job_is_taken(plane: ControlPlane) -> None:
     refuse_for(plane, 60)
     assert plane.states(run) == {"a": "pending", "b": "pending"}
     [one, other] = sorted(plane.run(run).refusals, key=lambda each: str(each.partition))
-    assert one == Refusal("batch", None, "too many requests", begun, plane.clock.now)
+    now = plane.clock.now
+    assert one == Refusal("batch", None, "too many requests", begun, now, now + 15)
     assert (other.partition, other.since) == ("ec2", begun)
     plane.backend.busy = 0
     plane.clock.now += 15
@@ -194,6 +195,26 @@ def test_a_refusal_is_kept_until_a_job_is_taken(plane: ControlPlane) -> None:
     assert plane.run(run).refusals == ()
     assert plane.task(run, "a").wanted_at == begun
     assert plane.finish(run).state is RunState.COMPLETED
+
+
+def test_tries_become_rarer_and_not_more(plane: ControlPlane) -> None:
+    plane.begin(*({"id": f"t{n}"} for n in range(100)))
+    plane.backend.busy = 10**6
+    tries: list[float] = []
+    plane.backend.before_submit = lambda: tries.append(plane.clock.now)
+    plane.deliver()
+    begun, swept = plane.clock.now, plane.clock.now
+    while plane.clock.now < begun + 2400:
+        assert 1 <= len(plane.wakes.waiting) <= 2  # the second one leaves none behind
+        due = min(at for at, _, _ in plane.wakes.waiting)
+        plane.clock.now = min(due, swept + 120)
+        if plane.clock.now == swept + 120:
+            swept = plane.clock.now
+            plane.sweep()
+        plane.deliver()
+    assert tries[1] - tries[0] == 15
+    assert len([at for at in tries if at > begun + 1200]) <= 2 * 1200 / 120  # half are the sweep's
+    assert plane.backend.busy == 10**6 - 80 * len(tries)
 
 
 def test_refusals_cost_no_request_of_their_own(plane: ControlPlane) -> None:

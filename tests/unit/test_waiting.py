@@ -190,5 +190,10 @@ def test_what_other_places_refuse_does_not_concern_it(run):
     assert refused(run=run) == ("t is ready to start.",)
 
 
+def test_the_next_try_is_told():
+    run = plain_run(refusals=(REFUSAL._replace(again_at=NOW + 48),))
+    assert "It said so last 12s ago; Hut tries again in 48s." in refused(run=run)
+
+
 def test_what_else_keeps_it_comes_first():
     assert refused(not_before=NOW + 12)[0] == "t waits 12s before retry 0 of 0."

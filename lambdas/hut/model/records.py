@@ -61,6 +61,8 @@ class Refusal(NamedTuple):
         The backend's own words.
     since, at : float
         When it said so first and last.
+    again_at : float
+        When the run is tried again by itself.
     """
 
     backend: str
@@ -68,6 +70,7 @@ class Refusal(NamedTuple):
     said: str
     since: float
     at: float
+    again_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

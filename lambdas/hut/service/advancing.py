@@ -31,7 +31,12 @@ from hut.model.records import Outcome, Refusal, RunRecord
 from hut.model.states import ACTIVE
 from hut.scheduling.room import Caps
 from hut.service.counting import count_ends
-from hut.service.queueing import destination_of, note_refusal, refused_too_long
+from hut.service.queueing import (
+    destination_of,
+    next_try,
+    note_refusal,
+    refused_too_long,
+)
 from hut.service.surroundings import Surroundings
 from hut.store.events import Destination, NotRegistered
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, TaskFilter
@@ -162,6 +167,8 @@ class Advancing:
         """Claim and submit what is ready, as long as there is room and time."""
         for name, backend in self._backends.items():
             while self._may_claim(run, backend) and self._claim_some(run, name, backend):
+                if run.refusals:  # a job was taken: what was refused before may be over
+                    run = self._store.get_run(run.id)
                 if not self._around.has_time():
                     self._around.wakes.wake(run.id)
                     return
@@ -185,6 +192,7 @@ class Advancing:
         As many are claimed as make a number of jobs: tasks of one shape become one array.
         """
         requests: list[JobRequest] = []
+        refused = any(refusal.backend == name for refusal in run.refusals)
         jobs, wanted, more = 0, _JOBS_AT_ONCE, True
         while more and jobs < _JOBS_AT_ONCE and len(requests) < _MOST_CLAIMED:
             claims = self._claim(run, name, wanted)
@@ -192,8 +200,8 @@ class Advancing:
             some = [self._request(run, claim) for claim in claims]
             requests += some
             jobs += len(some) - sum(len(group) - 1 for group in backend.arrays(some))
-            if jobs * 2 > len(requests) or not self._around.has_time():
-                break  # not many of one shape
+            if refused or jobs * 2 > len(requests) or not self._around.has_time():
+                break  # it may be for nothing again, or there are not many of one shape
             wanted = min(_CLAIMED_AT_ONCE, _MOST_CLAIMED - len(requests))
         if not requests:
             return False
@@ -283,7 +291,7 @@ class Advancing:
         refused: list[End] = []
         paced: list[AttemptKey] = []
         not_taken: list[AttemptKey] = []
-        pause = _BUSY_SECONDS
+        pauses: list[float] = []
         refusals: dict[Destination, Refusal] = {}
         for request, result in results:
             claim = request.claim
@@ -298,7 +306,7 @@ class Advancing:
                 )
             elif result.again_at is not None:
                 paced.append(claim.key)
-                pause = min(pause, max(result.again_at - self._around.clock(), 0.0))
+                pauses.append(max(result.again_at - self._around.clock(), 0.0))
             elif (late := refused_too_long(claim, result, self._around.clock())) is not None:
                 refused.append(self._end(claim, late))
             else:
@@ -310,11 +318,16 @@ class Advancing:
         self._around.measure(Metric.ATTEMPTS_SUBMITTED, len(submitted))
         self._around.measure(Metric.CLAIMS_PACED, len(paced))
         self._around.measure(Metric.CLAIMS_GIVEN_BACK, len(not_taken))
-        given_back = len(paced) + len(not_taken)
-        if given_back:
-            self._store.release_claims(run.id, paced)
-            self._store.give_back(run.id, not_taken, list(refusals.values()))
-            self._around.wakes.wake(run.id, pause)
+        self._store.release_claims(run.id, paced)
+        if not_taken:
+            now = self._around.clock()
+            again_at, is_first = next_try(run, refusals.values(), now)
+            if is_first:
+                pauses.append(again_at - now)
+            kept = [refusal._replace(again_at=again_at) for refusal in refusals.values()]
+            self._store.give_back(run.id, not_taken, kept)
+        if pauses:
+            self._around.wakes.wake(run.id, min(pauses))
         if not_taken:
             said = sorted({refusal.said for refusal in refusals.values()})
             self._around.note.warning(
@@ -330,7 +343,7 @@ class Advancing:
         # The run may have been stopped before the handles were there to be seen.
         if submitted and self._store.get_run(run.id).cancel_requested_at is not None:
             backend.terminate([handle for _, handle in submitted], CANCELLED, wholly=True)
-        return not given_back
+        return not (paced or not_taken)
 
     def _give_back(
         self, run: RunRecord, requests: Sequence[JobRequest], seconds: float = 0.0

@@ -8,7 +8,7 @@ that starts between the look and the call goes on and is not failed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hut.backends.port import Job, RemoteBackend, SubmitResult, parent_of
 from hut.lifecycle.attempt import queue_timeout
@@ -25,6 +25,7 @@ __all__ = [
     "Queueing",
     "destination_of",
     "is_blocked",
+    "next_try",
     "note_refusal",
     "refused_too_long",
 ]
@@ -39,6 +40,8 @@ Not ``CAPACITY:``, which passes. ("Jobs stuck in a RUNNABLE status" in the AWS B
 """
 
 _AT_ONCE = 80  # jobs cancelled between two looks at the time
+_SOONEST_TRY, _LATEST_TRY = 15.0, 120.0  # seconds until a refused job is tried again
+_SLACK = 3.0  # seconds a message may come early
 _MOST_SAID = 500  # characters of the backend's words in a reason
 
 
@@ -78,6 +81,21 @@ def refused_too_long(claim: Claim, result: SubmitResult, now: float) -> Outcome 
         f"waited {format_span(now - claim.wanted_at)} for its job to be taken; max_queue_time is "
         f"{format_span(most)} (said last: {said})"
     )
+
+
+def next_try(run: RunRecord, refusals: Iterable[Refusal], now: float) -> tuple[float, bool]:
+    """Return when refused jobs are tried again, and whether a message must be left for it.
+
+    The longer they are refused, the rarer. A try leaves no message if one is under way: else each
+    try of the sweep would begin another series of them.
+    """
+    refusals = list(refusals)
+    backends = {refusal.backend for refusal in refusals}
+    for refusal in run.refusals:
+        if refusal.backend in backends and refusal.again_at - _SLACK > now:
+            return refusal.again_at, False
+    since = min(refusal.since for refusal in refusals)
+    return now + min(max((now - since) / 10, _SOONEST_TRY), _LATEST_TRY), True
 
 
 class Queueing:
