@@ -247,11 +247,11 @@ def test_being_refused_and_waiting_in_the_queue_count_together(plane: ControlPla
     run = plane.begin({"id": "a", "max_queue_time": "10m"})
     refuse_for(plane, 300)
     plane.backend.busy = 0
-    plane.clock.now += 15
+    plane.clock.now += 30
     plane.deliver()
     assert plane.task(run, "a").state == "submitted"
     assert sweep_later(plane, 300).queue_timeouts == 1
-    assert plane.task(run, "a").message.startswith("waited 10m 15s in queue")
+    assert plane.task(run, "a").message.startswith("waited 10m 30s in queue")
 
 
 def test_waiting_for_room_does_not_count(plane: ControlPlane) -> None:
