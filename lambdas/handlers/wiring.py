@@ -20,7 +20,7 @@ from handlers.settings import function_settings
 from hut import __version__
 from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
-from hut.backends.batch import Clients, Pace
+from hut.backends.batch import BatchBackend, Clients, Pace
 from hut.backends.batch.fleet import Fleet, LiveBackends, LiveCaps
 from hut.backends.batch.refining import Refinement
 from hut.control import Control
@@ -128,6 +128,14 @@ def _refinements() -> Sequence[Refinement]:
     return _recent().current().backends
 
 
+def _find_backend(name: str) -> BatchBackend | None:
+    """Return a backend; one that is not known may just have been added."""
+    live = LiveBackends(_fleet(), _refinements)
+    if name not in live:
+        _recent().forget()
+    return live.get(name)
+
+
 def _see(version: int) -> None:
     """Know at least this version from now on."""
     _recent().current(version)
@@ -205,7 +213,7 @@ def services() -> Services:
         ),
         cancel=lambda run_id: submitting.cancel(run_id, time.time()),
         retry=lambda run_id, everything: submitting.retry(run_id, everything=everything),
-        backend=LiveBackends(_fleet(), _refinements).get,
+        backend=_find_backend,
         uploads=BucketUploads(
             _client("s3"), settings.bucket, clock=time.time, new_id=lambda: new_id(26)
         ),

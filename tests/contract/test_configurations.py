@@ -147,3 +147,10 @@ def test_recent_reads_once_in_a_while() -> None:
     now = 30.0
     assert recent.current().number == 1
     assert store.reads == 2
+    store.add(version(2), "{}", [])
+    assert recent.current(1).number == 1
+    assert recent.current(2).number == 2  # it is known to exist
+    store.add(version(3), "{}", [])
+    recent.forget()
+    assert recent.current().number == 3
+    assert store.reads == 4

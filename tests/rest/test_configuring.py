@@ -343,7 +343,7 @@ def test_a_backend_is_added_changed_and_taken_away(api: Api) -> None:
     )
     assert made.status == 201
     found = api.get("/backends/gpu").json
-    assert (found["origin"], found["can_run"], found["active"]) == ("configuration", True, 3)
+    assert (found["origin"], found["can_run"], found["active"]) == ("configuration", True, None)
     assert (found["default_queue"], found["default_image"]) == ("ec2", "cuda")
     assert found["max_concurrent"] is None
     assert found["queues"] == ["ec2", "fargate"]
@@ -362,9 +362,11 @@ def test_a_backend_is_added_changed_and_taken_away(api: Api) -> None:
 
 
 def test_the_stacks_own_backend_is_refined_and_stays(api: Api) -> None:
+    api.active["batch"] = 4
     assert api.put("/backends/batch", {"type": "batch", "max_concurrent": 7}).status == 201
     found = api.get("/backends/batch").json
     assert (found["origin"], found["refined"], found["max_concurrent"]) == ("stack", True, 7)
+    assert found["active"] == 4
     assert found["configured"] == {"name": "batch", "type": "batch", "max_concurrent": 7}
     assert api.delete("/backends/batch").status == 201
     found = api.get("/backends/batch").json

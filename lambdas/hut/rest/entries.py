@@ -171,7 +171,8 @@ def _backend_document(exchange: Exchange, listed: Listed) -> Document:
         "can_run": not backend.problem,
         "problem": backend.problem or None,
         "max_concurrent": options.max_concurrent,
-        "active": exchange.services.active_on(listed.name),
+        # The store counts only where there is a cap to be kept.
+        "active": exchange.services.active_on(listed.name) if options.max_concurrent else None,
         "default_image": options.default_image,
         "default_queue": options.default_queue,
         "queues": sorted(options.queues),

@@ -378,7 +378,10 @@ class Backend(Schema):
     can_run: bool
     problem: str | None = Field(description="Why it can't run tasks.")
     max_concurrent: int | None
-    active: int | None = Field(description="Tasks of all runs that are submitted or running.")
+    active: int | None = Field(
+        description="Tasks of all runs that became active since there is a cap, and still are; "
+        "null where there is none."
+    )
     default_image: str | None
     default_queue: str | None = Field(description="The `partition` of tasks that name none.")
     queues: list[str] = Field(description="What a task may name as `partition`.")

@@ -145,7 +145,7 @@ class Services:
     configuring : Configuring
         The control plane's configuration: which backends and environments it knows.
     active_on : callable
-        Returns how many tasks of all runs are active on a backend.
+        Returns how many tasks of all runs are active on a backend that has a cap.
     backend : callable
         Returns a backend by its name, or None.
     clock : callable

@@ -137,3 +137,7 @@ class Recent:
             known = self._known = self._read()
             self._until = self._clock() + self._seconds
         return known
+
+    def forget(self) -> None:
+        """Read anew when next asked: something is missed that may have come meanwhile."""
+        self._known = None
