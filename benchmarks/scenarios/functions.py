@@ -19,7 +19,7 @@ __all__ = ["SCENARIO"]
 _TIMES_BARE = 1.3
 _HOT = ("advance", "observe", "register", "finish", "sweep")
 _BARE_PACKAGES = ("botocore", "dateutil", "jmespath", "six.py", "urllib3")
-_CLIENT = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
+_CLIENT = "import botocore.session; botocore.session.get_session().create_client('dynamodb', 'us-east-1')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _run(setting: Setting) -> Findings:
 def _start(setting: Setting, bundle: Path, code: str, folder: Path) -> Command:
     begin = f"import sys; sys.path.insert(0, {str(bundle)!r})\n"
     options = ("-I", "-S", "-B", "-X", f"pycache_prefix={folder / 'none'}")
-    variables = {"AWS_REGION": "us-east-1", "AWS_LAMBDA_FUNCTION_NAME": "any"}
+    variables = {"AWS_LAMBDA_FUNCTION_NAME": "any"}
     return Command(
         (str(setting.python), *options, "-c", begin + code), folder, variables, timeout=60
     )
