@@ -19,7 +19,9 @@ __all__ = ["SCENARIO"]
 _TIMES_BARE = 1.3
 _HOT = ("advance", "observe", "register", "finish", "sweep")
 _BARE_PACKAGES = ("botocore", "dateutil", "jmespath", "six.py", "urllib3")
-_CLIENT = "import botocore.session; botocore.session.get_session().create_client('dynamodb', 'us-east-1')"
+_CLIENT = (
+    "import botocore.session; botocore.session.get_session().create_client('dynamodb', 'us-east-1')"
+)
 
 
 @dataclass(frozen=True, slots=True)

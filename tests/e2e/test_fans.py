@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
+
+from tests.e2e.counting import SHAPES, as_on_aws, count
 from tests.e2e.remote_hut import RemoteHut
 
 WIDTH = 500
+GROWTH = 1.25  # of what a task costs, in ten times as many
 
 
 def test_one_task_opens_500_and_one_closes_them(hut: RemoteHut) -> None:
@@ -48,3 +52,15 @@ def test_no_more_jobs_at_once_than_allowed(hut: RemoteHut) -> None:
     run = hut.start(tasks, "--max-concurrent", "3")
     assert hut.ended(run)["counts"]["completed"] == 14
     assert most_at_once(hut.jobs(run)) == 3
+
+
+@pytest.mark.parametrize("name", ["fan-in", "fan-out", "barrier"])
+def test_the_work_per_task_is_the_same_at_size(hut: RemoteHut, name: str) -> None:
+    """5,000 to 1, 1 to 5,000, 2,000 to 2,000: all complete, and a task costs what it costs in a tenth."""
+    shape = next(shape for shape in SHAPES if shape.name == name)
+    with as_on_aws(hut.bed):
+        small = count(hut, shape, shape.tasks // 10)
+        large = count(hut, shape)
+    assert large.requests_per_task <= small.requests_per_task * GROWTH
+    units = [bill.units["dynamodb_write"] / bill.tasks for bill in (small, large)]
+    assert units[1] <= units[0] * GROWTH
