@@ -188,9 +188,11 @@ class ControlStack(Stack):
             "QueueToObserve",
             target=self.functions["observe"].function,
             event_source_arn=self._observe_queue.queue_arn,
-            batch_size=50,
+            # Ends of a run are recorded together, and calls for one run wait for each other: few and
+            # large ones ask for less, and none has to give up.
+            batch_size=500,
             max_batching_window=Duration.seconds(max(1, self._settings.observe_window)),
-            max_concurrency=4,
+            max_concurrency=2,
             report_batch_item_failures=True,
         )
         lambda_.EventSourceMapping(

@@ -113,9 +113,9 @@ def test_only_ends_and_signals_pass_the_streams_filter(default: Synthesis) -> No
 def test_the_queues_are_read_in_batches(default: Synthesis) -> None:
     observe = mapping(default, "QueueToObserve")
     assert "ObserveFunction" in flat(observe["FunctionName"])
-    assert observe["BatchSize"] == 50
+    assert observe["BatchSize"] == 500
     assert observe["MaximumBatchingWindowInSeconds"] == 1
-    assert observe["ScalingConfig"] == {"MaximumConcurrency": 4}
+    assert observe["ScalingConfig"] == {"MaximumConcurrency": 2}
     assert observe["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     wake = mapping(default, "QueueToAdvance")
     assert "AdvanceFunction" in flat(wake["FunctionName"])

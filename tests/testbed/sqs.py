@@ -3,7 +3,8 @@
 Windows are kept only if the setting says so: they make tests slow, but without them functions
 are called more often than AWS would, which matters when calls are counted. Each of several
 pollers (`Settings.pollers`) has a window and a batch of its own on AWS: what came in the meantime
-is then shared among them, and there are as many calls.
+is then shared among them, and there are as many calls. A mapping's maximum concurrency is a bound
+of theirs: Lambda reads no more than it may call a function with.
 
 What a mapping asks of a queue is billed as if a program did it. Counted are a request for every
 ten messages that are received and for every ten that are deleted, and another one for every
@@ -70,12 +71,12 @@ def _receive(url: str, size: int) -> list[Any]:
         now = time.time()
         waiting = [each for each in queue["messages"] if each["visible_at"] <= now]
         size = min(int(size or 1), _MOST)
-        window = _window(queue["attributes"].get("QueueArn")) if settings.windows else 0
+        window, pollers = _shape(queue["attributes"].get("QueueArn"))
         if window and url not in _left and waiting:
             if len(waiting) < size and now - min(each["visible_at"] for each in waiting) < window:
                 spawn_background(_wake, thread_name="testbed-sqs-window")
                 return []
-            _left[url] = settings.pollers, -(-len(waiting) // settings.pollers)
+            _left[url] = pollers, -(-len(waiting) // pollers)
         if url in _left:
             size = min(size, _take_share(url))
         visibility = int(queue["attributes"].get("VisibilityTimeout", "30"))
@@ -104,11 +105,14 @@ def _fitting(messages: list[Any]) -> Iterator[int]:
     return itertools.takewhile(lambda total: total <= _LARGEST, totals)
 
 
-def _window(arn: str | None) -> float:
-    mappings = [each for each in lambda_svc._esms.values() if each.get("EventSourceArn") == arn]
-    return max(
-        (float(each.get("MaximumBatchingWindowInSeconds") or 0) for each in mappings), default=0
-    )
+def _shape(arn: str | None) -> tuple[float, int]:
+    """Return the window that is kept for a queue, and its pollers."""
+    mapping = next((e for e in lambda_svc._esms.values() if e.get("EventSourceArn") == arn), None)
+    if mapping is None or not settings.windows:
+        return 0.0, 1
+    most = (mapping.get("ScalingConfig") or {}).get("MaximumConcurrency") or settings.pollers
+    window = float(mapping.get("MaximumBatchingWindowInSeconds") or 0)
+    return window, min(settings.pollers, most)
 
 
 def _wake() -> None:
