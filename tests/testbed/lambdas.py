@@ -49,6 +49,12 @@ def install() -> None:
     lambda_runtime._PYTHON_WORKER_SCRIPT = _improved(lambda_runtime._PYTHON_WORKER_SCRIPT)
     invoke = replace(lambda_runtime.Worker, "invoke", None)
     execute = replace(lambda_svc, "_execute_function_warm", None)
+    credentials = replace(lambda_runtime, "execution_credentials", None)
+
+    def noted_credentials(config: dict[str, Any]) -> dict[str, str]:
+        found: dict[str, str] = credentials(config)
+        record.keys_of_functions.add(found["AWS_ACCESS_KEY_ID"])
+        return found
 
     def invoke_noting_errors(self: Any, *arguments: Any, **options: Any) -> Any:
         answer = invoke(self, *arguments, **options)
@@ -72,6 +78,7 @@ def install() -> None:
             result = {"error": True, "body": body, "log": result.get("log", "")}
         return result
 
+    lambda_runtime.execution_credentials = noted_credentials
     lambda_runtime.Worker.invoke = invoke_noting_errors
     lambda_svc._execute_function_warm = execute_as_aws
     replace(lambda_runtime.Worker, "_drain_stderr_bounded", _drain_log)

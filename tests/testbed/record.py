@@ -18,7 +18,6 @@ import botocore.session
 from ministack import app
 from ministack.core.router import detect_service, extract_access_key_id
 
-from tests.testbed.address import ACCOUNT
 from tests.testbed.faults import find_fault
 from tests.testbed.hooks import hook
 from tests.testbed.patching import on_reset, replace
@@ -28,6 +27,9 @@ _all: defaultdict[str, Counter[str]] = defaultdict(Counter)
 _of_lambdas: defaultdict[str, Counter[str]] = defaultdict(Counter)
 _units: Counter[str] = Counter()
 _others: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+keys_of_functions: set[str] = set()
+"""The access keys that functions were given."""
 
 _WRITES = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems")
 _READS = ("GetItem", "Query", "Scan", "BatchGetItem", "TransactGetItems")
@@ -103,7 +105,7 @@ def _forget() -> None:
 def _count(service: str, operation: str, headers: Any, query: Any) -> None:
     with _lock:
         _all[service][operation] += 1
-        if extract_access_key_id(headers, query) == ACCOUNT:  # the key functions are given
+        if extract_access_key_id(headers, query) in keys_of_functions:
             _of_lambdas[service][operation] += 1
 
 
