@@ -63,6 +63,17 @@ def test_what_is_not_granted_is_a_problem_that_says_what_to_do():
     assert "hut:job_role_arn" in problems[2].message
 
 
+def test_revisions_need_a_deployment_that_may_register_them():
+    locked = [{**STACK[0], "job_definition": "lab"}]
+    wish = entry(job_definition="lab", job_definition_mode="revisions")
+    [problem] = refine(wish, locked)[1]
+    assert problem.field == "job_definition_mode"
+    assert "hut:job_definition_mode" in problem.message
+    granted = [{**locked[0], "job_definition_mode": "revisions"}]
+    assert refine(wish, granted)[1] == []
+    assert refine(entry(job_definition="lab", job_definition_mode="locked"), granted)[1] == []
+
+
 def test_secrets_that_the_stacks_role_may_not_read_are_noted():
     arn = "arn:aws:ssm:eu-west-1:123456789012:parameter/key"
     refinement, problems, notes = refine(entry(secrets={"KEY": arn}), STACK)

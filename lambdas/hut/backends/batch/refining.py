@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hut.backends.batch.options import BatchOptions, read_options
+from hut.model.job_settings import DefinitionMode
 from hut.model.job_settings_reading import JOB_FIELDS
 from hut.model.problems import InvalidInput, Problem
 
@@ -113,6 +114,14 @@ def refine(
             "set hut:job_definition in the CDK context and deploy again"
         )
         problems.append(Problem(message, field="job_definition"))
+    revisions = DefinitionMode.REVISIONS.value
+    wants = entry.get("job_definition") is not None and entry.get("job_definition_mode")
+    if wants == revisions and base.get("job_definition_mode") != revisions:
+        message = (
+            "functions may register no revisions of it; set hut:job_definition_mode to revisions in "
+            "the CDK context and deploy again"
+        )
+        problems.append(Problem(message, field="job_definition_mode"))
     if not problems:
         problems += _faults({**base, **found})
     return found, problems, notes
