@@ -126,6 +126,31 @@ def test_history_has_pages(api: Api) -> None:
     assert [[each["version"] for each in page] for page in pages] == [[5, 4], [3, 2], [1]]
 
 
+def test_changes_are_on_record_and_rehearsals_are_not(api: Api) -> None:
+    def last() -> tuple[str, str, str, dict[str, Any]]:
+        act = api.get("/audit").json[0]
+        return act["action"], act["who"], act["outcome"], act["detail"]
+
+    api.apply(environments=[PY])
+    applied = ("config.apply", "user/alice", "done", {"version": 1, "new": 1})
+    assert last() == applied
+    api.send(api_event("PUT", "/config", body="{}", query={"dry_run": "true"}, headers=ANY))
+    assert last() == applied
+    api.put("/environments/py", {"variables": {"A": "hidden"}}, arn=BOB)
+    put = {"entry": "environments/py", "version": 2, "new": 1}
+    assert last() == ("config.put", "role/Dev/bob", "done", put)
+    api.put("/environments/py", {"wrong": "hidden"})
+    action, _, outcome, detail = last()
+    assert (action, outcome, detail["refusal"]) == (
+        "config.put",
+        "refused",
+        "invalid-configuration",
+    )
+    api.delete("/environments/nope")
+    assert last()[3] == {"entry": "environments/nope", "refusal": "unknown-entry"}
+    assert "hidden" not in api.get("/audit").body
+
+
 # What is kept and what is not ---------------------------------------------------------------------
 
 

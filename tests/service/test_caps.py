@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from hut.backends.port import RemoteBackend
 from hut.model.records import RunRecord
 from hut.model.states import RunState
+from hut.service.advancing import Advancing
+from hut.service.observing import Observing
+from hut.service.sweeping import Sweeping
 from tests.service.control_plane import ControlPlane
 from tests.service.fake_ports import FAILED
 
@@ -136,3 +142,24 @@ def test_a_busy_backend_does_not_hold_up_another_one(
     assert plane.states(run) == {"a": "submitted", "b": "pending", "c": "submitted"}
     assert [job.spec.id for job in plane.backends["other"].jobs.values()] == ["c"]
     assert plane.finish(run).state is RunState.COMPLETED
+
+
+def test_the_configuration_of_a_run_is_known_before_the_run_is_worked_on(
+    plane: ControlPlane,
+) -> None:
+    run = plane.begin({"id": "t"})
+    uses: dict[type, Callable[[Any], object]] = {
+        Advancing: lambda it: it.advance(run.id),
+        Observing: lambda it: it.observe(run.id, ()),
+        Sweeping: lambda it: it.sweep(),
+    }
+    for kind, use in uses.items():
+        known: dict[str, RemoteBackend] = {}  # as in a function that has not looked for a while
+
+        def see(seen: RunRecord, known: dict[str, RemoteBackend] = known) -> None:
+            assert seen.id == run.id
+            known.update(plane.backends)
+
+        use(kind(replace(plane.around(), backends=known, see=see)))
+        assert known.keys() == {"batch"}, kind
+        assert active(plane, run) == 1
