@@ -62,7 +62,7 @@ def note_refusal(
     result: SubmitResult,
     now: float,
 ) -> None:
-    """Add what a backend said that did not take a job, once for each place."""
+    """Add what a backend said that did not take a job, once for each destination."""
     since = now if claim.wanted_at is None else claim.wanted_at
     goes_to = destination_of(backend, claim)
     before = refusals.get(goes_to)
