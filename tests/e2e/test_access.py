@@ -227,16 +227,17 @@ def test_the_address_is_found_by_those_who_may_use_it(
 def test_runs_of_a_submitter_go_their_ways_and_are_accounted_for(
     hut: RemoteHut, people: dict[str, Person], tmp_path: Any
 ) -> None:
-    """Complete, generate, fail, repeat, cancel: no role of a function lacks anything for it."""
+    """Large, generated, in an array; fail, repeat, cancel: no function lacks anything for it."""
     submitter = as_person(hut, people["submitter"])
     new = json.dumps([{"id": "new", "command": "echo new"}])
     tasks = [
         {"id": "large", "command": f"true # {'x' * 9000}"},
         {"id": "makes", "command": f"echo '{new}' > new.json", "generates_source": "new.json"},
-        {"id": "last", "command": "echo last", "deps": ["large", "makes"]},
+        *({"id": f"same.{n}", "command": f"true {n} # {'y' * 3000}"} for n in range(3)),
+        {"id": "last", "command": "echo last", "deps": ["large", "makes", "same.*"]},
     ]
     done = submitter.run(tasks)
-    assert (done["state"], done["total"], done["owner"]) == ("completed", 4, "user/submitter")
+    assert (done["state"], done["total"], done["owner"]) == ("completed", 7, "user/submitter")
     assert submitter("logs", done["id"], "last").stdout == "last\n"
     failed = submitter.run([{"id": "t", "command": "test -e mended"}], exit_code=1)
     (hut.bed.home / "mended").touch()
@@ -266,6 +267,21 @@ def test_runs_of_a_submitter_go_their_ways_and_are_accounted_for(
         "cancel",
         "submit",
     ]
+
+
+def test_what_holds_for_all_is_changed_by_administrators_only(
+    hut: RemoteHut, people: dict[str, Person]
+) -> None:
+    (hut.folder / "hut.yaml").write_text("environments: [{name: lab, variables: {A: b}}]\n")
+    submitter, admin = as_person(hut, people["submitter"]), as_person(hut, people["admin"])
+    assert "the policy HutAdmin" in submitter("config", "apply", exit_code=4).stderr
+    admin("config", "apply")
+    assert submitter.get("/environments/lab").document["variables"] == {"A": "b"}
+    gone = hut.call("DELETE", "/environments/lab", by=people["admin"].credentials)
+    assert gone.status == 201, gone.text
+    acts = admin.json("audit", "--who", "user/admin")
+    assert [act["outcome"] for act in acts] == ["done", "done"]
+    assert acts[-1]["action"] == "config.apply"
 
 
 def test_no_function_was_ever_refused_anything(hut: RemoteHut, deployment: Deployment) -> None:

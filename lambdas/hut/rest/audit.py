@@ -110,7 +110,7 @@ def list_audit(
     since: Annotated[Moment, Query(max_length=40, description="From this day or time on.")] = None,
     until: Annotated[Moment, Query(max_length=40, description="Before this day or time.")] = None,
     who: Annotated[str | None, Query(max_length=2048, description="As in `owner`.")] = None,
-    action: Annotated[str | None, Query(pattern="^[a-z.]{1,64}$")] = None,
+    action: Annotated[str | None, Query(pattern="^[a-z._-]{1,64}$")] = None,
     run: Annotated[str | None, Query(pattern="^[a-z0-9]{1,64}$")] = None,
 ) -> Answer:
     """Answer with a page of the audit record.
