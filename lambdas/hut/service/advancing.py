@@ -13,7 +13,6 @@ submitted. What happens if this dies:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hut.backends.port import (
     ArrayRequest,
@@ -105,7 +104,7 @@ class Advancing:
         run = self._store.settle(run_id, self._around.clock())
         if run.ended_at is not None:
             self.tell_end(run)
-        self._wake_others(run_id)
+        self._wake_waiting()
         return run
 
     def tell_end(self, run: RunRecord) -> None:
@@ -208,23 +207,13 @@ class Advancing:
         return self._submit(run, backend, requests) and more
 
     def _claim(self, run: RunRecord, name: str, most: int) -> list[Claim]:
-        """Claim up to `most` tasks; if a full backend is in the way, note that the run waits for it."""
+        """Claim up to `most` tasks, on a bounded backend no more than the run's share."""
         cap = self._around.caps.get(name)
         caps = Caps(run=run.settings.max_concurrent, backend=cap)
         request = ClaimRequest(
             run.id, run.epoch, self._around.clock(), most, backend=name, caps=caps
         )
-        claims = self._store.claim(request)
-        while cap is not None and len(claims) < most:
-            # First the note, then another look: a place may be freed between the two.
-            full = self._store.active_on(name) >= cap
-            if full:
-                self._store.wait_for_room(name, run.id)
-            more = self._store.claim(replace(request, at_most=most - len(claims)))
-            claims = [*claims, *more]
-            if full or not more:
-                break
-        return claims
+        return self._store.claim(request)
 
     def _request(self, run: RunRecord, claim: Claim) -> JobRequest:
         name = job_name(self._around.prefix, run.id, claim.key)
@@ -355,11 +344,8 @@ class Advancing:
     def _end(self, claim: Claim, outcome: Outcome) -> End:
         return self._control.end_of_attempt(claim, outcome, self._around.clock())
 
-    def _wake_others(self, run_id: str) -> None:
-        """Let runs that wait for room on a capped backend try again, if there is any."""
+    def _wake_waiting(self) -> None:
+        """Have runs advanced that are to take what is free on a capped backend."""
         for backend, cap in self._around.caps.items():
-            if self._store.active_on(backend) >= cap:
-                continue
-            for other in self._store.take_waiting(backend):
-                if other != run_id:
-                    self._around.wakes.wake(other)
+            for run_id in self._store.call_waiting(backend, cap, self._around.clock()):
+                self._around.wakes.wake(run_id)

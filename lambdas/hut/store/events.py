@@ -17,6 +17,7 @@ give_back           as `release_claims`; the refusals are kept with it
 keep_array          the id must be new; written before its job is submitted, never changed
 keep_token          the last one counts; an ended run keeps it for `token`
 reopen              as `follow`
+call_waiting        each note of a run that waits is marked once
 ==================  ============================================================================
 """
 
@@ -140,8 +141,14 @@ class EventStore(Store, Protocol):
     def active_on(self, backend: str) -> int:
         """Return how many tasks of all runs are active on a backend."""
 
-    def wait_for_room(self, backend: str, run_id: str) -> None:
-        """Note that a run has ready tasks for which a backend has no room."""
+    def call_waiting(self, backend: str, most: int, now: float) -> Collection[str]:
+        """Return the runs that wait for room on a backend and are to take what is free now.
 
-    def take_waiting(self, backend: str) -> Collection[str]:
-        """Return the runs that wait for room on a backend, and forget them."""
+        Their shares are kept for them for a while, in which they are not called again. A run begins
+        to wait when a claim finds no room for it, and ends when one takes all it has ready.
+
+        Parameters
+        ----------
+        most
+            The backend's cap.
+        """

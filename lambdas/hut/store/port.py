@@ -101,7 +101,9 @@ class ClaimRequest:
     backend : str
         Tasks of this backend only.
     caps : Caps
-        Bounds on active tasks, counted in the same transaction.
+        Bounds on active tasks, counted in the same transaction. Where several runs want a place of a
+        backend that is bounded, a store behind a control plane gives each no more than its share
+        (`hut.scheduling.shares`); an engine on one machine has one run and slots of its own.
     """
 
     run_id: str

@@ -3,6 +3,7 @@
 A run's item (``META``)::
 
     id workflow owner created started ended state reason message total n_<state>
+    on_<backend> active tasks there
     phase        reserved -> active -> resetting -> active: what may be done with it
     seq          number of the last change; every change is conditional on it
     generation   how often it was repeated        epoch    how often an engine took it up

@@ -20,7 +20,7 @@ delayed retries    ``RUN#run#Wgeneration``     ``time#position``
 ended attempts     ``RUN#run#A``               ``task#number``
 list of runs       ``RUNS#first letter``       the run's id
 idempotency key    ``KEY#key``                 ``KEY``
-backend            ``BACKEND#name``            ``BACKEND``
+backend            ``BACKEND#name``            ``BACKEND``; ``PLACE#run`` for a run that waits for room
 pace of calls      ``PACE#name``               ``PACE``
 image              ``IMAGE#digest``            ``IMAGE``
 =================  ==========================  ==================================================
@@ -60,6 +60,7 @@ __all__ = [
     "meta_key",
     "pace_key",
     "pack_key",
+    "place_key",
     "ready_key",
     "ready_partition",
     "run_key",
@@ -212,3 +213,8 @@ def backend_key(name: str) -> Key:
 def pace_key(name: str) -> Key:
     """Return the key of the bucket that keeps calls of a service below its bound."""
     return Key(f"PACE#{name}", "PACE")
+
+
+def place_key(backend: str, run_id: str) -> Key:
+    """Return the key of the note that a run waits for room on a backend."""
+    return Key(backend_key(backend).pk, f"PLACE#{run_id}")

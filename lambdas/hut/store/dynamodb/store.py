@@ -19,7 +19,7 @@ from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import Refusal, RunRecord
 from hut.model.states import ACTIVE, Reason, RunState, TaskState
-from hut.scheduling.room import room
+from hut.scheduling.room import Caps, room
 from hut.store.dynamodb.arrays import Arrays
 from hut.store.dynamodb.bodies import Bodies
 from hut.store.dynamodb.dependencies import Followers
@@ -36,6 +36,7 @@ from hut.store.dynamodb.table import Condition, Key, Lost, Table, Write, pauses
 from hut.store.dynamodb.unit import NoRoom, Raced, Unit
 from hut.store.dynamodb.values import Item
 from hut.store.events import Destination
+from hut.store.dynamodb.waiting import View, Waiting
 from hut.store.port import (
     AttemptKey,
     Claim,
@@ -93,6 +94,7 @@ class DynamoStore(Growth, Repeating):
         self._units: dict[str, Unit] | None = None
         self._followers = Followers(self._table, self._tasks, self._bodies, self._work)
         self._arrays = Arrays(self._table, self._bodies)
+        self._waiting = Waiting(self._table)
 
     # Units of work ------------------------------------------------------------------------------
 
@@ -169,40 +171,69 @@ class DynamoStore(Growth, Repeating):
         return self._record(self._work(run_id, begin))
 
     def claim(self, request: ClaimRequest) -> list[Claim]:
-        """Take ready tasks: higher priority first, then document order."""
+        """Take ready tasks: higher priority first, then document order.
+
+        On a capped backend no more than the run's share of the free places; what more is ready then
+        waits for room (see `waiting`).
+        """
         claims: list[Claim] = []
+        turns = pauses(_RACES, base=0.02, most=1.0)
         while len(claims) < request.at_most:
             try:
                 wanted = min(request.at_most - len(claims), _AT_ONCE)
-                found, more = self._work(request.run_id, partial(self._claim, request, wanted))
-            except NoRoom:
-                break  # the backend is full: somebody else took the last place
+                found, more, meta, view = self._work(
+                    request.run_id, partial(self._claim, request, wanted)
+                )
+            except NoRoom:  # somebody else took a place, or began to wait for one: look again
+                pause = next(turns, None)
+                if pause is None:
+                    break
+                self._table.sleep(pause)
+                continue
             claims.extend(found)
-            if not more or (self._units is not None and not found):
-                break  # a batch does not get any further by looking again
+            if more and (found or self._units is None):
+                continue
+            # A batch does not get any further by looking again.
+            if view is None or self._keep_place(request, meta, view, wanted, len(found)):
+                break
+            if next(turns, None) is None:
+                break
         return claims
 
-    def _claim(self, request: ClaimRequest, most: int, unit: Unit) -> tuple[list[Claim], bool]:
-        """Take what fits into one transaction; say whether there may be more."""
+    def _keep_place(
+        self, request: ClaimRequest, meta: Item, view: View, wanted: int, found: int
+    ) -> bool:
+        """Note whether a run waits for room; say whether that is how it is."""
+        backend, run_id = request.backend, request.run_id
+        active = sum(counts_of(meta)[state] for state in ACTIVE)
+        own = wanted - found if request.caps.run is None else request.caps.run - active
+        waits = found == view.share < wanted and own > 0
+        if waits and self._waiting.has_ready(backend, meta, request.now):
+            return self._waiting.keep(backend, meta, view, request.now)
+        if view.note is not None:
+            self._waiting.leave(backend, run_id)
+        return True
+
+    def _claim(
+        self, request: ClaimRequest, most: int, unit: Unit
+    ) -> tuple[list[Claim], bool, Item, View | None]:
+        """Take what fits into one transaction; say whether there may be more, and what was seen."""
         meta = unit.meta
         begun = meta.get("begun", meta["generation"]) == meta["generation"]
         if meta.get("stop") or meta["phase"] != "active" or not begun:
-            return [], False
+            return [], False, meta, None
         counts = counts_of(meta)
         if not counts[TaskState.PENDING]:
-            return [], False
-        on_backend = 0
-        if request.caps.backend is not None:
-            on_backend = self.active_on(request.backend)
-            unit.cap(request.backend, request.caps.backend)
-        wanted = room(
-            most,
-            request.caps,
-            active_in_run=counts[TaskState.SUBMITTED] + counts[TaskState.RUNNING],
-            active_on_backend=on_backend,
-        )
+            return [], False, meta, None
+        active = counts[TaskState.SUBMITTED] + counts[TaskState.RUNNING]
+        wanted = room(most, Caps(run=request.caps.run), active_in_run=active, active_on_backend=0)
+        cap, view = request.caps.backend, None
+        if cap is not None:
+            view = self._waiting.view(request.backend, cap, meta, wanted, request.now)
+            wanted = min(wanted, view.share)
+            unit.cap(request.backend, cap, view.number)
         if not wanted:
-            return [], False
+            return [], False, meta, view
         taken, is_full = take_ready(unit, request.backend, request.now, wanted)
         given = self._tasks.given(meta, [task["position"] for task in taken])
         claims: list[Claim] = []
@@ -215,7 +246,7 @@ class DynamoStore(Growth, Repeating):
             key = AttemptKey(task["position"], number, request.epoch)
             spent = Spent(task.get("retries", 0), task.get("losses", 0))
             claims.append(Claim(key, given[key.position].spec, spent, wanted_at(task)))
-        return claims, is_full or len(claims) == wanted == most
+        return claims, is_full or len(claims) == wanted == most, meta, view
 
     def release_claims(self, run_id: str, keys: Sequence[AttemptKey]) -> int:
         """Give claims back whose attempts never started. The attempt does not count."""
@@ -290,22 +321,13 @@ class DynamoStore(Growth, Repeating):
         """Return all arrays of a run by their ids."""
         return self._arrays.of_run(run_id)
 
-    def wait_for_room(self, backend: str, run_id: str) -> None:
-        """Note that a run has ready tasks for which a backend has no room."""
-        change, values = "ADD #waiting :runs", {"runs": {run_id}}
-        self._table.update(Write(key=backend_key(backend), change=change, values=values))
-
     def active_on(self, backend: str) -> int:
         """Return how many tasks of all runs are active on a backend."""
         return int((self._table.get(backend_key(backend)) or {}).get("busy", 0))
 
-    def take_waiting(self, backend: str) -> Collection[str]:
-        """Return the runs that wait for room on a backend, and forget them."""
-        waiting: set[str] = (self._table.get(backend_key(backend)) or {}).get("waiting", set())
-        if waiting:
-            change, values = "DELETE #waiting :runs", {"runs": waiting}
-            self._table.update(Write(key=backend_key(backend), change=change, values=values))
-        return waiting
+    def call_waiting(self, backend: str, most: int, now: float) -> list[str]:
+        """Return the runs that are to take what is free on a backend now, each once for a while."""
+        return self._waiting.call(backend, most, now)
 
     def record_started(self, run_id: str, starts: Sequence[Start]) -> None:
         """Note that attempts run."""

@@ -28,6 +28,7 @@ from hut.store.dynamodb.packs import MOST_INSIDE, Pack
 from hut.store.dynamodb.table import Cancelled, Condition, Key, Table, Write
 from hut.store.dynamodb.tasks import Tasks
 from hut.store.dynamodb.values import Item
+from hut.store.dynamodb.waiting import on_backend
 from hut.store.port import StoreError
 
 __all__ = ["MOST_WRITES", "NoRoom", "Raced", "Unit", "gain"]
@@ -43,7 +44,7 @@ class Raced(Exception):  # noqa: N818 - says what happened
 
 
 class NoRoom(Exception):  # noqa: N818
-    """The cap of a backend is reached; nothing was written."""
+    """Others took room on a backend, or wait for it, meanwhile; nothing was written."""
 
 
 class Unit:
@@ -85,7 +86,7 @@ class Unit:
         self._page_sizes: dict[Key, int] = {}
         self._items: dict[Key, Write] = {}
         self._backends: dict[str, int] = {}
-        self._cap: tuple[str, int] | None = None
+        self._cap: tuple[str, int, int] | None = None
         self._changed = False
         self.follow: list[int] = []
 
@@ -197,9 +198,12 @@ class Unit:
 
     # Backends -----------------------------------------------------------------------------------
 
-    def cap(self, backend: str, most: int) -> None:
-        """Commit only if the backend has at most so many active tasks afterwards."""
-        self._cap = (backend, most)
+    def cap(self, backend: str, most: int, notes: int) -> None:
+        """Commit only if the backend has at most so many active tasks afterwards.
+
+        And only if those that wait for it are the same: `notes` is the number of their last change.
+        """
+        self._cap = (backend, most, notes)
 
     def _count(self, task: Item, delta: int) -> None:
         """Count a task that becomes active, if its backend is counted; uncount it if it was.
@@ -216,6 +220,8 @@ class Unit:
         elif not task.pop("counted", None):
             return
         self._backends[backend] = self._backends.get(backend, 0) + delta
+        mine = on_backend(backend)
+        self.meta[mine] = self.meta.get(mine, 0) + delta
 
     # Writing ------------------------------------------------------------------------------------
 
@@ -243,7 +249,7 @@ class Unit:
         Raced
             If the run has changed since it was read.
         NoRoom
-            If the backend's cap is reached.
+            If the backend has less room than it had, or others wait for it.
         StoreError
             If it is too much for one transaction.
         """
@@ -308,8 +314,12 @@ class Unit:
                 continue
             condition = None
             if self._cap is not None and self._cap[0] == name and delta > 0:
-                values = {"most": self._cap[1] - delta}
-                condition = Condition("attribute_not_exists(#busy) OR #busy <= :most", values)
+                values = {"most": self._cap[1] - delta, "notes": self._cap[2]}
+                condition = Condition(
+                    "( attribute_not_exists(#busy) OR #busy <= :most ) AND "
+                    "( attribute_not_exists(#notes) OR #notes = :notes )",
+                    values,
+                )
             writes.append(
                 Write(
                     key=backend_key(name),
