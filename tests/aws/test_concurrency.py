@@ -69,6 +69,33 @@ def test_eight_that_claim_and_end_at_once_keep_counts_exact(world: StoreWorld) -
     assert record.counts[TaskState.COMPLETED] >= 120
 
 
+def test_eight_that_claim_for_runs_that_wait_keep_to_their_shares(world: StoreWorld) -> None:
+    world.store._table.sleep = lambda _: None
+    caps = Caps(backend=16)
+    holder = world.create(*tasks(*(f"h{i}" for i in range(16))))
+    held = world.store.claim(ClaimRequest(holder.id, holder.epoch, world.now, 16, caps=caps))
+    runs = [world.create(*tasks(*(f"t{i}" for i in range(40)))) for _ in range(4)]
+    for run in runs:
+        assert not world.store.claim(ClaimRequest(run.id, run.epoch, world.now, 40, caps=caps))
+    assert all(end(world.store, world, holder.id, held))
+    stores = [world.open_another() for _ in range(EIGHT)]
+
+    def work(number: int) -> None:
+        run = runs[number % 4]
+        stores[number].claim(ClaimRequest(run.id, run.epoch, world.now, 40, caps=caps))
+
+    together(work)
+    active = [world.store.get_run(run.id).active for run in runs]
+    assert sum(active) == world.item("BACKEND#local", "BACKEND")["busy"] <= 16
+    assert max(active) <= 4
+    # Who lost all its tries is called; nobody else takes what is its own.
+    for run_id in world.store.call_waiting("local", 16, world.now):
+        world.store.claim(ClaimRequest(run_id, 1, world.now, 40, caps=caps))
+    assert [world.store.get_run(run.id).active for run in runs] == [4, 4, 4, 4]
+    for run in runs:
+        world.check(run)
+
+
 def test_eight_that_end_the_same_tasks_end_each_once(world: StoreWorld) -> None:
     run = world.create(*tasks(*(f"t{i}" for i in range(40))))
     claims = world.claim(run)

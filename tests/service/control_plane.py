@@ -94,6 +94,7 @@ class ControlPlane:
         caps: dict[str, int] | None = None,
         backends: Sequence[str] = ("batch",),
     ) -> None:
+        self.bed = bed
         self.clock = Clock()
         self.fate = Fate()
         self.images: list[dict[str, Any]] = []

@@ -8,8 +8,9 @@ dispatchers can exceed neither the cap nor their shares together.
 
 Nobody is forgotten: a note counts only if, once it is there, nothing has become free and no other note
 has changed since the claim looked; else the claim looks again. Who frees a place looks for notes after
-it is free. Who is called is marked, so it is called once, and its share is kept for a minute. If the
-call is lost, the run is called again then, by the next that looks, or it is advanced by the sweep.
+it is free. Who is called is marked, so it is called once. If the call is lost, the run is called again
+after a minute, by the next that looks, or it is advanced by the sweep; its share is kept until then,
+but not for ever.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from hut.store.dynamodb.values import Item
 __all__ = ["View", "Waiting", "on_backend"]
 
 _MOST = 100  # notes that count at a time; the others come when these have had their turn
-_CALLED_SECONDS = 60.0
+_CALLED_SECONDS = 60.0  # after which a run that was called and did not come is called again
+_KEPT_SECONDS = 300.0  # after which its share is not kept any more: longer than until a sweep
 
 
 class View(NamedTuple):
@@ -76,9 +78,7 @@ class Waiting:
         item = self._table.get(backend_key(backend)) or {}
         busy, number = int(item.get("busy", 0)), int(item.get("notes", 0))
         notes = self._notes(backend)
-        others = [
-            note for note in notes if note["run"] != meta["id"] and not _is_overdue(note, now)
-        ]
+        others = [note for note in notes if note["run"] != meta["id"] and _is_kept(note, now)]
         mine = next((note for note in notes if note["run"] == meta["id"]), None)
         contenders = self._contenders(backend, others[:_MOST])
         active = int(meta.get(on_backend(backend), 0))
@@ -116,7 +116,7 @@ class Waiting:
         shares = shares_of(cap - busy, self._contenders(backend, notes))
         called = []
         for note in notes:
-            is_under_way = "called" in note and not _is_overdue(note, now)
+            is_under_way = now - note.get("called", float("-inf")) <= _CALLED_SECONDS
             if shares.get(note["run"], 0) and not is_under_way and self._mark(backend, note, now):
                 called.append(str(note["run"]))
         return called
@@ -162,9 +162,8 @@ class Waiting:
             same = Condition("#called = :was", {"was": note["called"]})
         key, values = place_key(backend, note["run"]), {"now": now}
         with suppress(Lost):
-            self._table.update(
-                Write(key=key, change="SET #called = :now", values=values, condition=same)
-            )
+            change = "SET #called = :now, #first = if_not_exists(#first, :now)"
+            self._table.update(Write(key=key, change=change, values=values, condition=same))
             return True
         return False
 
@@ -175,6 +174,6 @@ class Waiting:
         )
 
 
-def _is_overdue(note: Item, now: float) -> bool:
-    """Say whether a run was called and has not come."""
-    return bool(now - note.get("called", now) > _CALLED_SECONDS)
+def _is_kept(note: Item, now: float) -> bool:
+    """Say whether a run's share is kept for it."""
+    return bool(now - note.get("first", now) <= _KEPT_SECONDS)
