@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ComputeStack"]
 
+_SHARE_DECAY_SECONDS = 3600
+
 _Resources = batch.CfnComputeEnvironment.ComputeResourcesProperty
 
 
@@ -95,6 +97,8 @@ class ComputeStack(Stack):
             "execution_role_arn": self.execution_role_arn,
             "log_group": self.log_group,
             "max_concurrent": settings.max_concurrent,
+            "scheduling_policies": settings.scheduling_policies,
+            "share_by": settings.share_by,
             **settings.jobs,
             "prices": {**self._own_prices(), **given},
         }
@@ -138,6 +142,7 @@ class ComputeStack(Stack):
             "fargate": ("FARGATE", {}),
             "fargate-spot": ("FARGATE_SPOT", {}),
         }
+        policy = self._make_policy() if settings.fair_share else None
         queues = {}
         for partition, (kind, details) in kinds.items():
             resources = _Resources(
@@ -150,7 +155,7 @@ class ComputeStack(Stack):
             environment = self._make_environment(partition, resources, is_ec2=bool(details))
             if profile is not None and details:
                 environment.node.add_dependency(profile)
-            queues[partition] = self._make_queue(partition, environment)
+            queues[partition] = self._make_queue(partition, environment, policy)
         return queues
 
     def _make_environment(
@@ -171,11 +176,29 @@ class ComputeStack(Stack):
             else None,
         )
 
-    def _make_queue(self, partition: str, environment: batch.CfnComputeEnvironment) -> str:
+    def _make_policy(self) -> batch.CfnSchedulingPolicy:
+        """Make a policy in which all shares weigh the same; what was used counts for an hour."""
+        return batch.CfnSchedulingPolicy(
+            self,
+            "FairShare",
+            name=f"{self._settings.prefix}-fair",
+            fairshare_policy=batch.CfnSchedulingPolicy.FairsharePolicyProperty(
+                share_decay_seconds=_SHARE_DECAY_SECONDS
+            ),
+        )
+
+    def _make_queue(
+        self,
+        partition: str,
+        environment: batch.CfnComputeEnvironment,
+        policy: batch.CfnSchedulingPolicy | None,
+    ) -> str:
+        """Make a queue. One with a policy is another than the one without: it can't be changed."""
         queue = batch.CfnJobQueue(
             self,
-            f"{_camel(partition)}Queue",
-            job_queue_name=f"{self._settings.prefix}-{partition}",
+            f"{_camel(partition)}{'Fair' if policy else ''}Queue",
+            job_queue_name=f"{self._settings.prefix}-{partition}{'-fair' if policy else ''}",
+            scheduling_policy_arn=policy.attr_arn if policy else None,
             priority=1,
             state="ENABLED",
             compute_environment_order=[

@@ -39,10 +39,21 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class JobQueue:
-    """A Batch queue that exists already: its ARN and what it runs on, EC2 or FARGATE."""
+    """A Batch queue that exists already.
+
+    Attributes
+    ----------
+    arn : str
+    platform : str
+        What it runs on, EC2 or FARGATE.
+    scheduling_policy : bool
+        Whether it has a fair-share scheduling policy: jobs must name their share then, and must not
+        name one otherwise.
+    """
 
     arn: str
     platform: str
+    scheduling_policy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,12 @@ class Settings:
         Root volume of an EC2 host.
     max_concurrent : int or None
         Bound of jobs at once over all runs.
+    fair_share : bool
+        Give Hut's own queues a fair-share scheduling policy: owners or workflows share the machines,
+        and priorities order jobs within a share. Queues can't get one, nor lose it, later: other
+        queues are made.
+    share_by : str
+        ``owner`` or ``workflow``: whose jobs take one share of a queue that has a policy.
     submit_rate : int
         SubmitJob calls per second; AWS takes 50 from an account, others in it may need some.
     data_days, log_days : int
@@ -125,6 +142,8 @@ class Settings:
     instance_types: tuple[str, ...] = ("optimal",)
     disk_gib: int = 50
     max_concurrent: int | None = None
+    fair_share: bool = False
+    share_by: Literal["owner", "workflow"] = "owner"
     submit_rate: int = 50
     data_days: int = 90
     log_days: int = 30
@@ -161,6 +180,13 @@ class Settings:
         return {name: queue.platform for name, queue in self.queues.items()}
 
     @property
+    def scheduling_policies(self) -> list[str]:
+        """The partitions whose queue has a scheduling policy."""
+        if self.makes_compute:
+            return list(OWN_PARTITIONS) if self.fair_share else []
+        return [name for name, queue in self.queues.items() if queue.scheduling_policy]
+
+    @property
     def makes_definitions(self) -> bool:
         """Whether Hut registers job definitions of its own."""
         return self.jobs.get("job_definition") is None
@@ -181,10 +207,14 @@ def _queues(value: object) -> Mapping[str, JobQueue]:
     found = {}
     for name, entry in entries.items():
         values.matching(r"[a-z][a-z0-9-]{0,31}", "letters, digits and dashes")(name)
-        if not isinstance(entry, Mapping) or set(entry) != {"arn", "platform"}:
+        needed = {"arn", "platform"}
+        if not isinstance(entry, Mapping) or not needed <= set(entry) <= needed | {
+            "scheduling_policy"
+        }:
             raise ValueError(
                 f"queue {name!r} must be an object with arn and platform, "
-                '{"arn": "arn:aws:batch:...:job-queue/name", "platform": "FARGATE"}'
+                '{"arn": "arn:aws:batch:...:job-queue/name", "platform": "FARGATE"}, '
+                'and "scheduling_policy": true if it has a fair-share policy'
             )
         platform = str(entry["platform"]).upper()
         if platform not in {"EC2", "FARGATE"}:
@@ -192,7 +222,11 @@ def _queues(value: object) -> Mapping[str, JobQueue]:
                 f"platform of queue {name!r} must be EC2 or FARGATE, not {entry['platform']!r}"
             )
         arn = values.arn("batch", "job-queue/")(entry["arn"])
-        found[name] = JobQueue(arn, platform)
+        try:
+            policy = values.flag(entry.get("scheduling_policy", False))
+        except ValueError as error:
+            raise ValueError(f"scheduling_policy of queue {name!r}: {error}") from None
+        found[name] = JobQueue(arn, platform, scheduling_policy=policy)
     return MappingProxyType(found)
 
 
@@ -219,6 +253,8 @@ _READERS: Mapping[str, values.Reader] = {
     ),
     "disk_gib": values.number(30, 16_384),
     "max_concurrent": values.number(1, 1_000_000),
+    "fair_share": values.flag,
+    "share_by": values.one_of("owner", "workflow"),
     "submit_rate": values.number(1, 50),
     "data_days": values.number(1, 3650),
     "log_days": values.number(1, 3650),
@@ -302,6 +338,7 @@ def _contradictions(settings: Settings, given: frozenset[str]) -> list[str]:
             "instance_profile_arn",
             "instance_types",
             "disk_gib",
+            "fair_share",
         }
         problems += [
             f"hut:{key} has no use beside hut:queues, which brings its own compute"
@@ -310,6 +347,11 @@ def _contradictions(settings: Settings, given: frozenset[str]) -> list[str]:
     if settings.alarm_email and not settings.alarms:
         problems.append(
             "hut:alarm_email has no use without alarms: leave it out, or hut:alarms too"
+        )
+    if "share_by" in given and not settings.scheduling_policies:
+        problems.append(
+            "hut:share_by has no use without a queue that has a scheduling policy: "
+            'give hut:fair_share, or "scheduling_policy": true to one of hut:queues'
         )
     if settings.default_partition not in settings.partitions:
         problems.append(

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hut.backends.batch import BatchOptions, Platform, read_backends, read_options
+from hut.backends.batch.options import ShareBy
 from hut.model.problems import InvalidInput
 from tests.batch.plain_batch import ENTRY, QUEUES
 
@@ -24,6 +25,12 @@ def test_an_entry_becomes_options():
     )
 
 
+def test_queues_with_scheduling_policies_are_named():
+    read = read_options({**ENTRY, "scheduling_policies": ["ec2"], "share_by": "workflow"})
+    assert read.scheduling_policies == {"ec2"}
+    assert read.share_by is ShareBy.WORKFLOW
+
+
 @pytest.mark.parametrize(
     ("change", "field", "told"),
     [
@@ -39,6 +46,10 @@ def test_an_entry_becomes_options():
         ({"execution_role_arn": None}, "execution_role_arn", "Fargate needs one"),
         ({"max_concurrent": 0}, "max_concurrent", "0 is neither"),
         ({"max_concurrent": True}, "max_concurrent", "True is neither"),
+        ({"scheduling_policies": ["gpu"]}, "scheduling_policies", "there is no queue 'gpu'"),
+        ({"scheduling_policies": "ec2"}, "scheduling_policies", "must be an array"),
+        ({"scheduling_policies": [1]}, "scheduling_policies", "must be an array"),
+        ({"share_by": "team"}, "share_by", "'team' is neither owner nor workflow"),
         ({"log_grop": "x"}, "log_grop", "unknown; did you mean 'log_group'?"),
         ({"retry_attempts": 11}, "retry_attempts", "11 is not a whole number from 1 to 10"),
         ({"prices": {"gpu": {}}}, "prices.gpu", "there is no such queue"),

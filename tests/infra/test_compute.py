@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from hut.backends.batch.options import Platform, read_backends
@@ -26,6 +27,31 @@ def test_a_queue_per_partition(default: Synthesis) -> None:
     queues = default.resources("AWS::Batch::JobQueue").values()
     names = {queue["Properties"]["JobQueueName"] for queue in queues}
     assert names == {f"hut-{partition}" for partition in PARTITIONS}
+
+
+def test_queues_have_no_policy_unless_it_is_asked_for(default: Synthesis) -> None:
+    assert not default.resources("AWS::Batch::SchedulingPolicy")
+    (backend,) = read_backends(backends_of(default))
+    assert backend.scheduling_policies == frozenset()
+
+
+def test_with_fair_share_other_queues_are_made_which_have_a_policy(code: Path) -> None:
+    fair = synthesize(code, {"fair_share": True, "share_by": "workflow"})
+    (policy,) = fair.resources("AWS::Batch::SchedulingPolicy").values()
+    assert policy["Properties"]["FairsharePolicy"] == {"ShareDecaySeconds": 3600}
+    queues = fair.resources("AWS::Batch::JobQueue")
+    assert {name.partition("/")[2] for name in queues} == {
+        "Ec2FairQueue",
+        "Ec2SpotFairQueue",
+        "FargateFairQueue",
+        "FargateSpotFairQueue",
+    }
+    for queue in queues.values():
+        assert queue["Properties"]["JobQueueName"].endswith("-fair")
+        assert "FairShare" in json.dumps(queue["Properties"]["SchedulingPolicyArn"])
+    (backend,) = read_backends(backends_of(fair))
+    assert backend.scheduling_policies == set(PARTITIONS)
+    assert backend.share_by == "workflow"
 
 
 def test_what_each_environment_is(default: Synthesis) -> None:

@@ -50,6 +50,18 @@ def test_existing_queues(given: object) -> None:
     assert not settings.makes_compute
 
 
+def test_queues_with_scheduling_policies() -> None:
+    queues = {**QUEUES, "fair": {"arn": ARN, "platform": "EC2", "scheduling_policy": True}}
+    settings = read_settings(
+        {"hut": {"queues": queues, "default_partition": "main", "share_by": "workflow"}}
+    )
+    assert settings.scheduling_policies == ["fair"]
+    assert read_settings({"hut:fair_share": "true"}).scheduling_policies == list(
+        Settings().partitions
+    )
+    assert Settings().scheduling_policies == []
+
+
 def test_null_and_empty_mean_not_given() -> None:
     assert read_settings({"hut": {"vpc_id": None}, "hut:region": ""}) == Settings()
 
@@ -90,6 +102,16 @@ def test_all_faults_are_told_at_once() -> None:
         ({"subnet_ids": ["one"]}, "'one' is none"),
         ({"security_group_ids": ["sg-0123456789abcdef0"]}, "give hut:vpc_id"),
         ({"queues": {"main": {"arn": ARN}}}, "an object with arn and platform"),
+        (
+            {"queues": {"main": {**QUEUES["main"], "scheduling_policy": "may be"}}},
+            "scheduling_policy of queue 'main'",
+        ),
+        ({"submit_rate": 51}, "submit_rate"),
+        ({"share_by": "workflow"}, "without a queue that has a scheduling policy"),
+        (
+            {"queues": QUEUES, "default_partition": "main", "fair_share": True},
+            "hut:fair_share has no use beside hut:queues",
+        ),
         ({"queues": {"main": {"arn": "mine", "platform": "EC2"}}}, "must be an ARN"),
         ({"queues": {"main": {"arn": ARN, "platform": "EKS"}}}, "EC2 or FARGATE, not 'EKS'"),
         ({"queues": "main"}, "must be a JSON object"),

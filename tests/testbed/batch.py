@@ -1,8 +1,8 @@
 """Batch: its API, written anew (the emulator's own marks jobs as done without running them).
 
-One account, one region. Scheduling policies, multi-node jobs, ECS and EKS properties, and
-consumable resources are not modelled; of compute environments only how they stand and how large they
-may be.
+One account, one region. Multi-node jobs, ECS and EKS properties, and consumable resources are not
+modelled; of compute environments only how they stand and how large they may be, of scheduling
+policies only that shares have the same number of jobs and jobs of a share go by priority.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.testbed.batch_jobs import ORDER, Job, jobs, lock, now
 from tests.testbed.batch_limits import (
     RefusedError,
     check_resources,
+    check_share,
     check_submission,
     check_variables,
 )
@@ -28,21 +29,26 @@ from tests.testbed.batch_registry import (
     MOST,
     arn_of,
     create_environment,
+    create_policy,
     create_queue,
     definition_of,
     definitions,
     delete_environment,
+    delete_policy,
     delete_queue,
     deregister_definition,
     describe_definitions,
     describer,
     environments,
     find,
+    list_policies,
     name_of,
     page_of,
+    policies,
     queues,
     register_definition,
     update_environment,
+    update_policy,
     update_queue,
 )
 from tests.testbed.hooks import hook
@@ -78,7 +84,7 @@ def install() -> None:
         return await handle(method, path, headers, body, query)
 
     emulated.handle_request = handle_tags_too
-    for registry in (environments, queues, definitions):
+    for registry in (environments, queues, definitions, policies):
         on_reset.append(registry.clear)
     (settings.work / "batch").mkdir(exist_ok=True)
     batch_jobs.start(batch_queues.why_held)
@@ -100,6 +106,7 @@ def _submit(body: Body) -> Body:
     queue = find(queues, "job queue", body.get("jobQueue", ""))
     if queue["state"] != "ENABLED":
         raise RefusedError(f"Job queue {queue['jobQueueName']} is not ENABLED")
+    check_share(body, queue)
     definition = definition_of(body.get("jobDefinition", ""))
     if definition is None or definition["status"] != "ACTIVE":
         raise RefusedError(f"JobDefinition {body.get('jobDefinition')} is not found or not ACTIVE.")
@@ -174,6 +181,9 @@ def _job_document(body: Body, queue: Body, definition: Body) -> Body:
             "networkInterfaces": [],
         },
     }
+    if body.get("shareIdentifier") is not None:
+        document["shareIdentifier"] = body["shareIdentifier"]
+        document["schedulingPriority"] = body.get("schedulingPriorityOverride", 0)
     if body.get("arrayProperties"):
         size = body["arrayProperties"]["size"]
         summary = dict.fromkeys(ORDER, 0) | {"SUBMITTED": size}
@@ -290,10 +300,11 @@ def _tags(method: str, arn: str, body: bytes, query: dict[str, list[str]]) -> An
     every = [
         *environments.values(),
         *queues.values(),
+        *policies.values(),
         *(each for revisions in definitions.values() for each in revisions),
         *(job.document for job in jobs.values()),
     ]
-    arns = ("computeEnvironmentArn", "jobQueueArn", "jobDefinitionArn", "jobArn")
+    arns = ("arn", "computeEnvironmentArn", "jobQueueArn", "jobDefinitionArn", "jobArn")
     found = next((each for each in every if arn in (each.get(key) for key in arns)), None)
     if found is None:
         return emulated._json(404, {"__type": "ClientException", "message": f"no {arn}"})
@@ -317,6 +328,11 @@ _OPERATIONS: dict[str, Callable[[Body], Any]] = {
     "deletejobqueue": delete_queue,
     "getjobqueuesnapshot": batch_queues.snapshot,
     "describejobqueues": describer(queues, "jobQueues", "jobQueues"),
+    "createschedulingpolicy": create_policy,
+    "updateschedulingpolicy": update_policy,
+    "deleteschedulingpolicy": delete_policy,
+    "describeschedulingpolicies": describer(policies, "arns", "schedulingPolicies"),
+    "listschedulingpolicies": list_policies,
     "registerjobdefinition": register_definition,
     "deregisterjobdefinition": deregister_definition,
     "describejobdefinitions": describe_definitions,

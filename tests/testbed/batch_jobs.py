@@ -2,7 +2,7 @@
 
 States, their order and the words of reasons are AWS's ("Job states", "Job timeouts", "Automated
 job retries", "Array jobs" in the Batch user guide). Ours: a number of slots instead of compute
-environments, no scheduling policies, SIGKILL a moment after SIGTERM instead of 30 seconds.
+environments, SIGKILL a moment after SIGTERM instead of 30 seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -178,7 +178,7 @@ def _move_along(why_held: Callable[[Job], str | None]) -> None:
             for queue in [queue for queue, held in _held.items() if held[0].ended]:
                 _release(queue)
             while _runnable and (_runnable[0].ended or len(_running) < settings.jobs):
-                job = _runnable.popleft()
+                job = _take()
                 if not job.ended and not _hold(job, why_held):
                     _running.add(job)
                     _set(job, "STARTING")
@@ -202,6 +202,25 @@ def _make_runnable(job: Job) -> None:
         if not each.ended:
             _set(each, "RUNNABLE")
             _runnable.append(each)
+
+
+def _take() -> Job:
+    """Take the job that is next: the first, or of its queue's policy the first of the least share."""
+    first = _runnable[0]
+    share = first.document.get("shareIdentifier")
+    if first.ended or share is None:
+        return _runnable.popleft()
+    having = Counter(j.document["shareIdentifier"] for j in _running if j.queue == first.queue)
+    rivals = [job for job in _runnable if job.queue == first.queue and not job.ended]
+    best = min(
+        rivals,
+        key=lambda job: (
+            having[job.document["shareIdentifier"]],
+            -job.document["schedulingPriority"],
+        ),
+    )
+    _runnable.remove(best)
+    return best
 
 
 def _hold(job: Job, why_held: Callable[[Job], str | None]) -> bool:

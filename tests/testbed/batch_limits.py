@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+SHARE = re.compile(r"[A-Za-z0-9]{1,255}\*?")
 _OVERRIDES = 8_192  # characters
 _PAYLOAD = 30 * 1024
 _DEFINITION = 24 * 1024
@@ -90,6 +91,26 @@ def check_variables(container: Mapping[str, Any]) -> None:
                 "The secret name must be unique and not shared with any new or existing "
                 f"environment variables set on the container, such as '{each['name']}'."
             )
+
+
+def check_share(body: Mapping[str, Any], queue: Mapping[str, Any]) -> None:
+    """Check that a job names its share where the queue has a scheduling policy, and only there."""
+    share, priority = body.get("shareIdentifier"), body.get("schedulingPriorityOverride")
+    if not queue.get("schedulingPolicyArn"):
+        if share is not None or priority is not None:
+            raise RefusedError(
+                "Job with shareIdentifier or schedulingPriority can only be submitted to job queue "
+                "with fair share scheduling policy"
+            )
+        return
+    if share is None:
+        raise RefusedError(
+            "Job submitted to job queue with fair share scheduling policy must have shareIdentifier"
+        )
+    if not SHARE.fullmatch(share):
+        raise RefusedError(f"Share identifier should match valid pattern: {share!r}")
+    if priority is not None and not 0 <= priority <= 9999:
+        raise RefusedError("Scheduling priority must be between 0 and 9999")
 
 
 def check_attempts(body: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ MOST = 100  # things in one answer
 environments: dict[str, Body] = {}
 queues: dict[str, Body] = {}
 definitions: dict[str, list[Body]] = {}
+policies: dict[str, Body] = {}
 
 
 def arn_of(kind: str, name: str) -> str:
@@ -90,6 +91,8 @@ def create_queue(body: Body) -> Body:
         raise RefusedError(f"Object already exists: {name}")
     for each in body.get("computeEnvironmentOrder") or []:
         find(environments, "compute environment", each["computeEnvironment"])
+    if body.get("schedulingPolicyArn"):
+        find(policies, "scheduling policy", body["schedulingPolicyArn"])
     queues[name] = {
         **body,
         "jobQueueArn": arn_of("job-queue", name),
@@ -105,6 +108,10 @@ def create_queue(body: Body) -> Body:
 
 def update_queue(body: Body) -> Body:
     found = find(queues, "job queue", body["jobQueue"])
+    if body.get("schedulingPolicyArn"):
+        find(policies, "scheduling policy", body["schedulingPolicyArn"])
+        if not found.get("schedulingPolicyArn"):
+            raise RefusedError("A scheduling policy can't be added to a job queue without one")
     found.update({k: v for k, v in body.items() if k != "jobQueue"})
     batch_jobs.look_again()
     return {k: found[k] for k in ("jobQueueName", "jobQueueArn")}
@@ -119,6 +126,37 @@ def delete_queue(body: Body) -> Body:
         if job.queue == name:
             batch_jobs.stop(job, "Job queue deleted")
     return {}
+
+
+def create_policy(body: Body) -> Body:
+    name = body.get("name")
+    check_name("Scheduling policy name", name)
+    if name in policies:
+        raise RefusedError(f"Object already exists: {name}")
+    policies[name] = {
+        **body,
+        "arn": arn_of("scheduling-policy", name),
+        "fairsharePolicy": body.get("fairsharePolicy") or {},
+        "tags": body.get("tags") or {},
+    }
+    return {k: policies[name][k] for k in ("name", "arn")}
+
+
+def update_policy(body: Body) -> Body:
+    found = find(policies, "scheduling policy", body["arn"])
+    found["fairsharePolicy"] = body.get("fairsharePolicy") or {}
+    return {}
+
+
+def delete_policy(body: Body) -> Body:
+    if any(queue.get("schedulingPolicyArn") == body["arn"] for queue in queues.values()):
+        raise RefusedError("Cannot delete, found existing JobQueue relationship")
+    policies.pop(name_of(body["arn"]), None)
+    return {}
+
+
+def list_policies(body: Body) -> Body:
+    return page_of([{"arn": each["arn"]} for each in policies.values()], body, "schedulingPolicies")
 
 
 def register_definition(body: Body) -> Body:

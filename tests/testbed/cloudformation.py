@@ -25,7 +25,6 @@ Made = tuple[str, dict[str, Any]]
 _FREE_KEYS = ("Tags", "Parameters", "Options", "Labels")
 _NAMES_ONLY = {
     "AWS::Batch::ConsumableResource": "consumable",
-    "AWS::Batch::SchedulingPolicy": "policy",
     "AWS::Budgets::Budget": "budget",
     "AWS::CloudWatch::InsightRule": "insight",
     "AWS::EC2::DHCPOptions": "dopt",
@@ -90,6 +89,11 @@ def _handlers() -> dict[str, dict[str, Any]]:
                 {"jobDefinition": physical_id}
             ),
         },
+        "AWS::Batch::SchedulingPolicy": {
+            "create": _create_policy,
+            "update": _update_policy,
+            "delete": lambda physical_id, _: batch.delete_policy({"arn": physical_id}),
+        },
         "AWS::CloudWatch::CompositeAlarm": {
             "create": _create_composite_alarm,
             "delete": lambda physical_id, _: cloudwatch._composite_alarms.pop(physical_id, None),
@@ -151,6 +155,18 @@ def _update_definition(physical_id: str, _: Properties, properties: Properties, 
     arn = _call(batch.register_definition, body)["jobDefinitionArn"]
     batch.deregister_definition({"jobDefinition": physical_id})
     return arn, {"JobDefinitionArn": arn}
+
+
+def _create_policy(logical_id: str, properties: Properties, stack: str) -> Made:
+    body = _as_api(properties)
+    body.setdefault("name", provisioners._physical_name(stack, logical_id, max_len=100))
+    arn = _call(batch.create_policy, body)["arn"]
+    return arn, {"Arn": arn}
+
+
+def _update_policy(physical_id: str, _: Properties, properties: Properties, __: str) -> Made:
+    _call(batch.update_policy, {**_as_api(properties), "arn": physical_id})
+    return physical_id, {"Arn": physical_id}
 
 
 def _drop(registry: dict[str, Properties], physical_id: str) -> None:

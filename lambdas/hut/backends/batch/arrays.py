@@ -27,6 +27,7 @@ from hut.backends.batch.jobs import (
 )
 from hut.backends.batch.markers import nonce_of_array
 from hut.backends.batch.options import BatchOptions
+from hut.backends.batch.priorities import scheduling_of
 from hut.backends.batch.resources import (
     Placement,
     Unsatisfiable,
@@ -67,6 +68,7 @@ class Shape(NamedTuple):
     resources: tuple[tuple[str, str], ...]
     seconds: int
     image: str
+    scheduling: tuple[tuple[str, Any], ...]
     kind: tuple[Any, ...]
     variables: tuple[tuple[str, str | None], ...]
     size: int
@@ -102,6 +104,7 @@ def shape_of(options: BatchOptions, request: JobRequest) -> Shape | None:
         tuple((entry["type"], entry["value"]) for entry in resources),
         seconds_of(spec),
         image_of(options, spec),
+        tuple(scheduling_of(options, request.run, spec).items()),
         _kind(spec),
         # Values may differ, but not whether there is one, nor what the shell itself heeds.
         tuple(

@@ -16,6 +16,7 @@ from typing import Any
 
 from hut.backends.batch.definitions import Kind
 from hut.backends.batch.options import BatchOptions
+from hut.backends.batch.priorities import scheduling_of
 from hut.backends.batch.resources import (
     Placement,
     Unsatisfiable,
@@ -128,11 +129,12 @@ def parameters_of(
     options: BatchOptions, request: JobRequest, placement: Placement, overrides: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the parameters of SubmitJob that do not tell one attempt of a shape from another."""
-    parameters = {
+    parameters: dict[str, Any] = {
         "jobQueue": placement.queue,
         "containerOverrides": overrides,
         "timeout": {"attemptDurationSeconds": seconds_of(request.claim.spec)},
         "propagateTags": True,  # to the ECS task: what Fargate costs is billed by its tags
+        **scheduling_of(options, request.run, request.claim.spec),
     }
     if request.starts:
         # Events of a job tell its parameters, so a rule can let through the starts that are wanted.

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from hut.backends.batch.templates import Template
@@ -18,7 +19,7 @@ from hut.model.job_settings import JobSettings, Platform
 from hut.model.job_settings_reading import JOB_FIELDS, read_job_settings
 from hut.model.problems import InvalidInput, Problem, did_you_mean
 
-__all__ = ["BatchOptions", "Platform", "read_backends", "read_options"]
+__all__ = ["BatchOptions", "Platform", "ShareBy", "read_backends", "read_options"]
 
 _PREFIX = re.compile(r"[a-z0-9]+", re.ASCII)
 _KEYS = (
@@ -32,8 +33,17 @@ _KEYS = (
     "execution_role_arn",
     "log_group",
     "max_concurrent",
+    "scheduling_policies",
+    "share_by",
     *JOB_FIELDS,
 )
+
+
+class ShareBy(StrEnum):
+    """Whose jobs take one share of a queue that has a scheduling policy."""
+
+    OWNER = "owner"
+    WORKFLOW = "workflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,10 @@ class BatchOptions:
         Log group that containers write to.
     max_concurrent : int or None
         Most jobs at a time, over all runs. The control plane heeds it, not this package.
+    scheduling_policies : frozenset of str
+        Partitions whose queue has a fair-share scheduling policy: jobs name their share there.
+    share_by : ShareBy
+        Whose share that is.
     prefix : str
         Stands before the names of jobs, job definitions and log streams.
     jobs : JobSettings
@@ -77,6 +91,8 @@ class BatchOptions:
     job_role_arn: str | None = None
     execution_role_arn: str | None = None
     max_concurrent: int | None = None
+    scheduling_policies: frozenset[str] = frozenset()
+    share_by: ShareBy = ShareBy.OWNER
     prefix: str = "hut"
     jobs: JobSettings = field(default_factory=JobSettings)
     template: Template | None = None
@@ -186,6 +202,8 @@ class _Reader:
             job_role_arn=self._text_or_none("job_role_arn"),
             execution_role_arn=role,
             max_concurrent=self._count_or_none("max_concurrent"),
+            scheduling_policies=self._policies(queues),
+            share_by=self._share_by(),
             prefix=prefix,
             jobs=jobs,
         )
@@ -207,6 +225,27 @@ class _Reader:
             if name not in found and name not in wrong and not optional:
                 self._fault(f"platforms.{name}", "is missing; write EC2 or FARGATE")
         return found
+
+    def _policies(self, queues: Mapping[str, str]) -> frozenset[str]:
+        value = self._entry.get("scheduling_policies")
+        if value is None:
+            return frozenset()
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            self._fault("scheduling_policies", "must be an array of partitions")
+            return frozenset()
+        for name in value:
+            if name not in queues:
+                self._fault("scheduling_policies", f"there is no queue {name!r}")
+        return frozenset(value)
+
+    def _share_by(self) -> ShareBy:
+        value = self._entry.get("share_by")
+        if value is None:
+            return ShareBy.OWNER
+        if value not in tuple(ShareBy):
+            self._fault("share_by", f"{value!r} is neither owner nor workflow")
+            return ShareBy.OWNER
+        return ShareBy(value)
 
     def _count_or_none(self, key: str) -> int | None:
         value = self._entry.get(key)

@@ -35,8 +35,8 @@ from hut.store.dynamodb.repeating import Repeating
 from hut.store.dynamodb.table import Condition, Key, Lost, Table, Write, pauses
 from hut.store.dynamodb.unit import NoRoom, Raced, Unit
 from hut.store.dynamodb.values import Item
-from hut.store.events import Destination
 from hut.store.dynamodb.waiting import View, Waiting
+from hut.store.events import Destination
 from hut.store.port import (
     AttemptKey,
     Claim,
