@@ -9,9 +9,11 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hut.backends.batch.arrays import plan_array, shape_of
 from hut.backends.batch.jobs import plan_job
 from hut.backends.batch.priorities import batch_priority, scheduling_of, share_identifier
 from hut.backends.batch.refusals import refused
+from hut.backends.port import ArrayRequest
 from hut.model.workflow import TaskSpec
 from tests.batch.plain_batch import options, request_of, run_of
 
@@ -53,6 +55,22 @@ def test_it_is_a_part_of_the_job() -> None:
     planned = plan_job(options(), request_of(TASK, RUN))
     assert planned is not None
     assert "shareIdentifier" not in planned.parameters
+
+
+def test_tasks_of_different_priority_share_an_array_only_where_it_does_not_matter() -> None:
+    one, other = request_of(TASK, RUN), request_of(TASK._replace(priority=8), RUN)
+    assert shape_of(options(), one) == shape_of(options(), other)
+    fair = options(scheduling_policies=["fargate"])
+    assert shape_of(fair, one) == shape_of(fair, one)
+    assert shape_of(fair, one) != shape_of(fair, other)
+
+
+def test_an_array_takes_a_share_too() -> None:
+    fair = options(scheduling_policies=["fargate"])
+    array = ArrayRequest("hut-run-a00000000", [request_of(TASK, RUN)] * 2)
+    planned = plan_array(fair, array)
+    assert planned is not None
+    assert planned.parameters["schedulingPriorityOverride"] == 5007
 
 
 @pytest.mark.parametrize(
