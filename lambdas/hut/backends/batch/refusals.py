@@ -36,7 +36,7 @@ _WRAPPING = re.compile(r"^Error executing request, Exception : |, RequestId: [0-
 _PASSES = re.compile(
     r"not authorized|throttl|too many requests|rate exceeded"
     # A queue that takes no jobs; AWS does not document in which words.
-    r"|disabled|not enabled|queue\b.*\b(?:state|status)\b",
+    r"|disabled|not enabled|queue\b.*\b(?:state|status)\b"
     # 500 share identifiers may be active in a queue; nor does it document these.
     r"|^(?=.*share identifier).*(?:limit|maximum|exceed|at most|quota)",
     re.IGNORECASE,
