@@ -232,6 +232,15 @@ def told(hut: RemoteHut) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     names = ["QueueArn"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]["QueueArn"]
     topic = stack_outputs(hut.bed, "HutWatch")["AlarmTopicArn"]
+    let_in = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [let_in]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     subscription = sns.subscribe(
         TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True
     )["SubscriptionArn"]

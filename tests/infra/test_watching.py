@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from hut.metrics import NAMESPACE, Metric
 from infra.alarms import ALARMS
+from infra.settings import Settings
 from tests.infra.aws_metrics import AWS_METRICS
 from tests.infra.synthesis import ROOT, Synthesis, flat, synthesize
 from tests.infra.watching import alarms, anchors, board, graphs, lines, seen
@@ -157,6 +159,20 @@ def test_each_section_says_what_it_means_and_what_to_do(name: str) -> None:
     part = GUIDE.partition(f"### {name}\n")[2].partition("\n##")[0]
     for wanted in ("**Means**", "**Look**", "**Do**", "**Ignore**"):
         assert wanted in part, f"{name} lacks {wanted}"
+
+
+def test_the_guide_quotes_what_the_functions_say(default: Synthesis) -> None:
+    sources = [path.read_text() for path in (ROOT / "lambdas").rglob("*.py")]
+    part = GUIDE.partition("## Alarms")[2].replace("\n", " ")
+    quoted = set(re.findall(r"`((?!hutctl)[a-z]+(?: [a-z]+){1,12})`", part))
+    assert len(quoted) >= 6
+    for words in quoted:
+        assert any(f'"{words}"' in text for text in sources), f"nobody says {words!r}"
+    for setting in re.findall(r"hut:([a-z_]+)", GUIDE):
+        assert setting in {field.name for field in dataclasses.fields(Settings)}, setting
+    rules = {name.partition("/")[2] for name in default.resources("AWS::Events::Rule")}
+    for rule in re.findall(r"rules?\s+`(\w+)`", GUIDE):
+        assert any(name.startswith(rule) for name in rules), rule
 
 
 def test_alarms_tell_the_topic_when_they_begin_and_end(default: Synthesis) -> None:
