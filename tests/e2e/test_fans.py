@@ -11,7 +11,7 @@ from tests.e2e.counting import SHAPES, as_on_aws, count
 from tests.e2e.remote_hut import RemoteHut
 
 WIDTH = 500
-GROWTH = 1.25  # of what a task costs, in ten times as many
+GROWTH = 1.5  # of what a task costs, in ten times as many
 
 
 def test_one_task_opens_500_and_one_closes_them(hut: RemoteHut) -> None:
