@@ -117,7 +117,7 @@ def test_who_is_second_is_told_and_changes_nothing(lab: Hut, aws: FakeAws, behin
     )
     done = lab("config", "apply", exit_code=2)
     assert "nothing was applied" in done.stderr
-    assert "assumed-role/Dev/bob" in done.stderr
+    assert "role/Dev/bob" in done.stderr
     assert "hutctl config diff" in done.stderr
     assert lab.json("config", "show")["environments"] == [{"name": "theirs"}]
     assert "- environments.theirs" in lab("config", "diff").stdout
