@@ -6,6 +6,7 @@ import pytest
 
 from hut.model.states import RunState
 from hut.service.submitting import DEFAULT_TIME_LIMIT
+from hut.store.dynamodb.blocks import BLOCK
 from hut.store.port import IdempotencyConflict, RunFilter, StoreError, UnknownRun
 from tests.aws.watched_client import cancelled
 from tests.service.control_plane import ControlPlane
@@ -13,7 +14,7 @@ from tests.service.fake_ports import FAILED, Died
 
 
 def test_the_execution_is_told_what_it_needs(plane: ControlPlane) -> None:
-    run = plane.submit(*({"id": f"t{i}"} for i in range(2001)), time_limit="2h")
+    run = plane.submit(*({"id": f"t{i}"} for i in range(2 * BLOCK + 1)), time_limit="2h")
     execution = plane.executions.started[f"{run.id}-0"]
     assert (execution.blocks, execution.time_limit) == (3, 7200.0)
     other = plane.submit({"id": "a"})
