@@ -123,6 +123,7 @@ def _overview(bills: Sequence[_Bill]) -> Table:
     rows = [
         (
             bill.title,
+            f"{bill.tasks:,}",
             f"{bill.per_task:.2f}",
             f"{bill.units['dynamodb_write'] / bill.tasks:.2f}",
             f"{bill.units['dynamodb_read'] / bill.tasks:.2f}",
@@ -131,9 +132,9 @@ def _overview(bills: Sequence[_Bill]) -> Table:
         )
         for bill in bills
     ]
-    blank = ("",) * (3 + len(services))
+    blank = ("",) * (4 + len(services))
     rows += [(title, *blank, cost) for title, cost in _OTHERS]
-    head = ("", "Requests per task", "Write units", "Read units", *services, "Total")
+    head = ("", "Tasks", "Requests per task", "Write units", "Read units", *services, "Total")
     return Table("Dollars per million tasks, beside other designs", head, tuple(rows))
 
 
