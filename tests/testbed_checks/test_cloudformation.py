@@ -234,6 +234,36 @@ def template(vcpus: str) -> dict[str, Any]:
     return {"Resources": written, "Outputs": outputs}
 
 
+def test_a_queue_of_a_stack_may_have_a_scheduling_policy(make: Maker) -> None:
+    def body(decay: int) -> str:
+        policy = {"FairsharePolicy": {"ShareDecaySeconds": decay}}
+        queue = {
+            "Priority": 1,
+            "ComputeEnvironmentOrder": [],
+            "SchedulingPolicyArn": {"Fn::GetAtt": ["Fair", "Arn"]},
+        }
+        resources = {
+            "Fair": {"Type": "AWS::Batch::SchedulingPolicy", "Properties": policy},
+            "Jobs": {"Type": "AWS::Batch::JobQueue", "Properties": queue},
+        }
+        return json.dumps({"Resources": resources, "Outputs": {"Queue": {"Value": ref("Jobs")}}})
+
+    stacks, batch, name = make.bed.client("cloudformation"), make.bed.client("batch"), "fair"
+    stacks.create_stack(StackName=name, TemplateBody=body(600))
+    stacks.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    [outputs] = stacks.describe_stacks(StackName=name)["Stacks"]
+    queue = outputs["Outputs"][0]["OutputValue"]
+    [found] = batch.describe_job_queues(jobQueues=[queue])["jobQueues"]
+    policy = found["schedulingPolicyArn"]
+    stacks.update_stack(StackName=name, TemplateBody=body(900))
+    stacks.get_waiter("stack_update_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    [changed] = batch.describe_scheduling_policies(arns=[policy])["schedulingPolicies"]
+    assert changed["fairsharePolicy"] == {"shareDecaySeconds": 900}
+    stacks.delete_stack(StackName=name)
+    stacks.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    assert not batch.describe_scheduling_policies(arns=[policy])["schedulingPolicies"]
+
+
 def test_a_stack_is_made_changed_and_deleted(make: Maker) -> None:
     cloudformation, batch = make.bed.client("cloudformation"), make.bed.client("batch")
     stack = make.name("stack")
