@@ -1,5 +1,6 @@
 """Arrays: which tasks become one, and what its children run, by real shells."""
 
+import hashlib
 import http.server
 import json
 import os
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from hut.backends.batch.arrays import group, plan_array, shape_of, table_key
 from hut.backends.batch.jobs import LARGEST_OVERRIDES
-from hut.backends.batch.markers import Markers, nonce_of, nonce_of_array
+from hut.backends.batch.markers import Markers, nonce_of_child
+from hut.backends.batch.numbering import numbered
 from hut.backends.batch.script import StoredScript
 from hut.backends.port import (
     ArrayRequest,
@@ -55,6 +57,12 @@ def grouped(*specs, fetches=True, run=None):
 
 def many(count, command="work {}"):
     return [TaskSpec(f"t{i}", command.format(i)) for i in range(count)]
+
+
+def unlike(count):
+    """Tasks that nothing but a table can tell apart."""
+    words = [hashlib.sha256(str(i).encode()).hexdigest()[:12] for i in range(count)]
+    return [TaskSpec(word, f"work {word}") for word in words]
 
 
 # Names ----------------------------------------------------------------------------------------------
@@ -133,8 +141,12 @@ def test_what_can_never_run_stands_alone():
     assert grouped(strange, strange._replace(id="y"), *many(2)) == [[2, 3]]
 
 
+def test_tasks_that_differ_in_their_number_only_need_no_fetching():
+    assert grouped(*many(10_000), fetches=False) == [list(range(10_000))]
+
+
 def test_an_image_that_cannot_fetch_gets_arrays_that_need_not():
-    specs = many(500)
+    specs = unlike(500)
     groups = grouped(*specs, fetches=False)
     assert sorted(place for some in groups for place in some) == list(range(500))
     assert len(groups) < 25
@@ -146,9 +158,8 @@ def test_an_image_that_cannot_fetch_gets_arrays_that_need_not():
 
 
 def test_a_script_too_large_for_any_array_stands_alone_where_nothing_can_be_fetched():
-    specs = [TaskSpec(f"t{i}", f"echo {i} {'x' * 7000}") for i in range(3)]
-    unlike = [spec._replace(command=spec.command + str(hash(spec.id))) for spec in specs]
-    assert grouped(*unlike, fetches=False) == []
+    specs = [spec._replace(command=f"{spec.command} {spec.id * 1500}") for spec in unlike(3)]
+    assert grouped(*specs, fetches=False) == []
 
 
 @given(st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=30), st.booleans())
@@ -180,7 +191,7 @@ def test_starts_of_large_runs_are_not_told():
 
 
 def test_a_table_that_does_not_fit_has_to_be_stored():
-    array = array_of(*many(2000))
+    array = array_of(*unlike(2000))
     assert plan_array(options(), array) is None
     job = plan_array(options(), array, StoredScript("https://x/" + "y" * 1500, "s3://bucket/key"))
     overrides = json.dumps(job.parameters["containerOverrides"])
@@ -260,7 +271,7 @@ class Children:
         )
         self.out = self.process.stdout.decode(errors="replace")
         self.err = self.process.stderr.decode()
-        self.markers = Markers(nonce_of(self.run, specs[index], 1), nonce_of_array(NAME))
+        self.markers = Markers(nonce_of_child(NAME, index))
         for line in self.out.split("\n"):
             self.markers.feed(line)
         return self.process.returncode
@@ -387,6 +398,65 @@ def test_variables_of_people_reach_the_command_as_they_are(children):
     ]
     assert children(1, *specs) == 0
     assert children.out.strip() == "T1 c1 m1 p1 t1 g1"
+
+
+@EVERY_SHELL
+@pytest.mark.parametrize("index", [0, 7, 1234])
+def test_a_child_works_its_command_out_from_its_number(children, index):
+    specs = [
+        TaskSpec(
+            f"fit.{i:05}",
+            f"echo '100% \\n {i}' {7000 - 2 * i} \"$SEED\" $HUT_TASK_ID",
+            env_vars={"SEED": f"s-{3 * i + 1}"},
+            output_file=f"out-{i % 2000}.txt",
+        )
+        for i in range(2000)
+    ]
+    assert children(index, *specs) == 0
+    told = f"100% \\n {index} {7000 - 2 * index} s-{3 * index + 1} fit.{index:05}\n"
+    written = (children.home / f"out-{index}.txt").read_text()
+    assert written.replace("100% \n", "100% \\n") == told
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["a1", "a2", "a4"],
+        ["a1", "b2"],
+        ["08", "9", "10"],
+        ["1", "1", "2"],
+        ["a1b1", "a2b3", "a3b4"],
+        ["12345678901234567890", "12345678901234567892"],
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_follow_the_number_is_not_numbered(texts):
+    command = numbered(texts)
+    for index, text in enumerate(texts) if command else ():
+        assert shown(command, index) == text
+    if texts[-1] != "12345678901234567892":
+        assert command is None
+
+
+def shown(command, index):
+    done = subprocess.run(["sh", "-c", f"_n={index}; {command}"], capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(-3, 1000),
+    st.integers(0, 8),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), max_size=12),
+    st.integers(2, 30),
+)
+def test_numbers_are_worked_out_as_they_were_written(first, step, width, literal, count):
+    texts = [f"{literal}{first + step * i:0{width}}%s\\{literal}" for i in range(count)]
+    command = numbered(texts)
+    if command is not None:
+        assert shown(command, count - 1) == texts[-1]
+        assert shown(command, 0) == texts[0]
 
 
 TEXTS = st.text(

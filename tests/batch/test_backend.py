@@ -470,6 +470,7 @@ def marked(spec, *lines):
 
 
 GENERATOR = TaskSpec("t", "true", generates_source="more/tasks.json")
+JOB = Job("name", "j", JobState.ENDED, log="s")
 
 
 def test_a_log_is_read(aws):
@@ -488,13 +489,13 @@ def test_what_was_generated_is_read(aws):
     lines = [f"data {number} {piece}" for number, piece in enumerate(pieces, 1)]
     end = f"end {len(pieces)} cksum={cksum(data)},{len(data)}"
     write(aws, "noise", *marked(GENERATOR, "begin base64", *lines, end))
-    assert aws.read_generated(run_of(), GENERATOR, 1, "s") == content
+    assert aws.read_generated(run_of(), GENERATOR, 1, JOB) == content
 
 
 def test_what_is_not_all_there_is_none(aws):
     write(aws, *marked(GENERATOR, "begin base64", "data 1 YQ=="))
-    assert aws.read_generated(run_of(), GENERATOR, 1, "s") is None
-    assert aws.read_generated(run_of(), GENERATOR, 1, "none") is None
+    assert aws.read_generated(run_of(), GENERATOR, 1, JOB) is None
+    assert aws.read_generated(run_of(), GENERATOR, 1, replace(JOB, log="none")) is None
 
 
 @pytest.mark.parametrize(
@@ -508,7 +509,7 @@ def test_what_is_not_all_there_is_none(aws):
 def test_what_cannot_be_used_is_told(aws, lines, told):
     write(aws, *marked(GENERATOR, *lines))
     with pytest.raises(InvalidInput) as caught:
-        aws.read_generated(run_of(), GENERATOR, 1, "s")
+        aws.read_generated(run_of(), GENERATOR, 1, JOB)
     assert told in str(caught.value.problems[0])
     assert caught.value.source == "~/more/tasks.json"
 

@@ -368,7 +368,7 @@ class FakeBackend:
     def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:  # noqa: ARG002
         return LogPage("", cursor)
 
-    def read_generated(self, _: RunRecord, spec: TaskSpec, attempt: int, log: str) -> str | None:  # noqa: ARG002
+    def read_generated(self, _: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> str | None:  # noqa: ARG002
         content = self.generated.get(spec.id)
         if isinstance(content, BaseException):
             raise content

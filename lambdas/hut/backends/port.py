@@ -316,5 +316,5 @@ class RemoteBackend(Protocol):
     def why_no_log(self) -> str | None:
         """Say why nothing can be read of what jobs print; None where it can."""
 
-    def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, log: str) -> str | None:
+    def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> str | None:
         """Return the content of the file a task generated, or None if the log does not hold it."""

@@ -197,7 +197,7 @@ class Observing:
         try:
             text = None
             if backend is not None and job.log is not None:
-                text = backend.read_generated(run, task.spec, task.attempt, job.log)
+                text = backend.read_generated(run, task.spec, task.attempt, job)
             if text is None:
                 now = self._around.clock()
                 if now - (job.ended_at or now) < _LOG_SECONDS:

@@ -2,9 +2,9 @@
 
 The children of an array have everything in common but the number they find in
 ``AWS_BATCH_JOB_ARRAY_INDEX``. What makes them different tasks (variables, paths, the command) stands
-in a table: in the launcher itself where Batch's 8,192 characters suffice, else in S3, as parts of
-equal width, of which each child fetches its own. An image that can't fetch anything gets arrays small
-enough for the first kind.
+in a table: in the launcher itself where Batch's 8,192 characters suffice, line by line or as numbers
+that follow the child's (see `numbering`), else in S3, as parts of equal width, of which each child
+fetches its own. An image that can't fetch anything gets arrays small enough for the first kinds.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 from hut.backends.batch.jobs import (
@@ -25,7 +24,8 @@ from hut.backends.batch.jobs import (
     parameters_of,
     seconds_of,
 )
-from hut.backends.batch.markers import nonce_of_array
+from hut.backends.batch.markers import nonce_of_child
+from hut.backends.batch.numbering import numbered
 from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.priorities import scheduling_of
 from hut.backends.batch.resources import (
@@ -56,6 +56,8 @@ LARGEST_ARRAY = 10_000
 """Children an array may have (quotas of AWS Batch)."""
 
 _LEAST_WIDTH = 512
+_MOST_LINES = 400  # more never fit
+_CASE = "case $_n in\n"
 _FROM_PARTS = '"$_s" -c "$0$_z$1"'
 # What a shell itself heeds while it sets variables: children share these, or are of other shapes.
 _SHELLS_OWN = frozenset({"BASH_ENV", "ENV", "HOME", "IFS", "LANG", "LC_ALL", "PATH", "PS4"})
@@ -96,7 +98,7 @@ def shape_of(options: BatchOptions, request: JobRequest) -> Shape | None:
         check_definition(options, spec, variables)
     except Unsatisfiable:
         return None
-    if "\n" in head_of(request.run, spec, request.claim.key.attempt):
+    if "\n" in head_of(spec):
         return None
     size = len(spec.command) + sum(map(len, variables.values()))
     return Shape(
@@ -139,10 +141,11 @@ def group(
             some = alike[start : start + LARGEST_ARRAY]
             if len(some) < 2:
                 continue
-            if can_fetch(shape.image):
+            chosen = [requests[at] for at in some]
+            if can_fetch(shape.image) or plan_array(options, ArrayRequest("", chosen)) is not None:
                 groups.append(some)
             else:
-                groups.extend(_small_enough(shape, [requests[at] for at in some], some))
+                groups.extend(_small_enough(shape, chosen, some))
     return [some for some in groups if len(some) > 1]
 
 
@@ -165,20 +168,26 @@ def plan_array(
     common, children = _children(array.requests)
     resources = [{"type": kind, "value": value} for kind, value in shape.resources]
     empty = [name for name, text in shape.variables if text == ""]
-    mark = f"_m=::hut:{nonce_of_array(array.name)}:\n{FIRST}"
+    begin = _begin(array.name)
     environment = [{"name": name, "value": text} for name, text in common.items() if text]
     upload = None
     if stored is None:
         prefix, suffix = _common_ends([child.script for child in children])
-        table = _inline(children, len(prefix), len(suffix))
         body = launcher_body(spec, empty=empty, run=_FROM_PARTS)
-        command = ["/bin/sh", "-c", f"{mark}{table}{body}", prefix, suffix]
+        ends = [prefix, suffix]
+        texts = [f"{begin}{table}{body}" for table in _inline(children, len(prefix), len(suffix))]
     else:
         upload, width = _parts(children)
         body = launcher_body(spec, empty=empty, fetch=fetch_part(stored, width), run=FROM_FILE)
-        command = ["/bin/sh", "-c", f"{mark}{body}", "hut"]
-    overrides: dict[str, Any] = {"command": command, "environment": environment}
-    if stored is None and length_of(overrides, resources) > LARGEST_OVERRIDES:
+        texts, ends = [f"{begin}{body}"], ["hut"]
+    for text in texts:
+        overrides: dict[str, Any] = {
+            "command": ["/bin/sh", "-c", text, *ends],
+            "environment": environment,
+        }
+        if stored is not None or length_of(overrides, resources) <= LARGEST_OVERRIDES:
+            break
+    else:
         return None
     overrides["resourceRequirements"] = resources
     parameters = parameters_of(options, first, shape.placement, overrides)
@@ -226,7 +235,7 @@ def _children(requests: Sequence[JobRequest]) -> tuple[dict[str, str], list[_Chi
         own = {name: text for name, text in variables.items() if name not in common}
         exports = " ".join(f"{name}={shlex.quote(text)}" for name, text in own.items())
         script = scripts.body(ScriptRequest(spec, attempt, working_dir_of(spec)))
-        children.append(_Child(head_of(run, spec, attempt), f"export {exports}", script))
+        children.append(_Child(head_of(spec), f"export {exports}", script))
     return common, children
 
 
@@ -246,15 +255,26 @@ def _shared(one: str, other: str) -> int:
     return min(len(one), len(other))
 
 
-def _inline(children: Sequence[_Child], prefix: int, suffix: int) -> str:
-    """Return what sets a child's head, and the middle of its script, from its number."""
-    lines = [_line(index, child, prefix, suffix) for index, child in enumerate(children)]
-    return "case $AWS_BATCH_JOB_ARRAY_INDEX in\n" + "".join(lines) + "esac\n"
+def _begin(name: str) -> str:
+    """Return what a child's launcher begins with: its number, and the mark of its lines."""
+    mark = nonce_of_child(name, "$(printf %06x $_n)")
+    return f"_n=$AWS_BATCH_JOB_ARRAY_INDEX\n_m=::hut:{mark}:\n{FIRST}"
 
 
-def _line(index: int, child: _Child, prefix: int, suffix: int) -> str:
+def _inline(children: Sequence[_Child], prefix: int, suffix: int) -> Iterator[str]:
+    """Yield what may set a child's head, and the middle of its script, from its number."""
+    settings = [_setting(child, prefix, suffix) for child in children]
+    if len(settings) <= _MOST_LINES:
+        lines = "".join(f"{index}) {text};;\n" for index, text in enumerate(settings))
+        yield f"{_CASE}{lines}esac\n"
+    command = numbered(settings)
+    if command is not None:
+        yield f'eval "$({command})"\n'
+
+
+def _setting(child: _Child, prefix: int, suffix: int) -> str:
     middle = child.script[prefix : len(child.script) - suffix]
-    return f"{index}) {child.head} _z={shlex.quote(middle)}\n{child.exports};;\n"
+    return f"{child.head} _z={shlex.quote(middle)}\n{child.exports}"
 
 
 def _parts(children: Sequence[_Child]) -> tuple[bytes, int]:
@@ -276,20 +296,19 @@ def _small_enough(
     empty = [name for name, text in shape.variables if text == ""]
     body = launcher_body(requests[0].claim.spec, empty=empty, run=_FROM_PARTS)
     environment = [{"name": name, "value": text} for name, text in common.items() if text]
-    frame = f"_m=::hut:{'0' * 16}:\n{FIRST}{_inline((), 0, 0)}{body}"
+    frame = f"{_begin('')}{_CASE}esac\n{body}"
     command = ["/bin/sh", "-c", frame, prefix, suffix]
     resources = [{"type": kind, "value": value} for kind, value in shape.resources]
     overrides = {"command": command, "environment": environment}
     rest = LARGEST_OVERRIDES - length_of(overrides, resources)
-    size = partial(_line, prefix=len(prefix), suffix=len(suffix))
     groups: list[list[int]] = [[]]
     left = rest
     for at, child in zip(places, children, strict=True):
-        needed = len(json.dumps(size(len(groups[-1]), child))) - 2
-        if needed > left:
+        line = f"{at}) {_setting(child, len(prefix), len(suffix))};;\n"
+        needed = len(json.dumps(line)) - 2
+        if needed > left or len(groups[-1]) == _MOST_LINES:
             groups.append([])
             left = rest
-            needed = len(json.dumps(size(0, child))) - 2
         if needed <= left:
             groups[-1].append(at)
             left -= needed

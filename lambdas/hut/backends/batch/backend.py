@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from hut.backends.batch.calls import each
 from hut.backends.batch.images import Images, KnownImages
 from hut.backends.batch.logs import JobLogs
-from hut.backends.batch.markers import Damaged, Markers, NoFile, nonce_of, nonce_of_array
+from hut.backends.batch.markers import Damaged, Markers, NoFile, nonce_of, nonce_of_child
 from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.outcomes import (
     OUR_REASON,
@@ -219,9 +219,8 @@ class BatchBackend:
         no_fetch = in_array and outcome.exit_code == EXIT_NOT_FETCHED
         if no_fetch and not self._images.can_fetch(image):
             return not_fetched()  # thousands of siblings need not be read
-        nonces = nonce_of(run, spec, attempt), nonce_of_array(job.name) if in_array else ""
         for pause in (*_PAUSES, 0.0):  # CloudWatch takes a moment to show what it was sent
-            markers = self._logs.tail(job.log, Markers(*nonces))
+            markers = self._logs.tail(job.log, Markers(_nonce(run, spec, attempt, job)))
             if no_fetch and markers.not_fetched:
                 self._images.cannot_fetch(image)
             told = told_by_log(outcome, spec, markers)
@@ -266,7 +265,7 @@ class BatchBackend:
             return None
         return None if options.template.log_driver == AWSLOGS else unreadable(options.template)
 
-    def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, log: str) -> str | None:
+    def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> str | None:
         """Return the content of the file a task generated, or None if the log does not hold it (yet).
 
         Raises
@@ -274,9 +273,11 @@ class BatchBackend:
         InvalidInput
             If the job found no such file, or what is in the log can't be used.
         """
+        if job.log is None:
+            return None
         for pause in (*_PAUSES, 0.0):
-            markers = Markers(nonce_of(run, spec, attempt))
-            for line in self._logs.all_lines(log):
+            markers = Markers(_nonce(run, spec, attempt, job))
+            for line in self._logs.all_lines(job.log):
                 markers.feed(line)
             try:
                 content = markers.content()
@@ -312,6 +313,13 @@ class BatchBackend:
         summaries = (job for page in pages for job in page["jobSummaryList"])
         # The filter does not tell capitals from small letters.
         return [job["jobId"] for job in summaries if job["jobName"] == name]
+
+
+def _nonce(run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> str:
+    """Return what marks the lines of a job for an attempt."""
+    if job.index is None:
+        return nonce_of(run, spec, attempt)
+    return nonce_of_child(job.name, job.index)
 
 
 def _unusable(spec: TaskSpec, message: str) -> InvalidInput:

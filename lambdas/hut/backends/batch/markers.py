@@ -12,7 +12,7 @@ attempt is in each of them: the text of another attempt's log, printed, means no
     data <number> <piece>
     end <pieces> <check>         check: cksum=<crc>,<bytes> or sha256=<hex> or -
     no-file <why>
-    no-fetch <sentence>          from a child of an array, under the array's nonce
+    no-fetch <sentence>          from a child of an array
     timeout <sentence>
     not-started <sentence>
 """
@@ -36,7 +36,7 @@ __all__ = [
     "NoFile",
     "cksum",
     "nonce_of",
-    "nonce_of_array",
+    "nonce_of_child",
     "without_markers",
 ]
 
@@ -66,9 +66,18 @@ def nonce_of(run: RunRecord, spec: TaskSpec, attempt: int) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def nonce_of_array(name: str) -> str:
-    """Return what marks the lines a child of an array writes before it knows which one it is."""
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
+def nonce_of_child(name: str, index: int | str) -> str:
+    """Return what marks the lines of an array's child, which it knows from its number alone.
+
+    Parameters
+    ----------
+    name
+        Of the array.
+    index
+        Which child; a text is put in as it is, for a shell to fill in six hexadecimal digits.
+    """
+    digits = f"{index:06x}" if isinstance(index, int) else index
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:10]}{digits}"
 
 
 def without_markers(line: str) -> str | None:
@@ -89,8 +98,6 @@ class Markers:
     ----------
     nonce : str
         Of the attempt whose lines count.
-    array : str
-        Nonce of its array; empty if it has none.
     timed_out : bool
         The script stopped the command at its time limit.
     not_started : str
@@ -100,7 +107,6 @@ class Markers:
     """
 
     nonce: str
-    array: str = ""
     timed_out: bool = False
     not_started: str = ""
     not_fetched: bool = False
@@ -111,9 +117,7 @@ class Markers:
 
     def feed(self, line: str) -> None:
         """Take a line of the log; any other line than a marker changes nothing."""
-        match = _MARKER.search(line) if "::hut:" in line else None
-        if match is not None and match["what"] == "no-fetch" and match[1] == self.array:
-            self.not_fetched = True
+        match = _MARKER.search(line) if self.nonce in line else None
         if match is None or match[1] != self.nonce:
             return
         if match["begin"]:
@@ -126,7 +130,9 @@ class Markers:
             self._why_no_file = match["why"]
         elif match["what"] == "timeout":
             self.timed_out = True
-        elif match["what"] == "not-started":
+        elif match["what"] == "no-fetch":
+            self.not_fetched = True
+        else:
             self.not_started = match["sentence"]
 
     def content(self) -> bytes | None:

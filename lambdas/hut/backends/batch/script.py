@@ -129,16 +129,18 @@ def launcher(
     """
     fetch = "" if stored is None else _fetch(stored)
     how = FROM_ARGUMENT if stored is None else FROM_FILE
-    head = head_of(run, spec, attempt)
-    return f"{FIRST}{head}\n{launcher_body(spec, empty=empty, fetch=fetch, run=how)}"
+    mark = f"_m=::hut:{nonce_of(run, spec, attempt)}:"
+    return (
+        f"{FIRST}{mark} {head_of(spec)}\n{launcher_body(spec, empty=empty, fetch=fetch, run=how)}"
+    )
 
 
-def head_of(run: RunRecord, spec: TaskSpec, attempt: int) -> str:
+def head_of(spec: TaskSpec) -> str:
     """Return the assignments in which the launchers of two tasks of one kind differ.
 
     They come behind `FIRST` and are one line, unless a path holds a line end.
     """
-    values = [f"_m=::hut:{nonce_of(run, spec, attempt)}:", f"_d={quote_path(working_dir_of(spec))}"]
+    values = [f"_d={quote_path(working_dir_of(spec))}"]
     paths = {"_o": spec.output_file, "_e": spec.error_file, "_g": spec.generates_source}
     values += [
         f"{name}={quote_path(resolve(spec, path))}"
@@ -247,7 +249,7 @@ _NO_FOLDER = """\
 _FETCH = """\
 _u={url}
 _f=${{TMPDIR:-/tmp}}/hut-${{_m#::hut:}}
-_f=${{_f%:}}{suffix}.sh
+_f=${{_f%:}}.sh
 (umask 077; : >"$_f") || no "the script can't be written to $_f"
 get() {{
 has curl && curl -fsS --retry 3 {curl}-o "$_f" "$_u" && is && return
@@ -332,7 +334,7 @@ def _fetch(stored: StoredScript) -> str:
         place = shlex.quote(stored.place)
         aws = f'has aws && aws s3 cp --only-show-errors {place} "$_f"'
     url = shlex.quote(stored.url)
-    return _FETCH.format(url=url, aws=aws, suffix="", curl="", wget="", python="") + _GET_WHOLE
+    return _FETCH.format(url=url, aws=aws, curl="", wget="", python="") + _GET_WHOLE
 
 
 def fetch_part(table: StoredScript, width: int) -> str:
@@ -349,8 +351,8 @@ def fetch_part(table: StoredScript, width: int) -> str:
         where = f"--bucket {shlex.quote(bucket)} --key {shlex.quote(key)}"
         aws = f'has aws && aws s3api get-object {where} --range "bytes=$_r" "$_f" >/dev/null && is'
     part = {"curl": '-r "$_r" ', "wget": '--header "Range: bytes=$_r" ', "python": ' "$_r"'}
-    fetch = _FETCH.format(url=shlex.quote(table.url), aws=aws, suffix="-$_n", **part)
-    first = f"_n=$AWS_BATCH_JOB_ARRAY_INDEX\n_r=$((_n*{width}))-$((_n*{width}+{width - 1}))\n"
+    fetch = _FETCH.format(url=shlex.quote(table.url), aws=aws, **part)
+    first = f"_r=$((_n*{width}))-$((_n*{width}+{width - 1}))\n"
     return f"{first}{fetch}{_GET_PART.format(code=EXIT_NOT_FETCHED)}"
 
 
