@@ -50,7 +50,7 @@ __all__ = ["DynamoStore"]
 
 _T = TypeVar("_T")
 
-_RACES = 12  # tries of one change; eight callers at once need three or four
+_RACES = 16  # tries of one change; eight callers at once need three or four, on a busy machine more
 _AT_ONCE = MOST_PACKS * PACK  # tasks that one change concerns at most
 _MOST_MESSAGE = 2000
 _OF_LAST_ATTEMPT = (
