@@ -21,7 +21,7 @@ from hut.metrics import Metric
 from hut.model.states import Reason
 from hut.service.observing import Observed, Observing, Seen
 from hut.service.surroundings import Surroundings
-from hut.store.port import UnknownRun
+from hut.store.port import StoreError, UnknownRun
 
 __all__ = ["handler"]
 
@@ -69,16 +69,25 @@ def _observe(
     observing: Observing, around: Surroundings, run_id: str, seen: Sequence[Seen]
 ) -> Observed:
     """Observe jobs, and again after a moment those whose end must wait: a message takes minutes."""
-    observed = observing.observe(run_id, seen)
+    observed = _once(observing, run_id, seen)
     for pause in _PAUSES:
         if not observed.later or not around.has_time():
             break
         time.sleep(pause)
-        again = observing.observe(
-            run_id, [each for each in seen if each[1].handle in observed.later]
+        again = _once(
+            observing, run_id, [each for each in seen if each[1].handle in observed.later]
         )
         observed = Observed([*observed.ended, *again.ended], again.later)
     return observed
+
+
+def _once(observing: Observing, run_id: str, seen: Sequence[Seen]) -> Observed:
+    """Observe jobs; where too many others change the run at this moment, all of them must wait."""
+    try:
+        return observing.observe(run_id, seen)
+    except StoreError as error:
+        logger.warning("a run is changed by others", error=str(error))
+        return Observed(later={job.handle for _, job in seen})
 
 
 def _execution_ended(around: Surroundings, detail: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from handlers import advance, finish, observe, register, sweep
 from hut.model.records import RunRecord
 from hut.model.states import RunState
+from hut.store.port import StoreError
 from tests.service.control_plane import Context, ControlPlane
 from tests.service.fake_ports import FAILED, FakeJob
 
@@ -350,6 +351,38 @@ def test_observe_gives_back_what_must_wait(plane: ControlPlane) -> None:
     waits = job_event(plane.job("gen"), "SUCCEEDED")
     assert call(observe, waits, job_event(plane.job("x"), "SUCCEEDED")) == [waits["messageId"]]
     assert plane.states(run) == {"gen": "submitted", "x": "completed"}
+
+
+def test_observe_tries_again_where_others_change_the_run(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe.time, "sleep", lambda _: None)
+    run = submitted(plane)
+    record, calls = plane.store.record_ended, []
+
+    def busy(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) < 3:
+            raise StoreError("too many at once")
+        return record(*arguments)
+
+    monkeypatch.setattr(plane.store, "record_ended", busy)
+    assert call(observe, job_event(plane.job("a"), "SUCCEEDED")) == []
+    assert plane.states(run)["a"] == "completed"
+
+
+def test_observe_gives_back_what_others_never_let_it_record(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe.time, "sleep", lambda _: None)
+    submitted(plane)
+
+    def busy(*_: Any) -> Any:
+        raise StoreError("too many at once")
+
+    monkeypatch.setattr(plane.store, "record_ended", busy)
+    event = job_event(plane.job("a"), "SUCCEEDED")
+    assert call(observe, event) == [event["messageId"]]
 
 
 @pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])
