@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -323,7 +324,9 @@ def test_any_tool_that_fetches_will_do(children, served, tool, tmp_path):
         pytest.skip(f"there is no {tool} here")
     path = tools(tmp_path / "bin", *BASICS, *({tool} - {"python3"}))
     if tool == "python3":  # what is on the path may be a script that needs much else
-        (tmp_path / "bin" / tool).write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (tmp_path / "bin" / tool).write_text(
+            f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n'
+        )
         (tmp_path / "bin" / tool).chmod(0o755)
     assert children(2, *SEVERAL, stored=stored_at(served, SEVERAL), path=path) == 2
 
