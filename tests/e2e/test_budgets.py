@@ -2,7 +2,7 @@
 
 A bound is what is reached, with room for a slow machine and a small run: where ends come one by one,
 each has more invocations to itself. The targets stand beside it, with what `make bench` saw for 2,000
-and 10,000 tasks on two idle cores.
+and 10,000 tasks on two cores that did other things too.
 """
 
 from __future__ import annotations
