@@ -34,6 +34,13 @@ def test_ready_tasks_of_one_shape_become_one_array(plane: ControlPlane) -> None:
     assert plane.finish(run).state == "completed"
 
 
+def test_ten_thousand_ready_tasks_are_handed_over_by_one_call(plane: ControlPlane) -> None:
+    run = plane.begin(*some(10_000))
+    plane.deliver_stream()
+    assert plane.backend.submits <= 2
+    assert plane.run(run).counts[TaskState.SUBMITTED] == 10_000
+
+
 def test_shapes_are_submitted_apart(plane: ControlPlane) -> None:
     run = plane.begin(
         *some(4), *[{"id": f"big{i}", "cpus": 4} for i in range(3)], {"id": "c", "cpus": 2}
