@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infra.settings import DEFAULT_IMAGE
 from tests.e2e.remote_hut import RemoteHut, until
 
 
@@ -84,7 +85,7 @@ def test_a_job_is_what_its_task_asks_for(hut: RemoteHut) -> None:
     wanted = {each["type"]: each["value"] for each in asks["container"]["resourceRequirements"]}
     assert wanted == {"VCPU": "2", "MEMORY": "8192"}
     assert plain["jobQueue"].endswith("/hut-fargate")
-    assert "debian" in described(hut, plain)["containerProperties"]["image"]
+    assert described(hut, plain)["containerProperties"]["image"] == DEFAULT_IMAGE
     assert plain["tags"]["hut:run"] == run
 
 
