@@ -20,7 +20,9 @@ def test_100000_tasks_are_registered_and_cancelled(hut: RemoteHut) -> None:
     bucket = hut.deployment.outputs["BucketName"]
     sent = hut.bed.client("s3").list_objects_v2(Bucket=bucket, Prefix="uploads/")
     assert any(each["Size"] > 3_000_000 for each in sent["Contents"])
-    until(lambda: hut.show(run)["counts"]["running"], "the first task runs", LIMIT)
+    until(lambda: hut.show(run)["counts"]["submitted"], "the first task is submitted", LIMIT)
+    # No event tells of starts in a run of this size.
+    until(lambda: hut.sweep() and hut.show(run)["counts"]["running"], "a sweep sees it run", LIMIT)
     document = hut.show(run)
     assert document["total"] == MANY
     assert document["counts"]["pending"] == MANY - 1
