@@ -246,7 +246,8 @@ class Advancing:
                 late += some
             first = False
         if late:
-            self._give_back(run, late)
+            self._store.release_claims(run.id, [request.claim.key for request in late])
+            self._around.wakes.wake(run.id)
         return done and not late
 
     def _submit_array(
@@ -333,13 +334,6 @@ class Advancing:
         if submitted and self._store.get_run(run.id).cancel_requested_at is not None:
             backend.terminate([handle for _, handle in submitted], CANCELLED, wholly=True)
         return not (paced or not_taken)
-
-    def _give_back(
-        self, run: RunRecord, requests: Sequence[JobRequest], seconds: float = 0.0
-    ) -> None:
-        """Give claims back, and have the run woken to claim them again."""
-        self._store.release_claims(run.id, [request.claim.key for request in requests])
-        self._around.wakes.wake(run.id, seconds)
 
     def _end(self, claim: Claim, outcome: Outcome) -> End:
         return self._control.end_of_attempt(claim, outcome, self._around.clock())

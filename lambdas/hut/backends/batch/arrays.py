@@ -75,6 +75,14 @@ class Shape(NamedTuple):
     variables: tuple[tuple[str, str | None], ...]
     size: int
 
+    def requirements(self) -> list[dict[str, str]]:
+        """Return the resources as SubmitJob takes them."""
+        return [{"type": kind, "value": value} for kind, value in self.resources]
+
+    def empty(self) -> list[str]:
+        """Return the names of variables without a value."""
+        return [name for name, text in self.variables if text == ""]
+
 
 @dataclass(frozen=True, slots=True)
 class _Child:
@@ -166,8 +174,7 @@ def plan_array(
     shape = shape_of(options, first)
     assert shape is not None  # noqa: S101 - `group` put them together by it
     common, children = _children(array.requests)
-    resources = [{"type": kind, "value": value} for kind, value in shape.resources]
-    empty = [name for name, text in shape.variables if text == ""]
+    resources, empty = shape.requirements(), shape.empty()
     begin = _begin(array.name)
     environment = [{"name": name, "value": text} for name, text in common.items() if text]
     upload = None
@@ -293,14 +300,12 @@ def _small_enough(
     """Return groups whose tables fit into their jobs."""
     common, children = _children(requests)
     prefix, suffix = _common_ends([child.script for child in children])
-    empty = [name for name, text in shape.variables if text == ""]
-    body = launcher_body(requests[0].claim.spec, empty=empty, run=_FROM_PARTS)
+    body = launcher_body(requests[0].claim.spec, empty=shape.empty(), run=_FROM_PARTS)
     environment = [{"name": name, "value": text} for name, text in common.items() if text]
     frame = f"{_begin('')}{_CASE}esac\n{body}"
     command = ["/bin/sh", "-c", frame, prefix, suffix]
-    resources = [{"type": kind, "value": value} for kind, value in shape.resources]
     overrides = {"command": command, "environment": environment}
-    rest = LARGEST_OVERRIDES - length_of(overrides, resources)
+    rest = LARGEST_OVERRIDES - length_of(overrides, shape.requirements())
     groups: list[list[int]] = [[]]
     left = rest
     for at, child in zip(places, children, strict=True):

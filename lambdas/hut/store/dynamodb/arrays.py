@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from hut.store.dynamodb.bodies import Bodies
 from hut.store.dynamodb.keys import array_key, image_key
 from hut.store.dynamodb.table import Condition, Pages, Table
+from hut.store.dynamodb.values import Item
 from hut.store.port import AttemptKey
 
 __all__ = ["Arrays", "TableImages"]
@@ -65,7 +66,7 @@ class Arrays:
         item = self._table.get(array_key(run_id, array))
         if item is None:
             return None
-        keys = [AttemptKey(*key) for key in json.loads(self._bodies.unpack(item))]
+        keys = self._keys(item)
         self._remember(run_id, array, keys)
         return keys
 
@@ -73,11 +74,12 @@ class Arrays:
         """Return all arrays of a run. For a run with lost claims, not for every sweep."""
         first = array_key(run_id, "")
         return {
-            item["sk"].removeprefix(first.sk): [
-                AttemptKey(*key) for key in json.loads(self._bodies.unpack(item))
-            ]
+            item["sk"].removeprefix(first.sk): self._keys(item)
             for item in self._table.query(Pages(first.pk, first.sk))
         }
+
+    def _keys(self, item: Item) -> list[AttemptKey]:
+        return [AttemptKey(*key) for key in json.loads(self._bodies.unpack(item))]
 
     def _remember(self, run_id: str, array: str, keys: Sequence[AttemptKey]) -> None:
         self._known[run_id, array] = keys
