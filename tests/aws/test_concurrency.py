@@ -13,6 +13,7 @@ from hut.lifecycle.task import after_end
 from hut.model.states import Reason, RunState, TaskState
 from hut.scheduling.room import Caps
 from hut.store.dynamodb import DynamoStore
+from hut.store.dynamodb.store import RACES
 from hut.store.port import Claim, ClaimRequest, End, StoreError
 from tests.aws.store_world import StoreWorld, tasks
 from tests.aws.watched_client import cancelled, refusal
@@ -179,7 +180,7 @@ def test_a_change_that_is_always_raced_is_given_up_by_name(world: StoreWorld) ->
     world.client.fail("transact_write_items", cancelled("TransactionConflict"), times=1000)
     with pytest.raises(StoreError, match=rf"run {run.id} is being changed by too many at once"):
         world.claim(run)
-    assert len(world.slept) == 12
+    assert len(world.slept) == RACES
 
 
 def test_a_conflict_of_one_item_is_waited_out(world: StoreWorld) -> None:

@@ -50,7 +50,7 @@ __all__ = ["DynamoStore"]
 
 _T = TypeVar("_T")
 
-_RACES = 16  # tries of one change; eight callers at once need three or four, on a busy machine more
+RACES = 16  # tries of one change; eight callers at once need three or four, on a busy machine more
 _AT_ONCE = MOST_PACKS * PACK  # tasks that one change concerns at most
 _MOST_MESSAGE = 2000
 _OF_LAST_ATTEMPT = (
@@ -131,7 +131,7 @@ class DynamoStore(Growth, Repeating):
             if run_id not in self._units:
                 self._units[run_id] = self._unit(run_id)
             return work(self._units[run_id])
-        for pause in pauses(_RACES, base=0.02, most=2.0):
+        for pause in pauses(RACES, base=0.02, most=2.0):
             unit = self._unit(run_id)
             result = work(unit)
             try:
@@ -177,7 +177,7 @@ class DynamoStore(Growth, Repeating):
         waits for room (see `waiting`).
         """
         claims: list[Claim] = []
-        turns = pauses(_RACES, base=0.02, most=1.0)
+        turns = pauses(RACES, base=0.02, most=1.0)
         while len(claims) < request.at_most:
             try:
                 wanted = min(request.at_most - len(claims), _AT_ONCE)
