@@ -6,7 +6,6 @@ Messages of one run are taken together. Those that can't be recorded yet go back
 from __future__ import annotations
 
 import json
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -73,7 +72,7 @@ def _observe(
     for pause in _PAUSES:
         if not observed.later or not around.has_time():
             break
-        time.sleep(pause)
+        around.sleep(pause)
         again = _once(
             observing, run_id, [each for each in seen if each[1].handle in observed.later]
         )

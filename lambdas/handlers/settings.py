@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from hut.backends.batch import SUBMITS_PER_SECOND, BatchOptions, read_backends
 
-__all__ = ["FunctionSettings", "function_settings"]
+__all__ = ["FunctionSettings", "read_settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +37,27 @@ class FunctionSettings:
     submit_rate: float = SUBMITS_PER_SECOND
 
 
-@cache
-def function_settings() -> FunctionSettings:
-    """Return the settings of this function.
+def read_settings(environment: Mapping[str, str]) -> FunctionSettings:
+    """Return the settings of a function with these variables.
 
     Raises
     ------
     KeyError, ValueError
         If the stack did not set them as it should.
     """
-    prefix = os.environ.get("HUT_PREFIX", "hut")
-    text = os.environ.get("HUT_BACKENDS", "[]")
+    prefix = environment.get("HUT_PREFIX", "hut")
+    text = environment.get("HUT_BACKENDS", "[]")
     backends = read_backends(text, prefix=prefix)
     return FunctionSettings(
-        table=os.environ["HUT_TABLE"],
-        bucket=os.environ["HUT_BUCKET"],
+        table=environment["HUT_TABLE"],
+        bucket=environment["HUT_BUCKET"],
         prefix=prefix,
-        retention_days=int(os.environ.get("HUT_RETENTION_DAYS", "90")),
-        state_machine=os.environ.get("HUT_STATE_MACHINE_ARN", ""),
-        wake_queue=os.environ.get("HUT_WAKE_QUEUE_URL", ""),
-        audit_table=os.environ.get("HUT_AUDIT_TABLE", ""),
-        audit_days=int(os.environ.get("HUT_AUDIT_DAYS", "400")),
-        submit_rate=float(os.environ.get("HUT_SUBMIT_RATE", SUBMITS_PER_SECOND)),
+        retention_days=int(environment.get("HUT_RETENTION_DAYS", "90")),
+        state_machine=environment.get("HUT_STATE_MACHINE_ARN", ""),
+        wake_queue=environment.get("HUT_WAKE_QUEUE_URL", ""),
+        audit_table=environment.get("HUT_AUDIT_TABLE", ""),
+        audit_days=int(environment.get("HUT_AUDIT_DAYS", "400")),
+        submit_rate=float(environment.get("HUT_SUBMIT_RATE", SUBMITS_PER_SECOND)),
         stack=tuple(each for each in json.loads(text) if each.get("type", "batch") == "batch"),
         backends=backends,
     )

@@ -1,7 +1,8 @@
 """Puts adapters behind the ports. The only place of the functions that makes clients.
 
-Clients are made when first asked for and kept as long as the function's process lives. They come
-from botocore itself: boto3 would only add to a cold start.
+A `Process` keeps what one process of a function makes: clients when first asked for, and what was
+learned with them. It has one, on the real world. Clients come from botocore itself: boto3 would only
+add to a cold start.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.config import Config
 
-from handlers.settings import function_settings
+from handlers.settings import FunctionSettings, read_settings
 from hut import __version__
 from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from hut.rest.services import Services
 
-__all__ = ["Notes", "new_id", "services", "surroundings"]
+__all__ = ["Edge", "Notes", "Process", "new_id", "process", "services", "surroundings"]
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 that don't look like each other
 _RUN_LETTERS = 10
@@ -45,100 +47,41 @@ _SPARE_SECONDS = 15.0  # left for what follows when a function's time runs out
 
 
 @cache
-def _end_start() -> None:
-    """Look for garbage from now on, but not among what was there before the first event."""
-    gc.freeze()
-    gc.enable()
-
-
-@cache
 def _session() -> Any:
     return botocore.session.get_session()
 
 
-@cache
-def _client(service: str, *, repeats: bool = True) -> Any:
+def make_client(service: str, *, repeats: bool = True) -> Any:
+    """Return a client of botocore, which may repeat calls that fail or not."""
     retries = {"mode": "standard", "total_max_attempts": 6 if repeats else 1}
     config = Config(retries=retries, connect_timeout=3, read_timeout=20, max_pool_connections=20)
     return _session().create_client(service, config=config)
 
 
-@cache
-def _store() -> DynamoStore:
-    settings = function_settings()
-    options = StoreOptions(
-        settings.table,
-        settings.bucket,
-        retention_days=settings.retention_days,
-        follow="stream",
-        counted=frozenset(each.name for each in settings.backends if each.max_concurrent),
-    )
-    return DynamoStore(_client("dynamodb"), _client("s3"), options)
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where a process meets the world; a simulation has an edge of its own.
 
+    Attributes
+    ----------
+    client : callable
+        Makes the client of a service: ``client("batch", repeats=False)``.
+    clock, monotonic : callable
+        Seconds since the epoch, and seconds from any start.
+    sleep : callable
+        Waits some seconds.
+    random_bytes : callable
+        Returns so many bytes that nobody can guess.
+    environment : mapping
+        What the stack has set.
+    """
 
-@cache
-def _images() -> TableImages:
-    return TableImages(Table(_client("dynamodb"), function_settings().table))
-
-
-def _clients() -> Clients:
-    submit = _client("batch", repeats=False)
-    return Clients(
-        _client("batch"), _client("logs"), _client("s3"), function_settings().bucket, submit
-    )
-
-
-@cache
-def _pace() -> Pace:
-    """Return the pace of SubmitJob, which all functions of the deployment keep together."""
-    settings = function_settings()
-    shared = TableBucket(_client("dynamodb"), settings.table, "batch")
-    return Pace(
-        shared,
-        most=settings.submit_rate,
-        note=_logger().warning,
-        count=lambda: measure(Metric.SUBMITS_THROTTLED),
-    )
-
-
-@cache
-def _logger() -> Logger:
-    from aws_lambda_powertools import Logger
-
-    return Logger()
-
-
-@cache
-def _fleet() -> Fleet:
-    settings = function_settings()
-    return Fleet(settings.stack, settings.prefix, _clients(), pace=_pace(), images=_images())
-
-
-@cache
-def _configurations() -> DynamoConfigurations:
-    return DynamoConfigurations(Table(_client("dynamodb"), function_settings().table))
-
-
-@cache
-def _recent() -> Recent:
-    return Recent(_configurations().current, time.monotonic)
-
-
-def _refinements() -> Sequence[Refinement]:
-    return _recent().current().backends
-
-
-def _find_backend(name: str) -> BatchBackend | None:
-    """Return a backend; one that is not known may just have been added."""
-    live = LiveBackends(_fleet(), _refinements)
-    if name not in live:
-        _recent().forget()
-    return live.get(name)
-
-
-def _see(version: int) -> None:
-    """Know at least this version from now on."""
-    _recent().current(version)
+    client: Callable[..., Any] = make_client
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    random_bytes: Callable[[int], bytes] = os.urandom
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
 class Notes:
@@ -156,75 +99,201 @@ class Notes:
         self._logger.warning(message, **fields)
 
 
-def surroundings(logger: Logger, context: Any = None) -> Surroundings:
-    """Return what the use cases of a function work with.
+class Process:
+    """What one process of a function has; see the module's docstring.
 
     Parameters
     ----------
-    logger
-        The function's own.
-    context
-        The invocation's context, which knows how much time is left.
+    edge
+        Where it meets the world.
     """
-    settings = function_settings()
-    until = float("inf")
-    if context is not None:
-        left = context.get_remaining_time_in_millis() / 1000
-        until = time.monotonic() + left - _SPARE_SECONDS
-    found = Surroundings(
-        store=_store(),
-        backends=LiveBackends(_fleet(), _refinements),
-        executions=StateMachine(_client("stepfunctions"), settings.state_machine),
-        wakes=WakeQueue(_client("sqs"), settings.wake_queue),
-        note=Notes(logger),
-        clock=time.time,
-        prefix=settings.prefix,
-        caps=LiveCaps(_fleet(), _refinements),
-        has_time=lambda: time.monotonic() < until,
-        see=lambda run: _see(run.settings.config_version or 0),
-        measure=measure,
-    )
-    _end_start()
-    return found
 
+    def __init__(self, edge: Edge | None = None) -> None:
+        self._edge = edge or Edge()
+        self._clients: dict[tuple[str, bool], Any] = {}
 
-def new_id(letters: int = _RUN_LETTERS) -> str:
-    """Return a random id."""
-    return "".join(_LETTERS[byte % 32] for byte in os.urandom(letters))
+    def surroundings(self, logger: Logger, context: Any = None) -> Surroundings:
+        """Return what the use cases of a function work with.
+
+        Parameters
+        ----------
+        logger
+            The function's own.
+        context
+            The invocation's context, which knows how much time is left.
+        """
+        settings, edge = self._settings, self._edge
+        until = float("inf")
+        if context is not None:
+            left = context.get_remaining_time_in_millis() / 1000
+            until = edge.monotonic() + left - _SPARE_SECONDS
+        return Surroundings(
+            store=self._store,
+            backends=LiveBackends(self._fleet, self._refinements),
+            executions=StateMachine(self._client("stepfunctions"), settings.state_machine),
+            wakes=WakeQueue(self._client("sqs"), settings.wake_queue),
+            note=Notes(logger),
+            clock=edge.clock,
+            prefix=settings.prefix,
+            caps=LiveCaps(self._fleet, self._refinements),
+            has_time=lambda: edge.monotonic() < until,
+            see=lambda run: self._see(run.settings.config_version or 0),
+            measure=measure,
+            new_array=lambda: edge.random_bytes(6).hex(),
+            sleep=edge.sleep,
+        )
+
+    @cached_property
+    def services(self) -> Services:
+        """What the REST API works with."""
+        from hut.aws.audit import AuditTable
+        from hut.aws.uploads import BucketUploads
+        from hut.rest.services import Services
+        from hut.service.configuring import Configuring
+        from hut.service.submitting import Submitting
+
+        settings, store, clock = self._settings, self._store, self._edge.clock
+        fresh = partial(new_id, random_bytes=self._edge.random_bytes)
+        configuring = Configuring(self._configurations, settings.stack, settings.prefix)
+        machine = StateMachine(self._client("stepfunctions"), settings.state_machine)
+        submitting = Submitting(store, machine)
+        return Services(
+            control=Control(store),
+            store=store,
+            submit=lambda submission, setting: submitting.submit(
+                submission, setting, now=clock(), new_id=fresh()
+            ),
+            cancel=lambda run_id: submitting.cancel(run_id, clock()),
+            retry=lambda run_id, everything: submitting.retry(run_id, everything=everything),
+            backend=self._find_backend,
+            uploads=BucketUploads(
+                self._client("s3"), settings.bucket, clock=clock, new_id=lambda: fresh(26)
+            ),
+            audit=AuditTable(
+                Table(self._client("dynamodb"), settings.audit_table), days=settings.audit_days
+            ),
+            configuring=configuring,
+            active_on=store.active_on,
+            clock=clock,
+            version=__version__,
+            prefix=settings.prefix,
+        )
+
+    # What is made once ---------------------------------------------------------------------------
+
+    @cached_property
+    def _settings(self) -> FunctionSettings:
+        return read_settings(self._edge.environment)
+
+    def _client(self, service: str, *, repeats: bool = True) -> Any:
+        key = service, repeats
+        if key not in self._clients:
+            self._clients[key] = self._edge.client(service, repeats=repeats)
+        return self._clients[key]
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table(self._client("dynamodb"), self._settings.table, sleep=self._edge.sleep)
+
+    @cached_property
+    def _store(self) -> DynamoStore:
+        settings = self._settings
+        options = StoreOptions(
+            settings.table,
+            settings.bucket,
+            retention_days=settings.retention_days,
+            follow="stream",
+            counted=frozenset(each.name for each in settings.backends if each.max_concurrent),
+        )
+        return DynamoStore(
+            self._client("dynamodb"),
+            self._client("s3"),
+            options,
+            clock=self._edge.clock,
+            sleep=self._edge.sleep,
+        )
+
+    @cached_property
+    def _pace(self) -> Pace:
+        """The pace of SubmitJob, which all functions of the deployment keep together."""
+        from aws_lambda_powertools import Logger
+
+        settings = self._settings
+        return Pace(
+            TableBucket(self._client("dynamodb"), settings.table, "batch"),
+            most=settings.submit_rate,
+            clock=self._edge.clock,
+            sleep=self._edge.sleep,
+            note=Logger().warning,
+            count=lambda: measure(Metric.SUBMITS_THROTTLED),
+        )
+
+    @cached_property
+    def _fleet(self) -> Fleet:
+        settings = self._settings
+        clients = Clients(
+            self._client("batch"),
+            self._client("logs"),
+            self._client("s3"),
+            settings.bucket,
+            self._client("batch", repeats=False),
+        )
+        images = TableImages(self._table, clock=self._edge.clock)
+        shared = {"pace": self._pace, "images": images, "sleep": self._edge.sleep}
+        return Fleet(settings.stack, settings.prefix, clients, **shared)
+
+    @cached_property
+    def _configurations(self) -> DynamoConfigurations:
+        return DynamoConfigurations(self._table)
+
+    @cached_property
+    def _recent(self) -> Recent:
+        return Recent(self._configurations.current, self._edge.monotonic)
+
+    def _refinements(self) -> Sequence[Refinement]:
+        return self._recent.current().backends
+
+    def _find_backend(self, name: str) -> BatchBackend | None:
+        """Return a backend; one that is not known may just have been added."""
+        live = LiveBackends(self._fleet, self._refinements)
+        if name not in live:
+            self._recent.forget()
+        return live.get(name)
+
+    def _see(self, version: int) -> None:
+        """Know at least this version from now on."""
+        self._recent.current(version)
 
 
 @cache
-def services() -> Services:
-    """Return what the REST API works with."""
-    from hut.aws.audit import AuditTable
-    from hut.aws.uploads import BucketUploads
-    from hut.rest.services import Services
-    from hut.service.configuring import Configuring
-    from hut.service.submitting import Submitting
+def process() -> Process:
+    """Return what this process has."""
+    return Process()
 
-    settings, store = function_settings(), _store()
-    configuring = Configuring(_configurations(), settings.stack, settings.prefix)
-    submitting = Submitting(store, StateMachine(_client("stepfunctions"), settings.state_machine))
-    found = Services(
-        control=Control(store),
-        store=store,
-        submit=lambda submission, setting: submitting.submit(
-            submission, setting, now=time.time(), new_id=new_id()
-        ),
-        cancel=lambda run_id: submitting.cancel(run_id, time.time()),
-        retry=lambda run_id, everything: submitting.retry(run_id, everything=everything),
-        backend=_find_backend,
-        uploads=BucketUploads(
-            _client("s3"), settings.bucket, clock=time.time, new_id=lambda: new_id(26)
-        ),
-        audit=AuditTable(
-            Table(_client("dynamodb"), settings.audit_table), days=settings.audit_days
-        ),
-        configuring=configuring,
-        active_on=store.active_on,
-        clock=time.time,
-        version=__version__,
-        prefix=settings.prefix,
-    )
+
+@cache
+def _end_start() -> None:
+    """Look for garbage from now on, but not among what was there before the first event."""
+    gc.freeze()
+    gc.enable()
+
+
+def surroundings(logger: Logger, context: Any = None) -> Surroundings:
+    """Return what the use cases of a function work with; see `Process.surroundings`."""
+    found = process().surroundings(logger, context)
     _end_start()
     return found
+
+
+def services() -> Services:
+    """Return what the REST API works with."""
+    found = process().services
+    _end_start()
+    return found
+
+
+def new_id(
+    letters: int = _RUN_LETTERS, *, random_bytes: Callable[[int], bytes] = os.urandom
+) -> str:
+    """Return a random id."""
+    return "".join(_LETTERS[byte % 32] for byte in random_bytes(letters))

@@ -101,8 +101,9 @@ class ControlPlane:
         self.options = new_options(bed, follow="stream")
         self.client = WatchedClient(bed.client("dynamodb"), self._call)
         self.s3 = WatchedClient(bed.client("s3"), self._call)
-        self.store = DynamoStore(self.client, self.s3, self.options, clock=self.clock)
-        self.store._table.sleep = lambda _: None
+        self.store = DynamoStore(
+            self.client, self.s3, self.options, clock=self.clock, sleep=lambda _: None
+        )
         self.backends = {name: FakeBackend(self.clock, self.fate, name) for name in backends}
         self.backend = self.backends[backends[0]]
         self.executions = FakeExecutions(self.fate)
@@ -148,6 +149,7 @@ class ControlPlane:
             caps=self.caps,
             has_time=self._has_time,
             measure=self.measures,
+            sleep=lambda _: None,
         )
 
     def _has_time(self) -> bool:

@@ -356,7 +356,6 @@ def test_observe_gives_back_what_must_wait(plane: ControlPlane) -> None:
 def test_observe_tries_again_where_others_change_the_run(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observe.time, "sleep", lambda _: None)
     run = submitted(plane)
     record, calls = plane.store.record_ended, []
 
@@ -374,7 +373,6 @@ def test_observe_tries_again_where_others_change_the_run(
 def test_observe_gives_back_what_others_never_let_it_record(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observe.time, "sleep", lambda _: None)
     submitted(plane)
 
     def busy(*_: Any) -> Any:

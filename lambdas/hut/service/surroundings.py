@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -54,6 +55,8 @@ class Surroundings:
         Takes what is to be seen on the dashboard.
     new_array : callable
         Returns the id of a new array job: hexadecimal digits that no other has.
+    sleep : callable
+        Waits some seconds.
     """
 
     store: EventStore
@@ -68,3 +71,4 @@ class Surroundings:
     see: Callable[[RunRecord], None] = _unseen
     measure: Measuring = _unmeasured
     new_array: Callable[[], str] = _new_array
+    sleep: Callable[[float], None] = time.sleep

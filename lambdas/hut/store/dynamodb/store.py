@@ -78,6 +78,8 @@ class DynamoStore(Growth, Repeating):
         See `StoreOptions`.
     clock
         Seconds since the epoch, for locks.
+    sleep
+        How to wait for a throttled call or a race.
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class DynamoStore(Growth, Repeating):
         options: StoreOptions,
         *,
         clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        Reading.__init__(self, Table(dynamodb, options.table), Bodies(s3, options.bucket))
+        table = Table(dynamodb, options.table, sleep=sleep)
+        Reading.__init__(self, table, Bodies(s3, options.bucket))
         self._options = options
         self._clock = clock
         self._units: dict[str, Unit] | None = None
