@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from hut.store.dynamodb import DynamoStore, StoreOptions
@@ -17,7 +18,20 @@ _INDEXES = {
 }
 
 
-def new_options(bed: TestBed, **options: Any) -> StoreOptions:
+class Clients:
+    """Simulated services in place of a test bed's clients.
+
+    Parameters
+    ----------
+    services
+        By their names.
+    """
+
+    def __init__(self, services: Mapping[str, Any]) -> None:
+        self.client = services.__getitem__
+
+
+def new_options(bed: TestBed | Clients, **options: Any) -> StoreOptions:
     """Make a table and a bucket of their own."""
     name = f"table-{next(_NUMBERS)}"
     keys = {"pk", "sk", "listed", *_INDEXES.values()}
@@ -39,7 +53,7 @@ def new_options(bed: TestBed, **options: Any) -> StoreOptions:
     return StoreOptions(table=name, bucket=name, **options)
 
 
-def open_store(bed: TestBed, options: StoreOptions) -> DynamoStore:
+def open_store(bed: TestBed | Clients, options: StoreOptions) -> DynamoStore:
     """Open a store as a process of its own would."""
     return DynamoStore(bed.client("dynamodb"), bed.client("s3"), options)
 

@@ -18,9 +18,9 @@ WRITES = frozenset(
 )
 
 
-def refusal(code: str, **more: Any) -> ClientError:
+def refusal(code: str, message: str = "made by a test", **more: Any) -> ClientError:
     """Return the error that a client raises for an answer of this code."""
-    return ClientError({"Error": {"Code": code, "Message": "made by a test"}, **more}, "Operation")
+    return ClientError({"Error": {"Code": code, "Message": message}, **more}, "Operation")
 
 
 def cancelled(*reasons: str) -> ClientError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,7 +18,9 @@ from hut.planning import Extension
 from hut.scheduling.room import NO_CAPS, Caps
 from hut.store.port import Claim, ClaimRequest, End, Start, Store, TaskFilter
 from hut.store.sqlite import SqliteStore
-from tests.aws_table import new_options, open_store
+from tests.aws_table import Clients, new_options, open_store
+from tests.simulation.dynamodb import SimulatedDynamoDB
+from tests.simulation.s3 import SimulatedS3
 from tests.testbed.running import TestBed
 
 COMPLETED = Outcome(TaskState.COMPLETED, Reason.EXIT, 0)
@@ -127,8 +130,16 @@ def dynamodb_world(_: Path, bed: Callable[[], TestBed]) -> World:
     return World(open_store(bed(), options), lambda: open_store(bed(), options))
 
 
+def simulated_world(_: Path, __: Callable[[], TestBed]) -> World:
+    clients = {"dynamodb": SimulatedDynamoDB(time.time, copies=True), "s3": SimulatedS3(time.time)}
+    bed = Clients(clients)
+    options = new_options(bed)
+    return World(open_store(bed, options), lambda: open_store(bed, options))
+
+
 ADAPTERS: dict[str, Callable[[Path, Callable[[], TestBed]], World]] = {
     "sqlite": lambda folder, _: sqlite_world(folder),
     "dynamodb": dynamodb_world,
+    "simulated": simulated_world,
 }
 """Every adapter of the store port passes the same tests."""
