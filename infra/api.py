@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_cdk import CfnOutput, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_iam as iam
 
 from hut import __version__
 from infra.access import add_policies
@@ -83,6 +84,7 @@ class ApiStack(Stack):
             rest_api_name=settings.prefix,
             description="Hut: runs of workflows",
             endpoint_types=[apigateway.EndpointType.REGIONAL],
+            policy=_own_account_only(self.account),
             default_method_options=apigateway.MethodOptions(
                 authorization_type=apigateway.AuthorizationType.IAM
             ),
@@ -146,6 +148,30 @@ class ApiStack(Stack):
                 "AmazonAPIGatewayPushToCloudWatchLogs]",
                 "API Gateway asks for this policy when the account's role for logs is set.",
             )
+
+
+def _own_account_only(account: str) -> iam.PolicyDocument:
+    """Return the API's own policy: it refuses, and lets nobody in.
+
+    Who may call says an identity policy. Without this one, callers of other accounts would be refused
+    for lack of an allowance; with it, no allowance that somebody adds lets one in (decision 19).
+    """
+
+    def refuse(operator: str, key: str, value: str) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            effect=iam.Effect.DENY,
+            principals=[iam.AnyPrincipal()],
+            actions=["execute-api:Invoke"],
+            resources=["execute-api:/*"],
+            conditions={operator: {key: value}},
+        )
+
+    return iam.PolicyDocument(
+        statements=[
+            refuse("StringNotEquals", "aws:PrincipalAccount", account),
+            refuse("Bool", "aws:SecureTransport", "false"),
+        ]
+    )
 
 
 def _methods(scope: IConstruct) -> list[apigateway.Method]:

@@ -147,11 +147,24 @@ class RemoteHut(Hut):
         by: Credentials = ROOT_CREDENTIALS,
     ) -> Answer:
         """Send a request to the REST API, signed by somebody."""
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        request = AWSRequest(method, self.deployment.url + path, dict(headers or {}), data)
+        request = self.request(method, path, body, headers)
         if signed:
             SigV4Auth(by, "execute-api", REGION).add_auth(request)
-        plain = urllib.request.Request(request.url, data, dict(request.headers), method=method)
+        return self.send(request)
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> AWSRequest:
+        """Return a request to the REST API that nobody has signed yet."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        return AWSRequest(method, self.deployment.url + path, dict(headers or {}), data)
+
+    @staticmethod
+    def send(request: AWSRequest) -> Answer:
+        """Send a request as it is."""
+        plain = urllib.request.Request(
+            request.url, request.data, dict(request.headers), method=request.method
+        )
         try:
             with urllib.request.urlopen(plain, timeout=60) as answer:
                 return Answer(answer.status, answer.headers, answer.read().decode())

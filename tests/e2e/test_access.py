@@ -1,7 +1,7 @@
 """Who may do what, with IAM enforced: people with the deployment's policies, and the functions' roles.
 
-Which route needs which role is said in `hut.model.access`, which routes there are in the OpenAPI
-document; a unit test holds the two together.
+What each caller gets of each route stands in the reviewed table `tests/access/routes.md`; unit tests
+hold it against the OpenAPI document and `hut.model.access`.
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from hut.model.access import ROUTES, Role
-from hut.rest.openapi import openapi_document
+from hut.model.access import Role
+from tests.access.routes import ROLES, Expected, expectations
 from tests.e2e.conftest import ENFORCED
 from tests.e2e.deployment import Deployment
 from tests.e2e.remote_hut import Answer, RemoteHut, until
-from tests.testbed.running import ACCOUNT, REGION, TestBed
+from tests.testbed.running import REGION, TestBed
 
 TASKS = [{"id": "t", "command": "true"}]
-ROLES = {"nobody": None, "reader": Role.READER, "submitter": Role.SUBMITTER, "admin": Role.ADMIN}
+OF_THE_ACCOUNT: dict[str, Role | None] = {"nobody": None, **ROLES}
+OTHER_ACCOUNT = "210987654321"
+EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 
 @dataclass(frozen=True)
 class Person:
-    """An IAM user with one of the policies, or with none."""
+    """An IAM user with one of the policies, or with none, or one of another account."""
 
     name: str
-    role: Role | None
+    arn: str
     credentials: Credentials
-
-    def may(self, least: Role) -> bool:
-        return self.role is not None and self.role >= least
 
     @property
     def environment(self) -> dict[str, str]:
@@ -60,14 +59,14 @@ def enforced(bed: TestBed) -> Iterator[None]:
 def people(deployment: Deployment) -> Iterator[dict[str, Person]]:
     iam = deployment.bed.client("iam")
     found = {}
-    for name, role in ROLES.items():
-        iam.create_user(UserName=name)
+    for name, role in OF_THE_ACCOUNT.items():
+        arn = iam.create_user(UserName=name)["User"]["Arn"]
         if role is not None:
             policy = deployment.outputs[f"{role.name.capitalize()}Policy"]
             iam.attach_user_policy(UserName=name, PolicyArn=policy)
         key = iam.create_access_key(UserName=name)["AccessKey"]
         credentials = Credentials(key["AccessKeyId"], key["SecretAccessKey"])
-        found[name] = Person(name, role, credentials)
+        found[name] = Person(name, arn, credentials)
     yield found
     for name, person in found.items():
         iam.delete_access_key(UserName=name, AccessKeyId=person.credentials.access_key)
@@ -80,54 +79,78 @@ def as_person(hut: RemoteHut, person: Person) -> RemoteHut:
     return replace(hut, environment={**hut.environment, **person.environment})
 
 
-def routes() -> list[tuple[str, str]]:
-    """Return every route of the API, with names nobody has in the place of its parameters."""
+@pytest.fixture(scope="module")
+def strangers(deployment: Deployment) -> list[Person]:
+    """A user of another account, which allows them everything, and that account's root."""
+    root = Credentials(OTHER_ACCOUNT, "test")
+    iam = deployment.bed.new_client("iam", root.access_key, root.secret_key)
+    arn = iam.create_user(UserName="stranger")["User"]["Arn"]
+    document = json.dumps({"Version": "2012-10-17", "Statement": [EVERYTHING]})
+    iam.put_user_policy(UserName="stranger", PolicyName="all", PolicyDocument=document)
+    key = iam.create_access_key(UserName="stranger")["AccessKey"]
+    credentials = Credentials(key["AccessKeyId"], key["SecretAccessKey"])
     return [
-        (method.upper(), path)
-        for path, methods in openapi_document()["paths"].items()
-        for method in methods
+        Person("stranger", arn, credentials),
+        Person("root", f"arn:aws:iam::{OTHER_ACCOUNT}:root", root),
     ]
 
 
-def filled(path: str) -> str:
-    return re.sub(r"\{[^}]*\}", "nosuchthing", path)
+def ask(hut: RemoteHut, route: Expected, **who: Any) -> Answer:
+    """Call a route without a body, with names nobody has in the place of its parameters."""
+    return hut.call(route.method, re.sub(r"\{[^}]*\}", "nosuchthing", route.route), **who)
 
 
-def is_denied(answer: Answer, person: Person, method: str, path: str) -> bool:
-    """Say whether IAM kept the request from the function; a denial must say what is missing."""
-    if answer.status not in (401, 403):
-        return False
+def what_they_get(answer: Answer, person: Person) -> int | None:
+    """Return a function's status, or None where IAM kept it from one and said what is missing."""
+    if answer.status != 403:
+        return answer.status
     told = answer.document
+    assert "type" not in told, "the function refused it itself"
     said = str(told.get("Message") or told.get("message"))
-    assert answer.status == 403
-    assert f"User: arn:aws:iam::{ACCOUNT}:user/{person.name} is not authorized" in said
+    assert f"User: {person.arn} is not authorized" in said
     assert "execute-api:Invoke" in said
-    assert "type" not in told, f"the function refused {method} {path} itself"
-    return True
+    return None
 
 
 # The routes ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ROLES)
-def test_each_route_is_open_to_those_whose_policy_has_it(
+@pytest.mark.parametrize("name", OF_THE_ACCOUNT)
+def test_each_route_answers_callers_of_the_account_as_reviewed(
     hut: RemoteHut, people: dict[str, Person], name: str
 ) -> None:
     person = people[name]
-    wrong = []
-    for method, path in routes():
-        answer = hut.call(method, filled(path), by=person.credentials)
-        assert answer.status < 500, f"{method} {path}: {answer.text}"
-        if is_denied(answer, person, method, path) is person.may(ROUTES[method, path]):
-            wrong.append(f"{method} {path}: {answer.status}")
-    assert not wrong
+    found = {
+        (route.method, route.route): what_they_get(ask(hut, route, by=person.credentials), person)
+        for route in expectations()
+    }
+    assert found == {(r.method, r.route): r.answers[name] for r in expectations()}
 
 
-def test_no_route_is_open_to_those_who_do_not_sign(hut: RemoteHut) -> None:
-    for method, path in routes():
-        answer = hut.call(method, filled(path), signed=False)
-        assert answer.status == 403, path
-        assert answer.document == {"message": "Missing Authentication Token"}, path
+def test_no_route_answers_those_who_do_not_sign(hut: RemoteHut) -> None:
+    for route in expectations():
+        answer = ask(hut, route, signed=False)
+        assert answer.status == 403, route
+        assert answer.document == {"message": "Missing Authentication Token"}, route
+        assert not route.may("unsigned")
+
+
+def test_no_route_answers_another_account_whatever_that_one_allows(
+    hut: RemoteHut, strangers: list[Person]
+) -> None:
+    for person in strangers:
+        for route in expectations():
+            answer = ask(hut, route, by=person.credentials)
+            assert what_they_get(answer, person) is None, (person, route)
+            assert "explicit deny in a resource-based policy" in answer.text
+            assert not route.may("other account")
+
+
+def test_hutctl_tells_a_caller_of_another_account_what_to_do(
+    hut: RemoteHut, strangers: list[Person]
+) -> None:
+    said = as_person(hut, strangers[0])("runs", exit_code=4).stderr
+    assert "take a role in its account that has the policy HutReader" in said
 
 
 @pytest.mark.parametrize(
@@ -179,16 +202,74 @@ def test_an_unknown_key_is_refused(hut: RemoteHut) -> None:
     assert "security token" in answer.text
 
 
-def test_an_old_signature_is_refused(
-    hut: RemoteHut, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("minutes", "told"), [(-60, "expired"), (-6, "expired"), (6, "current")])
+def test_a_signature_of_another_time_is_refused(
+    hut: RemoteHut,
+    people: dict[str, Person],
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+    told: str,
 ) -> None:
-    earlier = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+    """A request that somebody recorded is good for five minutes, not longer."""
+    then = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=minutes)
     monkeypatch.setattr(
-        botocore.auth, "get_current_datetime", lambda **_: earlier.replace(tzinfo=None)
+        botocore.auth, "get_current_datetime", lambda **_: then.replace(tzinfo=None)
     )
     answer = hut.call("GET", "/health", by=people["admin"].credentials)
     assert answer.status == 403
-    assert "Signature expired" in answer.text
+    assert f"Signature {'not yet ' if minutes > 0 else ''}{told}" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("service", "region"), [("execute-api", "eu-west-1"), ("s3", REGION), ("apigateway", REGION)]
+)
+def test_a_signature_for_something_else_is_refused(
+    hut: RemoteHut, people: dict[str, Person], service: str, region: str
+) -> None:
+    request = hut.request("GET", "/health")
+    botocore.auth.SigV4Auth(people["admin"].credentials, service, region).add_auth(request)
+    answer = hut.send(request)
+    assert (answer.status, "Credential should be scoped" in answer.text) == (403, True)
+
+
+def _signed(hut: RemoteHut, person: Person, method: str, path: str, body: Any = None) -> Any:
+    request = hut.request(method, path, body, {"X-Note": "a"})
+    botocore.auth.SigV4Auth(person.credentials, "execute-api", REGION).add_auth(request)
+    return request
+
+
+@pytest.mark.parametrize("changed", ["nothing", "method", "path", "query", "body", "header"])
+def test_a_signature_holds_for_one_request_only(
+    hut: RemoteHut, people: dict[str, Person], changed: str
+) -> None:
+    # A body that is not a workflow: what passes is refused by the function, and nothing runs.
+    request = _signed(hut, people["admin"], "POST", "/runs?key=1", b"[]")
+    match changed:
+        case "method":
+            request.method = "PUT"
+        case "path":
+            request.url = request.url.replace("/runs", "/plan")
+        case "query":
+            request.url = request.url.replace("key=1", "key=2")
+        case "body":
+            request.data = b"{}"
+        case "header":
+            request.headers.replace_header("X-Note", "b")
+    answer = hut.send(request)
+    if changed == "nothing":
+        assert answer.status == 400
+        assert answer.document["type"] == "urn:hut:problem:malformed-request"
+    else:
+        assert answer.status == 403, answer.text
+        assert "signature" in answer.text
+
+
+def test_a_header_makes_no_other_method_of_a_request(
+    hut: RemoteHut, people: dict[str, Person]
+) -> None:
+    headers = {"X-HTTP-Method-Override": "POST", "X-Method-Override": "POST"}
+    by = people["reader"].credentials
+    assert hut.call("GET", "/runs/x/cancel", headers=headers, by=by).status == 405
 
 
 # hutctl -------------------------------------------------------------------------------------------

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hut.model.access import ROUTES, Role, patterns_of
+from hut.model.access import allowed as let_through
+from tests.access.routes import ROLES, expectations
 from tests.infra.synthesis import Synthesis, flat, many, synthesize
 
 _LONGEST = 6144  # characters IAM takes in a managed policy, without spaces
@@ -44,6 +47,40 @@ def test_a_policy_says_what_its_role_may_invoke(default: Synthesis, role: Role) 
     assert ends == set(patterns_of(role))
     [stack] = may["cloudformation:DescribeStacks"]
     assert stack.endswith(":stack/HutApi/*")
+
+
+@pytest.mark.parametrize("caller", ROLES)
+def test_policies_let_through_what_the_reviewed_table_says(default: Synthesis, caller: str) -> None:
+    invoked = allowed(policies(default)[f"Hut{caller.capitalize()}"])["execute-api:Invoke"]
+    patterns = [resource.removeprefix(_API).split("/", 2)[2] for resource in invoked]
+    for each in expectations():
+        path = re.sub(r"\{[^}]*\}", "x1", each.route)
+        assert let_through(patterns, each.method, path) is each.may(caller), each
+
+
+def test_the_apis_own_policy_refuses_other_accounts_and_allows_nobody(default: Synthesis) -> None:
+    policy = default.properties("AWS::ApiGateway::RestApi")["Policy"]
+    anybody = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "execute-api:Invoke"}
+    everything = {"Resource": "execute-api:/*"}
+    here = {"Ref": "AWS::AccountId"}
+    conditions = (
+        {"StringNotEquals": {"aws:PrincipalAccount": here}},
+        {"Bool": {"aws:SecureTransport": "false"}},
+    )
+    assert policy["Statement"] == [
+        {**anybody, **everything, "Condition": condition} for condition in conditions
+    ]
+
+
+def test_a_change_of_the_apis_own_policy_is_deployed(code: Path, default: Synthesis) -> None:
+    """API Gateway takes over a policy with the next deployment of the stage, not before."""
+    [(before, deployed)] = default.resources("AWS::ApiGateway::Deployment").items()
+    other = synthesize(code)
+    api = other.app.node.find_child("HutApi").node.find_child("Rest").node.default_child
+    api.policy = None
+    [(after, _)] = other.resources("AWS::ApiGateway::Deployment").items()
+    assert deployed["Type"] == "AWS::ApiGateway::Deployment"
+    assert before != after
 
 
 def test_nobody_has_them_until_somebody_attaches_them(default: Synthesis) -> None:

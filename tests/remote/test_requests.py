@@ -200,6 +200,14 @@ def test_a_broken_configuration_of_aws_is_4(bare: Hut, aws: FakeAws) -> None:
             "to perform: x; ask whoever runs the account for the policy HutReader",
         ),
         (
+            refused(
+                "AccessDeniedException",
+                "User: arn:aws:iam::210987654321:user/ada is not authorized to perform: x "
+                "with an explicit deny in a resource-based policy",
+            ),
+            "take a role in its account that has the policy HutReader",
+        ),
+        (
             refused("MissingAuthenticationTokenException", "Missing Authentication Token"),
             "no such route",
         ),

@@ -278,6 +278,9 @@ class Api:
         answer = respond(event, None, lambda: self.services)
         assert answer["isBase64Encoded"] is False
         headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert not any(name.lower().startswith("access-control-") for name in headers)
         method, path = event["httpMethod"], event["path"]
         check_answer(method, path, answer["statusCode"], headers["Content-Type"], answer["body"])
         return Answer(answer["statusCode"], headers, answer["body"])

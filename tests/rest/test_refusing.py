@@ -294,3 +294,38 @@ def test_every_route_is_tried_somewhere_in_these_tests() -> None:
     Those of the configuration (12) have theirs in `test_configuring`.
     """
     assert len(operations()) == 19 + 12
+
+
+@pytest.mark.parametrize(
+    "name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "_method"]
+)
+def test_no_header_makes_another_method_of_a_request(api: Api, name: str) -> None:
+    """IAM decided about the method of the request line; nothing else may count as one."""
+    run = api.run({"id": "a"})
+    path = f"/runs/{run}/cancel"
+    answer = api.send(api_event("GET", path, headers={name: "POST"}))
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    asked = api.send(api_event("GET", path, query={"_method": "POST"}))
+    assert asked.status in (400, 405)
+    assert api.get(f"/runs/{run}").json["state"] != "cancelled"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Original-URL": "/audit"},
+        {"X-Rewrite-URL": "/audit"},
+        {"X-Forwarded-Prefix": "/audit"},
+        {"Forwarded": 'for=192.0.2.9;host="x"'},
+        {"X-Forwarded-For": "192.0.2.9"},
+        {"X-Amzn-Iam-User-Arn": "arn:aws:iam::123456789012:user/bob"},
+    ],
+)
+def test_no_header_makes_another_route_or_caller_of_a_request(
+    api: Api, headers: dict[str, str]
+) -> None:
+    body = '[{"id": "a", "command": "true"}]'
+    answer = api.send(api_event("POST", "/runs", body=body, headers=headers))
+    assert (answer.status, answer.json["owner"]) == (201, "user/alice")
+    [entry] = api.get("/audit").json
+    assert (entry["who"], entry["source_ip"]) == ("user/alice", "192.0.2.1")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,9 +19,11 @@ from ministack.core import iam_actions, iam_evaluator
 
 from tests.testbed import stepfunctions
 from tests.testbed.hooks import hook
-from tests.testbed.patching import replace
+from tests.testbed.patching import on_reset, replace
 
 Check = tuple[str, str, dict[str, Any]]
+
+_LAST = re.compile(r"[^/:]*$")
 
 _checks: contextvars.ContextVar[list[Check] | None] = contextvars.ContextVar(
     "testbed_checks", default=None
@@ -28,6 +31,8 @@ _checks: contextvars.ContextVar[list[Check] | None] = contextvars.ContextVar(
 
 
 _switch = {"enforced": True}
+_used: set[tuple[str, str, str]] = set()
+"""What roles did so far: their name, the action, the kind of what it was done to."""
 
 
 @hook("POST", "iam")
@@ -37,8 +42,15 @@ def _turn(asked: dict[str, Any]) -> dict[str, Any]:
     return dict(_switch)
 
 
+@hook("GET", "iam/used")
+def _tell_used(_: dict[str, Any]) -> dict[str, Any]:
+    """Tell which actions each role has needed, enforced or not."""
+    return {"used": sorted(_used)}
+
+
 def install() -> None:
     _switch["enforced"] = app.AUTH
+    on_reset.append(_used.clear)
     check = replace(iam_evaluator, "check_credentials", None)
     pin = replace(app, "pin_request_origin", None)
     resource_of = replace(iam_actions, "extract_resource_arn", None)
@@ -66,11 +78,14 @@ def install() -> None:
         return check(key, service) if _switch["enforced"] else None
 
     def enforce_as_aws(key: str, action: str, service: str, region: str, **options: Any) -> Any:
+        given = [(action, options.get("resource_arn", "*"), {})]
+        checks = (_checks.get() if service == "batch" else None) or given
+        if app.AUTH:
+            _note(key, checks)
         if not _switch["enforced"]:
             return None
         if service != "batch":
             return enforce(key, action, service, region, **options)
-        checks = _checks.get() or [(action, "*", {})]
         for each, arn, context in checks:
             given = {**(options.get("service_context") or {}), **context}
             denied = enforce(key, each, service, region, resource_arn=arn, service_context=given)
@@ -82,6 +97,15 @@ def install() -> None:
     iam_actions.extract_resource_arn = resource_as_aws
     iam_evaluator.enforce = enforce_as_aws
     iam_evaluator.check_credentials = check_if_enforced
+
+
+def _note(key: str, checks: list[Check]) -> None:
+    """Remember what the role that a key belongs to does; people and root are not of interest."""
+    if not key.startswith("ASIA"):
+        return
+    who = iam_evaluator.resolve_caller_identity(key) or {}
+    role = str(who.get("userArn")).partition(":assumed-role/")[2].partition("/")[0]
+    _used.update((role, action, _LAST.sub("", arn)) for action, arn, _ in checks)
 
 
 def _of_batch(path: str, body: dict[str, Any], batch: str) -> Iterator[Check]:

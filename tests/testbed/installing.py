@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.testbed import (
+    accounts,
     api_gateway,
     batch,
     batch_secrets,
@@ -45,6 +46,7 @@ def install(app: Any) -> None:
         cloudformation,
         ec2_ssm,
         iam,
+        accounts,
     ):
         part.install()
     hooks.install(app, on_reset)

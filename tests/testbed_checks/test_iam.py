@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.testbed.running import ACCOUNT, REGION, TestBed, start_test_bed
@@ -128,3 +133,115 @@ def test_policies_that_want_tls_are_content(bed: TestBed) -> None:
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     s3.put_bucket_policy(Bucket="closed", Policy=document)
     s3.put_object(Bucket="closed", Key="k", Body=b"x")
+
+
+# Callers of an API --------------------------------------------------------------------------------
+
+OTHER = "210987654321"
+EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+
+
+def policy(*statements: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def made_api(bed: TestBed, own_policy: str) -> str:
+    """Make an API whose only method wants IAM and answers 200; return its address."""
+    api = bed.client("apigateway")
+    made = api.create_rest_api(name=f"api-{next(_numbers)}", policy=own_policy)["id"]
+    [root] = api.get_resources(restApiId=made)["items"]
+    method = {"restApiId": made, "resourceId": root["id"], "httpMethod": "GET"}
+    api.put_method(authorizationType="AWS_IAM", **method)
+    api.put_integration(type="MOCK", requestTemplates={"application/json": "{}"}, **method)
+    api.create_deployment(restApiId=made, stageName="v1")
+    return f"{bed.url}/_aws/execute-api/{made}/v1/"
+
+
+def caller(bed: TestBed, account: str, *statements: dict[str, Any]) -> Credentials:
+    iam = bed.new_client("iam", account)
+    name = f"caller-{next(_numbers)}"
+    iam.create_user(UserName=name)
+    if statements:
+        iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=policy(*statements))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def status(url: str, by: Credentials, service: str = "execute-api", region: str = REGION) -> int:
+    request = AWSRequest("GET", url)
+    SigV4Auth(by, service, region).add_auth(request)
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=dict(request.headers)), timeout=30
+        ) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def let_in(account: str) -> dict[str, Any]:
+    return {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
+        "Action": "execute-api:Invoke",
+        "Resource": "execute-api:/*",
+    }
+
+
+def test_another_account_needs_leave_of_both_sides(bed: TestBed) -> None:
+    opened, closed = made_api(bed, policy(let_in(OTHER))), made_api(bed, "")
+    may, may_not = caller(bed, OTHER, EVERYTHING), caller(bed, OTHER)
+    root = Credentials(OTHER, "test")
+    assert [status(opened, who) for who in (may, may_not, root)] == [200, 403, 200]
+    assert [status(closed, who) for who in (may, may_not, root)] == [403, 403, 403]
+
+
+def test_the_apis_own_account_needs_leave_of_one_side(bed: TestBed) -> None:
+    opened, closed = made_api(bed, policy(let_in(OTHER))), made_api(bed, "")
+    may, may_not = caller(bed, "test", EVERYTHING), caller(bed, "test")
+    assert [status(opened, who) for who in (may, may_not)] == [200, 403]
+    assert [status(closed, who) for who in (may, may_not)] == [200, 403]
+
+
+def test_a_refusal_of_the_api_holds_whatever_allows(bed: TestBed) -> None:
+    refusal = {
+        **let_in("x"),
+        "Effect": "Deny",
+        "Principal": "*",
+        "Condition": {"StringNotEquals": {"aws:PrincipalAccount": ACCOUNT}},
+    }
+    api = made_api(bed, policy(let_in(OTHER), refusal))
+    assert status(api, caller(bed, OTHER, EVERYTHING)) == 403
+    assert status(api, caller(bed, "test", EVERYTHING)) == 200
+
+
+def test_a_signature_is_for_a_service_and_a_region(bed: TestBed) -> None:
+    api, may = made_api(bed, ""), caller(bed, "test", EVERYTHING)
+    assert status(api, may, "s3") == 403
+    assert status(api, may, region="eu-west-1") == 403
+
+
+def test_what_a_role_needed_is_told(bed: TestBed) -> None:
+    """Of roles only, and whether or not it was allowed."""
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    bed.client("iam").create_role(RoleName="looks", AssumeRolePolicyDocument=policy(trust))
+    session = bed.client("sts").assume_role(
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/looks", RoleSessionName="session"
+    )["Credentials"]
+    key, secret = session["AccessKeyId"], session["SecretAccessKey"]
+    request = AWSRequest(
+        "POST",
+        bed.url,
+        {"X-Amz-Target": "DynamoDB_20120810.GetItem", "Content-Type": "application/x-amz-json-1.0"},
+        json.dumps({"TableName": "some", "Key": {"pk": {"S": "x"}}}).encode(),
+    )
+    SigV4Auth(Credentials(key, secret, session["SessionToken"]), "dynamodb", REGION).add_auth(
+        request
+    )
+    plain = urllib.request.Request(bed.url, request.data, dict(request.headers), method="POST")
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(plain, timeout=30)
+    used = bed.hook("iam/used")["used"]
+    assert ["looks", "dynamodb:GetItem", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/"] in used
+    assert {role for role, _, _ in used} == {"looks"}

@@ -6,6 +6,7 @@ import pytest
 
 from hut.model.access import ROUTES, Role, allowed, patterns_of, policy_name, role_needed
 from hut.rest.openapi import openapi_document
+from tests.access.routes import CALLERS, ROLES, expectations
 
 TRICKS = (
     "x",
@@ -38,6 +39,20 @@ def test_every_route_has_a_role():
     assert in_document() == set(ROUTES), (
         "each route of the API has a line in hut.model.access.ROUTES, and no other has"
     )
+
+
+def test_the_reviewed_table_has_every_route_once():
+    reviewed = [(each.method, each.route) for each in expectations()]
+    assert sorted(reviewed) == sorted(in_document())
+
+
+def test_the_reviewed_table_says_what_the_model_says():
+    """Who is told nothing of a role gets in nowhere; a status is the same for all who get in."""
+    for each in expectations():
+        least = ROUTES[each.method, each.route]
+        for caller in CALLERS:
+            assert each.may(caller) is (caller in ROLES and ROLES[caller] >= least), each
+        assert len({status for status in each.answers.values() if status is not None}) == 1, each
 
 
 def test_who_may_only_look_may_not_change():

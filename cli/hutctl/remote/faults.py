@@ -223,6 +223,12 @@ def refusal(
             f"the API of target {access.target!r} has no such route; its address may be wrong, or "
             "it is of another version: hutctl doctor"
         )
+    if "resource-based policy" in message:  # the API's own: see decision 19
+        return Refused(
+            f"{access.whose} are of another account than the API of target {access.target!r}, which "
+            f"takes none of those: {message}; take a role in its account that has the policy"
+            + (f" {policy}" if policy is not None else " you need")
+        )
     return Refused(
         f"{access.whose} may not do this on target {access.target!r}: {message or 'forbidden'}; "
         + (

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Api", "api", "respond"]
 
 _UNKNOWN = "unknown"
+_ALWAYS = {"Cache-Control": ["no-store"], "X-Content-Type-Options": ["nosniff"]}
+"""Headers of every answer: it is for who asked, and no script whatever a task printed."""
 
 
 class Api(APIGatewayRestResolver):
@@ -76,6 +78,7 @@ def respond(
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem document
         log_failure(error, notes)
         answer = _as_event(problem_answer(None, request_id_of(event)))
+    answer["multiValueHeaders"] |= _ALWAYS
     milliseconds = (time.perf_counter() - started) * 1000
     name = _UNKNOWN if route is None else route.openapi_path
     log_request(method, name, answer["statusCode"], milliseconds, notes)
