@@ -103,6 +103,8 @@ def test_the_newest_comes_first_over_months(filled: AuditTable) -> None:
         (TIMES[2], TIMES[1], []),
         ("2027-01-01", None, []),
         (None, "2020-01-01", []),
+        (None, "2290-01-01", ["r3", "r2", "r1", "r0"]),
+        (None, "9999-12-31", ["r3", "r2", "r1", "r0"]),
     ],
 )
 def test_times_bound_it(
@@ -110,6 +112,23 @@ def test_times_bound_it(
 ) -> None:
     query = {name: at(text) for name, text in (("since", since), ("until", until)) if text}
     assert acts(filled, **query) == expected
+
+
+def test_a_time_far_off_costs_no_more_than_now(
+    filled: AuditTable, audit_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Pages] = []
+    query = Table.query
+
+    def count(table: Table, pages: Pages) -> Any:
+        asked.append(pages)
+        return query(table, pages)
+
+    monkeypatch.setattr(Table, "query", count)
+    acts(filled)
+    now = len(asked)
+    acts(filled, until=at("9999-12-31"))
+    assert len(asked) == 2 * now
 
 
 def test_it_ends_where_the_record_does(filled: AuditTable, audit_table: Table) -> None:

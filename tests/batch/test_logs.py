@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from hut.backends.batch.logs import JobLogs
 from hut.backends.batch.markers import Markers
-from hut.backends.port import LogPage
+from hut.backends.port import LogPage, UnknownCursor
 
 MARK = "::hut:0123456789abcdef:"
 
@@ -116,7 +116,7 @@ def test_the_launchers_word_is_found_at_the_end(logs):
 def test_a_foreign_cursor_is_told(stub):
     logs, stubber = stub
     stubber.add_client_error("get_log_events", "InvalidParameterException")
-    with pytest.raises(ValueError, match="does not belong to this log, or is older than a day"):
+    with pytest.raises(UnknownCursor, match="does not belong to this log, or is older than a day"):
         JobLogs(logs, "/hut/jobs").read("s", "mine", 5)
 
 

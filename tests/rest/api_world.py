@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hut.backends.port import Job, JobState, LogPage
+from hut.backends.port import Job, JobState, LogPage, UnknownCursor
 from hut.control import Control, Setting, Submission
 from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.problems import Problem
@@ -173,7 +173,10 @@ class FakeBackend:
         lines = self.logs.get(log)
         if lines is None:
             return LogPage("", None)
-        start = 0 if cursor is None else int(cursor.partition("/")[2])
+        kind, _, number = ("f", "", "0") if cursor is None else cursor.partition("/")
+        if kind != "f" or not number.isdecimal():
+            raise UnknownCursor("this cursor does not belong to this log")
+        start = int(number)
         page = lines[start : start + limit]
         return LogPage("".join(page), f"f/{start + len(page)}")
 

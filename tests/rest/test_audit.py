@@ -136,6 +136,8 @@ def test_filters_and_pages_are_handed_on(api: Api) -> None:
         ("since", "2026-13-01"),
         ("since", "2026-11-01T00:00:00"),
         ("until", "1969-01-01"),
+        ("since", ""),
+        ("until", ""),
         ("action", "Submit!"),
         ("run", "../x"),
         ("limit", "0"),

@@ -204,6 +204,7 @@ def test_a_method_that_a_route_does_not_know(api: Api, method: str, path: str, a
         ("/runs/r000000001/tasks/first/logs/output", {"cursor": "f/3"}, ["cursor"]),
         ("/jobs", {"state": "pending"}, ["state"]),
         ("/jobs", {"cursor": "x"}, ["cursor"]),
+        ("/jobs", {"cursor": "WzEuMCwgInIwMDAwMDAwMDEiLCAtNV0"}, ["cursor"]),
         ("/health", {"x": "1"}, ["x"]),
     ],
 )

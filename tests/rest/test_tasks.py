@@ -6,6 +6,7 @@ import pytest
 
 from hut.model.waiting import Waiting
 from hut.rest import answers, tasks
+from hut.rest.paging import encode_cursor
 from hut.store.sqlite import SqliteStore
 from tests.rest.api_world import COMPLETED, FAILED, Api, LoggedStore
 
@@ -143,6 +144,10 @@ def test_each_attempt_has_its_own_log(api: Api) -> None:
     assert (latest["attempt"], latest["content"]) == (2, "second\n")
     earlier = api.get(path, attempt="1").json
     assert (earlier["attempt"], earlier["content"]) == (1, "first\n")
+    aged = api.get(path, cursor=encode_cursor(2, "elsewhere"))
+    assert aged.status == 400
+    assert aged.json["errors"][0]["field"] == "cursor"
+    assert "does not belong to this log" in aged.json["detail"]
     crossed = api.get(path, attempt="1", cursor=latest["cursor"])
     assert crossed.status == 400
     assert "belongs to attempt 2" in crossed.json["detail"]

@@ -95,7 +95,9 @@ class AuditTable:
 
     def _acts(self, query: ActFilter, oldest: float, now: float) -> Iterator[tuple[str, Recorded]]:
         """Yield acts, newest first, each with its place in the record."""
-        newest = now + _DAY if query.until is None else query.until
+        # Nothing is noted ahead of time. A year far off would be a query for each month until then,
+        # and its number of seconds, being longer, would not even sort behind ours.
+        newest = now + _DAY if query.until is None else min(query.until, now + _DAY)
         last = _time(newest)
         if query.before is not None:
             last = min(last, query.before)

@@ -33,6 +33,7 @@ __all__ = [
     "LogPage",
     "RemoteBackend",
     "SubmitResult",
+    "UnknownCursor",
     "Usage",
     "array_name",
     "child_handle",
@@ -233,6 +234,10 @@ class LogPage(NamedTuple):
     cursor: str | None
 
 
+class UnknownCursor(ValueError):  # noqa: N818 - named after what it says
+    """The cursor is none of this log's, or not one any more; the message says what to do."""
+
+
 class RemoteBackend(Protocol):
     """A service that runs jobs. Every call may raise what the service's client raises."""
 
@@ -308,7 +313,12 @@ class RemoteBackend(Protocol):
         """Return an estimate in dollars of what a job cost; None if there can't be one."""
 
     def read_log(self, log: str, cursor: str | None, limit: int) -> LogPage:
-        """Return a page of a log, at most `limit` lines, from `cursor` (None: the start) on."""
+        """Return a page of a log, at most `limit` lines, from `cursor` (None: the start) on.
+
+        Raises
+        ------
+        UnknownCursor
+        """
 
     def remarks(self, tasks: Sequence[TaskSpec]) -> list[Problem]:
         """Return what of tasks this backend will pass over, as warnings."""

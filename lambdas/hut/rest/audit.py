@@ -100,7 +100,7 @@ def _time(text: str) -> str:
     return text
 
 
-Moment = Annotated[str | None, AfterValidator(lambda text: text and _time(text))]
+Moment = Annotated[str | None, AfterValidator(lambda text: None if text is None else _time(text))]
 
 
 @router.get("/audit", summary="List who changed what, newest first", operation_id="listAudit")

@@ -28,7 +28,7 @@ def encode_cursor(*parts: float | str) -> str:
 
 
 def decode_cursor(cursor: str, *kinds: type[float | int] | re.Pattern[str]) -> list[Any]:
-    """Return the parts of a cursor: a number, a whole number, a text of this form.
+    """Return the parts of a cursor: a number, a whole number from 0 on, a text of this form.
 
     Raises
     ------
@@ -79,7 +79,9 @@ def _is(part: object, kind: type | re.Pattern[str]) -> bool:
         return isinstance(part, str) and kind.fullmatch(part) is not None
     if isinstance(part, bool) or not isinstance(part, (int, float)):
         return False
-    return math.isfinite(part) and abs(part) <= 2**53 and (kind is float or isinstance(part, int))
+    if kind is int and not (isinstance(part, int) and part >= 0):
+        return False
+    return math.isfinite(part) and abs(part) <= 2**53
 
 
 def _not_a_cursor() -> Refusal:

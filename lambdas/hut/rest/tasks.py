@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from hut.backends.port import LogPage, RemoteBackend
+from hut.backends.port import LogPage, RemoteBackend, UnknownCursor
 from hut.explanation import Explanation
 from hut.model.problems import Problem
 from hut.model.records import RunRecord, TaskRecord
@@ -171,7 +171,10 @@ def _log(
             raise Refusal(409, "no-log", f"{why}; its log can't be read")
         return {**document, "ended": place.ended}
     backend = _backend(exchange, place.backend, "its log can't be read")
-    page = _page(backend, place.log, None if token is None else str(token), limit)
+    try:
+        page = _page(backend, place.log, None if token is None else str(token), limit)
+    except UnknownCursor as error:
+        raise malformed([Problem(str(error), field="cursor")]) from None
     stands_still = not page.text and page.cursor in (None, token)
     if not stands_still:
         following = None if page.cursor is None else encode_cursor(place.attempt, page.cursor)

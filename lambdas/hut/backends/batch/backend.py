@@ -240,7 +240,7 @@ class BatchBackend:
 
         Raises
         ------
-        ValueError
+        UnknownCursor
             If the cursor is none of this log, or older than a day.
         """
         return self._logs.read(log, cursor, limit)

@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from hut.backends.batch.markers import Markers, without_markers
-from hut.backends.port import LogPage
+from hut.backends.port import LogPage, UnknownCursor
 
 __all__ = ["JobLogs", "log_name"]
 
@@ -49,7 +49,7 @@ class JobLogs:
 
         Raises
         ------
-        ValueError
+        UnknownCursor
             If the cursor is none of this stream, or older than a day.
         """
         for _ in range(_MOST_EMPTY_PAGES):
@@ -99,7 +99,7 @@ class JobLogs:
             if code == "ResourceNotFoundException":
                 return None
             if code == "InvalidParameterException" and cursor is not None:
-                raise ValueError(
+                raise UnknownCursor(
                     "this cursor does not belong to this log, or is older than a day; "
                     "read from the start"
                 ) from None

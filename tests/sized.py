@@ -1,0 +1,27 @@
+"""How many examples the searches for bad input look at.
+
+``HUT_SIMULATION_EXAMPLES`` is a factor. With 1, the default, they are the same in every run, so that
+nobody's change fails for what another one did; with more, they are new ones each time.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+__all__ = ["FACTOR", "sized"]
+
+FACTOR = int(os.environ.get("HUT_SIMULATION_EXAMPLES", "1"))
+
+
+def sized(examples: int) -> settings:
+    """Return settings for a search that looks at `examples` times the factor, judged by no clock."""
+    return settings(
+        deadline=None,
+        max_examples=examples * FACTOR,
+        derandomize=FACTOR == 1,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
