@@ -10,44 +10,45 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from botocore.exceptions import ClientError
+
 from tests.aws.watched_client import refusal
-from tests.simulation.attribute_values import Item, checked, checked_item, invalid, wrong
-from tests.simulation.evaluation import changed, condition_of, pick, projected, written_by
-from tests.simulation.expressions import Parsed, parse, parts_of
+from tests.simulation.attribute_values import Item, checked_item, invalid, wrong
+from tests.simulation.evaluation import pick, projected
 from tests.simulation.key_conditions import bounds_of
+from tests.simulation.reading import page_of, refuse_keys_in_filter, starting_key
+from tests.simulation.requests import (
+    PAGED,
+    PLACEHOLDERS,
+    READ,
+    REPORTS,
+    SINGLE,
+    WRITE,
+    allow,
+    given_in,
+)
 from tests.simulation.tables import Index, Place, Record, Schema, Table
+from tests.simulation.writes import Planned, Tokens, outcome, planned_change, planned_put, shows_old
 
 __all__ = ["Backup", "Change", "SimulatedDynamoDB"]
 
-_LARGEST_ITEM = 400 * 1024
-_LARGEST_PAGE = 1024 * 1024
 _LARGEST_TRANSACTION = 4 * 1024 * 1024
 _LARGEST_BATCH = 16 * 1024 * 1024
 _MOST_IN_TRANSACTION = 100
 _MOST_PUTS = 25
 _MOST_GETS = 100
-_TOKEN_SECONDS = 600.0
 _TOO_OLD_TO_EXPIRE = 5 * 365 * 86400
-_TOO_LARGE = "Item size has exceeded the maximum allowed size"
-_TOO_LARGE_UPDATE = "Item size to update has exceeded the maximum allowed size"
-_TAKE_AWAY = frozenset({"REMOVE", "DELETE"})
-_EXPRESSIONS = (
-    "KeyConditionExpression",
-    "FilterExpression",
-    "ConditionExpression",
-    "UpdateExpression",
-    "ProjectionExpression",
-)
-_PLACEHOLDERS = frozenset({"ExpressionAttributeNames", "ExpressionAttributeValues"})
-_REPORTS = frozenset({"ReturnConsumedCapacity", "ReturnItemCollectionMetrics"})
-_WRITE = _PLACEHOLDERS | {"TableName", "ConditionExpression", "ReturnValuesOnConditionCheckFailure"}
-_SINGLE = _WRITE | _REPORTS | {"ReturnValues"}
-_READ = _PLACEHOLDERS | _REPORTS | {"TableName", "ConsistentRead", "ProjectionExpression"}
-_PAGED = _READ | {"IndexName", "Limit", "ExclusiveStartKey", "FilterExpression", "Select"}
+_TRANSACTED = {
+    "Put": WRITE | {"Item"},
+    "Delete": WRITE | {"Key"},
+    "ConditionCheck": WRITE | {"Key"},
+    "Update": WRITE | {"Key", "UpdateExpression"},
+}
+_REQUIRED = {"Update": "UpdateExpression", "ConditionCheck": "ConditionExpression"}
+_FAILED = "The conditional request failed"
 
 
 class Change(NamedTuple):
@@ -76,31 +77,6 @@ class Backup(NamedTuple):
     items: tuple[tuple[Place, Record], ...]
 
 
-class _Given(NamedTuple):
-    """The expressions of a call, with their placeholders."""
-
-    names: Mapping[str, str]
-    values: Mapping[str, Any]
-    expressions: Mapping[str, Parsed]
-
-    def holds(self, item: Item | None, kind: str = "ConditionExpression") -> bool:
-        parsed = self.expressions.get(kind)
-        return parsed is None or condition_of(parsed)(item or {}, self.names, self.values)
-
-
-class _Planned(NamedTuple):
-    """A write that was checked, as far as that goes without the item it meets."""
-
-    table: Table
-    place: Place
-    given: _Given
-    put: Record | None = None
-    key: Item | None = None
-    paths: Sequence[Any] = ()
-    checks_only: bool = False
-    shows_old: bool = False
-
-
 class SimulatedDynamoDB:
     """See the module's docstring.
 
@@ -127,7 +103,7 @@ class SimulatedDynamoDB:
         self._clock = clock
         self._copies = copies
         self._tables: dict[str, Table] = {}
-        self._tokens: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._tokens = Tokens()
         self._lock = threading.RLock()  # tests call it from several threads too
         self.committed: list[Callable[[Sequence[Change]], None]] = []
         self.index_lag: Callable[[Change], float] = lambda _: 0.0
@@ -139,7 +115,7 @@ class SimulatedDynamoDB:
         """Make a table; it can be used at once."""
         allowed = {"TableName", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes"}
         settings = {"BillingMode", "StreamSpecification", "SSESpecification", "Tags"}
-        _allow(arguments, allowed | settings)
+        allow(arguments, allowed | settings)
         name = arguments["TableName"]
         if name in self._tables:
             raise refusal("ResourceInUseException", f"Table already exists: {name}")
@@ -211,19 +187,19 @@ class SimulatedDynamoDB:
 
     def get_item(self, **arguments: Any) -> Any:
         """Return an item."""
-        _allow(arguments, _READ | {"Key"})
-        given = _given(arguments)
+        allow(arguments, READ | {"Key"})
+        given = given_in(arguments)
         table = self._table(arguments["TableName"])
         record = table.get(table.schema.place_of_key(arguments["Key"]))
-        return {} if record is None else {"Item": self._shown(record.item, given)}
+        return {} if record is None else {"Item": self._own(given.shown(record.item))}
 
     def batch_get_item(self, **arguments: Any) -> Any:
         """Return up to 100 items, as far as 16 MB go."""
-        _allow(arguments, {"RequestItems", "ReturnConsumedCapacity"})
+        allow(arguments, {"RequestItems", "ReturnConsumedCapacity"})
         asked = []
         for name, request in arguments["RequestItems"].items():
-            _allow(request, {"Keys", "ConsistentRead", "ProjectionExpression", *_PLACEHOLDERS})
-            table, given = self._table(name), _given(request)
+            allow(request, {"Keys", "ConsistentRead", "ProjectionExpression", *PLACEHOLDERS})
+            table, given = self._table(name), given_in(request)
             places = [table.schema.place_of_key(key) for key in request["Keys"]]
             if len(set(places)) < len(places):
                 raise invalid("Provided list of item keys contains duplicates")
@@ -246,13 +222,13 @@ class SimulatedDynamoDB:
                 rest = {**arguments["RequestItems"][name], "Keys": []}
                 left.setdefault(name, rest)["Keys"].append(key)
             elif record is not None:
-                found[name].append(self._shown(record.item, given))
+                found[name].append(self._own(given.shown(record.item)))
         return {"Responses": found, "UnprocessedKeys": left}
 
     def query(self, **arguments: Any) -> Any:
         """Return a page of one partition, or of one of an index."""
-        _allow(arguments, _PAGED | {"KeyConditionExpression", "ScanIndexForward"})
-        given = _given(arguments)
+        allow(arguments, PAGED | {"KeyConditionExpression", "ScanIndexForward"})
+        given = given_in(arguments)
         table = self._table(arguments["TableName"])
         index = self._index(table, arguments)
         schema = table.schema if index is None else index.schema
@@ -262,28 +238,28 @@ class SimulatedDynamoDB:
                 "Either the KeyConditions or KeyConditionExpression parameter must be set"
             )
         partition, bounds = bounds_of(parsed, schema, given.names, given.values)
-        self._refuse_keys_in_filter(schema, given)
-        start = self._start(table, index, arguments)
+        refuse_keys_in_filter(schema, given)
+        start = starting_key(table, index, arguments)
         if start is not None and schema.place_of(start).partition != partition:  # type: ignore[union-attr]
             message = "The provided starting key is outside query boundaries based on provided"
             raise invalid(f"{message} conditions")
         forward = arguments.get("ScanIndexForward", True)
         with self._lock:
             records = table.sought(index, partition, bounds, start, forward)
-            return self._page(table, index, records, arguments, given)
+            return self._own(page_of(table, index, records, arguments, given))
 
     def scan(self, **arguments: Any) -> Any:
         """Return a page of a table, in the order of keys, which callers may not rely on."""
-        _allow(arguments, _PAGED)
-        given = _given(arguments)
+        allow(arguments, PAGED)
+        given = given_in(arguments)
         table = self._table(arguments["TableName"])
         if "IndexName" in arguments:
             raise NotImplementedError("scans of an index")
-        start = self._start(table, None, arguments)
+        start = starting_key(table, None, arguments)
         behind = table.schema.place_of(start) if start is not None else None
         with self._lock:
             found = (r for place, r in table.records() if behind is None or place > behind)
-            return self._page(table, None, found, arguments, given)
+            return self._own(page_of(table, None, found, arguments, given))
 
     def _index(self, table: Table, arguments: Any) -> Index | None:
         if "IndexName" not in arguments:
@@ -298,61 +274,6 @@ class SimulatedDynamoDB:
             index.catch_up(self._clock())
         return index
 
-    @staticmethod
-    def _start(table: Table, index: Index | None, arguments: Any) -> Item | None:
-        start = arguments.get("ExclusiveStartKey")
-        if start is None:
-            return None
-        schemas = [table.schema, *([index.schema] if index is not None else [])]
-        kinds = {name: schema.kinds[name] for schema in schemas for name in schema.names}
-        if start.keys() != kinds.keys() or any(kinds[name] not in start[name] for name in kinds):
-            raise invalid("The provided starting key is invalid")
-        return checked_item(start)[0]
-
-    @staticmethod
-    def _refuse_keys_in_filter(schema: Schema, given: _Given) -> None:
-        parsed = given.expressions.get("FilterExpression")
-        for name in parsed.attributes(given.names) if parsed is not None else ():
-            if name in schema.names:
-                raise invalid(
-                    "Filter Expression can only contain non-primary key attributes: "
-                    f"Primary key attribute: {name}"
-                )
-
-    def _page(
-        self,
-        table: Table,
-        index: Index | None,
-        records: Iterable[Record],
-        arguments: Any,
-        given: _Given,
-    ) -> Any:
-        limit = arguments.get("Limit")
-        if limit is not None and limit < 1:
-            raise invalid("1 validation error detected: 'limit' must be at least 1")
-        found, size, scanned, more = [], 0, 0, None
-        for record in records:
-            scanned += 1
-            size += record.size
-            if given.holds(record.item, "FilterExpression"):
-                found.append(record.item)
-            if scanned == limit or size > _LARGEST_PAGE:
-                more = record.item
-                break
-        answer: dict[str, Any] = {"Count": len(found), "ScannedCount": scanned}
-        if arguments.get("Select") != "COUNT":
-            answer["Items"] = [self._shown(item, given) for item in found]
-        if more is not None:
-            names = dict.fromkeys(table.schema.names + (index.schema.names if index else ()))
-            answer["LastEvaluatedKey"] = self._own({name: more[name] for name in names})
-        return answer
-
-    def _shown(self, item: Item, given: _Given) -> Item:
-        parsed = given.expressions.get("ProjectionExpression")
-        if parsed is not None:
-            item = projected(item, [parts_of(path, given.names) for path in parsed.tree])
-        return self._own(item)
-
     def _own(self, item: Any) -> Any:
         return copy.deepcopy(item) if self._copies else item
 
@@ -360,75 +281,40 @@ class SimulatedDynamoDB:
 
     def put_item(self, **arguments: Any) -> Any:
         """Store an item in place of the one that was there."""
-        _allow(arguments, _SINGLE | {"Item"})
-        return self._write(self._planned_put(arguments), arguments, {"NONE", "ALL_OLD"})
+        allow(arguments, SINGLE | {"Item"})
+        return self._write("Put", arguments, {"NONE", "ALL_OLD"})
 
     def delete_item(self, **arguments: Any) -> Any:
         """Delete an item; it need not be there."""
-        _allow(arguments, _SINGLE | {"Key"})
-        return self._write(self._planned(arguments), arguments, {"NONE", "ALL_OLD"})
+        allow(arguments, SINGLE | {"Key"})
+        return self._write("Delete", arguments, {"NONE", "ALL_OLD"})
 
     def update_item(self, **arguments: Any) -> Any:
         """Change an item, or make it."""
-        _allow(arguments, _SINGLE | {"Key", "UpdateExpression"})
+        allow(arguments, SINGLE | {"Key", "UpdateExpression"})
         returned = {"NONE", "ALL_OLD", "UPDATED_OLD", "ALL_NEW", "UPDATED_NEW"}
-        arguments = {"UpdateExpression": None, **arguments}
-        return self._write(self._planned(arguments), arguments, returned)
+        return self._write("Update", arguments, returned)
 
-    def _planned_put(self, arguments: Any) -> _Planned:
-        table, given = self._table(arguments["TableName"]), _given(arguments)
-        item, size = checked_item(self._own(arguments["Item"]))
-        place = table.schema.place_of_new(item)
-        for index in table.indexes.values():
-            index.check(item)
-        if size > _LARGEST_ITEM:
-            raise invalid(_TOO_LARGE)
-        return _Planned(table, place, given, put=Record(item, size), shows_old=_shows(arguments))
+    def _planner(self, kind: str, body: Any) -> Callable[[], Planned]:
+        """Check what a write says, and return what checks whether that fits the table."""
+        table, given, shows = self._table(body["TableName"]), given_in(body), shows_old(body)
+        if kind == "Put":
+            record = Record(*checked_item(self._own(body["Item"])))
+            return lambda: planned_put(table, given, record, shows=shows)
+        key = self._own(body["Key"])
+        return lambda: planned_change(table, given, key, kind=kind, shows=shows)
 
-    def _planned(self, arguments: Any, *, checks_only: bool = False) -> _Planned:
-        table, given = self._table(arguments["TableName"]), _given(arguments)
-        place = table.schema.place_of_key(arguments["Key"])
-        key, paths = None, ()
-        if "UpdateExpression" in arguments:
-            key = checked_item(self._own(arguments["Key"]))[0]
-            parsed = given.expressions.get("UpdateExpression")
-            if parsed is not None:
-                paths = written_by(parsed, given.names, table.schema.names)
-        shows_old = _shows(arguments)
-        return _Planned(table, place, given, None, key, paths, checks_only, shows_old)
-
-    @staticmethod
-    def _outcome(write: _Planned, old: Record | None) -> Record | None:
-        """Return what a write makes of an item."""
-        if write.checks_only:
-            return old
-        if write.put is not None or write.key is None:
-            return write.put
-        parsed, given = write.given.expressions.get("UpdateExpression"), write.given
-        before = write.key if old is None else old.item
-        if parsed is None:
-            return old or Record(*checked_item(before))
-        item = changed(parsed, before, given.names, given.values, write.paths)
-        if old is None and all(step.section in _TAKE_AWAY for step in parsed.tree):
-            return None  # nothing was there to be taken away
-        item, size = checked_item(item)
-        for index in write.table.indexes.values():
-            index.check(item)
-        if size > _LARGEST_ITEM:
-            raise invalid(_TOO_LARGE_UPDATE)
-        return Record(item, size)
-
-    def _write(self, write: _Planned, arguments: Any, returned: set[str]) -> Any:
+    def _write(self, kind: str, arguments: Any, returned: set[str]) -> Any:
         wanted = arguments.get("ReturnValues", "NONE")
         if wanted not in returned:
             raise invalid("Return values set to invalid value")
+        write = self._planner(kind, arguments)()
         with self._lock:
             old = write.table.get(write.place)
             if not write.given.holds(old.item if old is not None else None):
                 more = {"Item": self._own(old.item)} if write.shows_old and old is not None else {}
-                message = "The conditional request failed"
-                raise refusal("ConditionalCheckFailedException", message, **more)
-            new = self._outcome(write, old)
+                raise refusal("ConditionalCheckFailedException", _FAILED, **more)
+            new = outcome(write, old)
             self._commit([(write.table, write.place, new)])
         shown = new if wanted in {"ALL_NEW", "UPDATED_NEW"} else old
         if wanted == "NONE" or shown is None:
@@ -440,16 +326,14 @@ class SimulatedDynamoDB:
 
     def batch_write_item(self, **arguments: Any) -> Any:
         """Put and delete up to 25 items, each by itself."""
-        _allow(arguments, {"RequestItems", *_REPORTS})
-        asked: list[tuple[str, Any, _Planned]] = []
+        allow(arguments, {"RequestItems", *REPORTS})
+        asked: list[tuple[str, Any, Planned]] = []
         for name, requests in arguments["RequestItems"].items():
             for request in requests:
                 ((kind, body),) = request.items()
-                body = {"TableName": name, **body}
-                is_put = kind == "PutRequest"
-                asked.append(
-                    (name, request, self._planned_put(body) if is_put else self._planned(body))
-                )
+                kind = kind.removesuffix("Request")
+                planner = self._planner(kind, {"TableName": name, **body})
+                asked.append((name, request, planner()))
         if not 0 < len(asked) <= _MOST_PUTS:
             raise invalid(
                 f"1 validation error detected: 'requestItems' must have 1 to {_MOST_PUTS} entries"
@@ -479,7 +363,7 @@ class SimulatedDynamoDB:
 
     def transact_write_items(self, **arguments: Any) -> Any:
         """Do up to 100 writes, all or none."""
-        _allow(arguments, {"TransactItems", "ClientRequestToken", *_REPORTS})
+        allow(arguments, {"TransactItems", "ClientRequestToken", *REPORTS})
         entries, token = arguments["TransactItems"], arguments.get("ClientRequestToken")
         if not 0 < len(entries) <= _MOST_IN_TRANSACTION:
             raise invalid(
@@ -489,71 +373,56 @@ class SimulatedDynamoDB:
             )
         if token is not None and not 1 <= len(token) <= 36:
             raise invalid("'clientRequestToken' must have 1 to 36 characters")
-        writes = [self._transacted(entry) for entry in entries]
+        writes = self._transacted(entries)
         if len({(write.table.name, write.place) for write in writes}) < len(writes):
             raise invalid("Transaction request cannot include multiple operations on one item")
+        if sum(write.size for write in writes) > _LARGEST_TRANSACTION:
+            raise invalid("Transaction payload size cannot exceed 4 MB")
         with self._lock:
-            if token is not None and self._is_known(token, entries):
+            if token is not None and self._tokens.knows(token, entries, self._clock()):
                 return {}
             self._transact(writes)
             if token is not None:
-                self._tokens[token] = (self._clock(), self._own(entries))
+                self._tokens.keep(token, self._own(entries), self._clock())
         return {}
 
-    def _transacted(self, entry: Any) -> _Planned:
-        ((kind, body),) = entry.items()
-        if kind == "Put":
-            _allow(body, _WRITE | {"Item"})
-            return self._planned_put(body)
-        _allow(body, _WRITE | {"Key"} | ({"UpdateExpression"} if kind == "Update" else set()))
-        required = {"Update": "UpdateExpression", "ConditionCheck": "ConditionExpression"}.get(kind)
-        if required is not None and required not in body:
-            name = required[0].lower() + required[1:]
-            raise invalid(f"1 validation error detected: '{name}' must not be null")
-        return self._planned(body, checks_only=kind == "ConditionCheck")
+    def _transacted(self, entries: Any) -> list[Planned]:
+        """Return the writes of a transaction; of those that don't fit a table, the first is told."""
+        planners = []
+        for entry in entries:
+            ((kind, body),) = entry.items()
+            allow(body, _TRANSACTED[kind])
+            required = _REQUIRED.get(kind)
+            if required is not None and required not in body:
+                raise invalid(f"1 validation error detected: '{required}' must not be null")
+            planners.append(self._planner(kind, body))
+        writes: list[Planned] = []
+        for planner in planners:
+            try:
+                writes.append(planner())
+            except ClientError as error:
+                reasons: list[Any] = [{"Code": "None"} for _ in planners]
+                reasons[len(writes)] = _reason(error)
+                raise _cancelled(reasons) from None
+        return writes
 
-    def _is_known(self, token: str, entries: Any) -> bool:
-        now = self._clock()
-        while self._tokens:
-            first = next(iter(self._tokens))
-            if now - self._tokens[first][0] <= _TOKEN_SECONDS:
-                break
-            del self._tokens[first]
-        known = self._tokens.get(token)
-        if known is not None and known[1] != entries:
-            message = "Request token already in use for another request with a different payload"
-            raise refusal("IdempotentParameterMismatchException", message)
-        return known is not None
-
-    def _transact(self, writes: Sequence[_Planned]) -> None:
-        outcomes, reasons, size = [], [], 0
+    def _transact(self, writes: Sequence[Planned]) -> None:
+        outcomes, reasons = [], []
         for write in writes:
             old = write.table.get(write.place)
             reason: dict[str, Any] = {"Code": "None"}
-            new = None
-            if not write.given.holds(old.item if old is not None else None):
-                message = "The conditional request failed"
-                reason = {"Code": "ConditionalCheckFailed", "Message": message}
+            if write.given.holds(old.item if old is not None else None):
+                try:
+                    outcomes.append((write.table, write.place, outcome(write, old)))
+                except ClientError as error:
+                    reason = _reason(error)
+            else:
+                reason = {"Code": "ConditionalCheckFailed", "Message": _FAILED}
                 if write.shows_old and old is not None:
                     reason["Item"] = self._own(old.item)
-            else:
-                try:
-                    new = self._outcome(write, old)
-                except Exception as error:  # noqa: BLE001 - told below, with the others'
-                    reason = _reason(error)
-            size += max((record.size for record in (old, new) if record is not None), default=0)
             reasons.append(reason)
-            if not write.checks_only:
-                outcomes.append((write.table, write.place, new))
-        codes = [reason["Code"] for reason in reasons]
-        if set(codes) != {"None"}:
-            message = (
-                "Transaction cancelled, please refer cancellation reasons for specific reasons"
-            )
-            message = f"{message} [{', '.join(codes)}]"
-            raise refusal("TransactionCanceledException", message, CancellationReasons=reasons)
-        if size > _LARGEST_TRANSACTION:
-            raise invalid("Transaction request size exceeds the limit of 4 MB")
+        if any(reason["Code"] != "None" for reason in reasons):
+            raise _cancelled(reasons)
         self._commit(outcomes)
 
     def _commit(
@@ -578,13 +447,6 @@ class SimulatedDynamoDB:
                 tell(changes)
 
 
-def _allow(arguments: Mapping[str, Any], names: set[str] | frozenset[str]) -> None:
-    """Refuse what botocore would refuse, and what is not modelled."""
-    other = sorted(arguments.keys() - names)
-    if other:
-        raise TypeError(f"not a parameter of the simulated DynamoDB: {', '.join(other)}")
-
-
 def _schema(entries: Iterable[Mapping[str, str]], kinds: Mapping[str, str]) -> Schema:
     by_role = {entry["KeyType"]: entry["AttributeName"] for entry in entries}
     if not kinds.keys() >= set(by_role.values()):
@@ -593,42 +455,12 @@ def _schema(entries: Iterable[Mapping[str, str]], kinds: Mapping[str, str]) -> S
     return Schema(partition, sort, {name: kinds[name] for name in by_role.values()})
 
 
-def _shows(arguments: Any) -> bool:
-    return bool(arguments.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD")
+def _reason(error: ClientError) -> dict[str, Any]:
+    """Return an error as it stands among the reasons of a cancelled transaction."""
+    return {"Code": "ValidationError", "Message": error.response["Error"]["Message"]}
 
 
-def _given(arguments: Mapping[str, Any]) -> _Given:
-    """Read the expressions of a call and refuse what does not fit together."""
-    names = arguments.get("ExpressionAttributeNames", {})
-    values = arguments.get("ExpressionAttributeValues", {})
-    expressions = {
-        kind: parse(kind, arguments[kind])
-        for kind in _EXPRESSIONS
-        if arguments.get(kind) is not None
-    }
-    if not expressions and (names or values):
-        kind = "Names" if names else "Values"
-        message = f"ExpressionAttribute{kind} can only be specified when using expressions"
-        raise invalid(message)
-    values = {name: checked(value) for name, value in values.items()}
-    used_names: set[str] = set()
-    used_values: set[str] = set()
-    for parsed in expressions.values():
-        parsed.check(names, values)
-        used_names.update(parsed.names)
-        used_values.update(parsed.values)
-    for what, given, used in (("Names", names, used_names), ("Values", values, used_values)):
-        if len(given) > len(used):
-            unused = ", ".join(sorted(given.keys() - used))
-            raise invalid(
-                f"Value provided in ExpressionAttribute{what} unused in expressions: "
-                f"keys: {{{unused}}}"
-            )
-    return _Given(names, values, expressions)
-
-
-def _reason(error: Exception) -> dict[str, Any]:
-    found = getattr(error, "response", {}).get("Error", {})
-    if found.get("Code") != "ValidationException":
-        raise error
-    return {"Code": "ValidationError", "Message": found["Message"]}
+def _cancelled(reasons: Sequence[Mapping[str, Any]]) -> ClientError:
+    message = "Transaction cancelled, please refer cancellation reasons for specific reasons"
+    message = f"{message} [{', '.join(reason['Code'] for reason in reasons)}]"
+    return refusal("TransactionCanceledException", message, CancellationReasons=reasons)

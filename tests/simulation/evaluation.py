@@ -174,8 +174,8 @@ def written_by(parsed: Parsed, names: Names, keys: Sequence[str]) -> list[Parts]
         if path[0] in keys:
             message = f"Cannot update attribute {path[0]}. This attribute is part of the key"
             raise wrong(message)
-    if len(paths) > 1:
-        _refuse_overlaps(paths)
+    if len(paths) > 1 and len({path[0] for path in paths}) < len(paths):
+        _refuse_both(paths)
     return paths
 
 
@@ -195,9 +195,9 @@ def changed(
     ]
     new = dict(item)
     # Elements of a list that go away do so last and from the end, so that all numbers are the old ones.
-    plain = [entry for entry in written if entry[1] is not None]
-    removed = [entry for entry in written if entry[1] is None]
-    for path, value in [*plain, *sorted(removed, key=_later_elements_first)]:
+    set_here = sorted((entry for entry in written if entry[1] is not None), key=_by_element)
+    removed = sorted((entry for entry in written if entry[1] is None), key=_by_element)
+    for path, value in [*set_here, *reversed(removed)]:
         if len(path) == 1:
             if value is None:
                 new.pop(str(path[0]), None)
@@ -208,21 +208,26 @@ def changed(
     return new
 
 
-def _later_elements_first(entry: tuple[Parts, Any]) -> tuple[Any, ...]:
-    return tuple((1, -part) if isinstance(part, int) else (0, part) for part in entry[0])
+def _by_element(entry: tuple[Parts, Any]) -> list[tuple[int, str]]:
+    return [(part, "") if isinstance(part, int) else (-1, part) for part in entry[0]]
 
 
-def _refuse_overlaps(paths: Sequence[Parts]) -> None:
+def _refuse_both(paths: Sequence[Parts]) -> None:
     ordered = sorted(paths, key=lambda path: [str(part) for part in path])
     for number, one in enumerate(ordered):
         for other in ordered[number + 1 :]:
-            shorter = min(len(one), len(other))
-            if one[:shorter] == other[:shorter]:
-                raise invalid(
-                    "Invalid UpdateExpression: Two document paths overlap with each other; must "
-                    f"remove or rewrite one of these paths; path one: {list(one)}, path two: "
-                    f"{list(other)}"
-                )
+            pairs = enumerate(zip(one, other, strict=False))
+            same = next((number for number, (left, right) in pairs if left != right), None)
+            if same is None:
+                what = "overlap"
+            elif isinstance(one[same], int) != isinstance(other[same], int):
+                what = "conflict"
+            else:
+                continue
+            raise invalid(
+                f"Invalid UpdateExpression: Two document paths {what} with each other; must remove "
+                f"or rewrite one of these paths; path one: {list(one)}, path two: {list(other)}"
+            )
 
 
 def _outcome(

@@ -16,7 +16,7 @@ from tests.simulation.attribute_values import ORDERED, SETS, invalid
 __all__ = ["Call", "Constant", "Node", "Parsed", "Path", "Step", "parse", "parts_of"]
 
 _LONGEST = 4096  # bytes
-_MOST_OPERANDS = 100  # of IN
+_MOST_OPERANDS = 99  # of IN, beside what is looked for
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z][A-Za-z0-9_]*|[#:][A-Za-z0-9_]+)|(?P<number>[0-9]+)"
     r"|(?P<sign><>|<=|>=|[=<>()\[\],.+-]))"
@@ -271,6 +271,11 @@ class _Reader:
                 "Incorrect number of operands for operator or function; operator or function: "
                 f"{name}, number of operands: {len(operands)}"
             )
+        if any(isinstance(each, Call) and each.name == "list_append" for each in operands):
+            raise self._wrong(
+                "The function is not allowed to be used this way in an expression; "
+                "function: list_append"
+            )
         must_be_path = name in _OF_A_PATH or name == "if_not_exists"
         if must_be_path and not isinstance(operands[0], Path):
             raise self._wrong(
@@ -410,21 +415,13 @@ class _Reader:
         return Step(section, path, operand)
 
     def _sum(self) -> Node:
-        left = self._term()
+        left = self._operand()
         if self._next() not in {"+", "-"}:
             return left
         sign = self._take()
-        operands = (left, self._term())
+        operands = (left, self._operand())
         self._must_be(operands, {"N"}, sign)
         return Call(sign, operands)
-
-    def _term(self) -> Node:
-        if self._next() != "(":
-            return self._operand()
-        self._take()
-        found = self._sum()
-        self._take(")")
-        return found
 
 
 def _is_reserved(word: str) -> bool:
