@@ -17,6 +17,7 @@ __all__ = [
     "Reason",
     "RunState",
     "TaskState",
+    "read_reason",
 ]
 
 
@@ -57,6 +58,15 @@ class Reason(StrEnum):
     INVALID_OUTPUT = "invalid_output"
     DEPENDENCY = "dependency"
     TASK_FAILED = "task_failed"
+    OTHER = "other"  # one of a later Hut, which this one does not know; never written
+
+
+def read_reason(text: str | None) -> Reason | None:
+    """Return a reason as a store keeps it; one that is not known becomes `Reason.OTHER`."""
+    try:
+        return None if text is None else Reason(text)
+    except ValueError:
+        return Reason.OTHER
 
 
 ACTIVE = frozenset({TaskState.SUBMITTED, TaskState.RUNNING})

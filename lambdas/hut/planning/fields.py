@@ -35,7 +35,7 @@ _LARGEST_TEXT: Final = 1024 * 1024
 _RETRYABLE: Final = tuple(
     reason.value
     for reason in Reason
-    if reason not in (Reason.CANCELLED, Reason.DEPENDENCY, Reason.TASK_FAILED)
+    if reason not in (Reason.CANCELLED, Reason.DEPENDENCY, Reason.TASK_FAILED, Reason.OTHER)
 )
 
 

@@ -1,7 +1,8 @@
 """Task specifications and run settings as JSON text, for stores. Only what differs from the default.
 
-The field names are the model's; unknown names are an error, so a store written by a newer version
-is noticed rather than half read.
+The field names are the model's. Names of a later Hut are passed over: where they must not be, the
+later Hut says so by the form of its store, which is checked before anything is read
+(docs/decisions/018-forms.md).
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ _OPTIONAL = tuple(
     for position, name in enumerate(TaskSpec._fields)
     if name not in _SPECIAL
 )
+_OF_TASK = frozenset(TaskSpec._fields)
+_OF_RESOURCES = frozenset(field.name for field in fields(Resources))
+_OF_GRES = frozenset(field.name for field in fields(Gres))
+_OF_RETRY = frozenset(field.name for field in fields(RetryPolicy))
+_OF_RUN = frozenset(field.name for field in fields(RunSettings))
 
 
 def encode_spec(spec: TaskSpec) -> str:
@@ -51,13 +57,13 @@ def decode_spec(task_id: str, text: str) -> TaskSpec:
     if "deps" in data:
         data["deps"] = tuple(data["deps"])
     if "resources" in data:
-        resources = data["resources"]
-        resources["gres"] = tuple(Gres(**entry) for entry in resources["gres"])
+        resources = _known(data["resources"], _OF_RESOURCES)
+        resources["gres"] = tuple(Gres(**_known(entry, _OF_GRES)) for entry in resources["gres"])
         data["resources"] = Resources(**resources)
     if "retry" in data:
-        retry = data["retry"]
+        retry = _known(data["retry"], _OF_RETRY)
         data["retry"] = RetryPolicy(**{**retry, "on": frozenset(retry["on"])})
-    return TaskSpec(task_id, **data)
+    return TaskSpec(task_id, **_known(data, _OF_TASK))
 
 
 def encode_settings(settings: RunSettings) -> str:
@@ -72,4 +78,11 @@ def encode_settings(settings: RunSettings) -> str:
 
 def decode_settings(text: str) -> RunSettings:
     """Return the settings that `encode_settings` wrote."""
-    return RunSettings(**json.loads(text))
+    return RunSettings(**_known(json.loads(text), _OF_RUN))
+
+
+def _known(data: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Return what this Hut knows of an object."""
+    if data.keys() <= names:
+        return data
+    return {name: value for name, value in data.items() if name in names}

@@ -79,7 +79,8 @@ class Arrays:
         }
 
     def _keys(self, item: Item) -> list[AttemptKey]:
-        return [AttemptKey(*key) for key in json.loads(self._bodies.unpack(item))]
+        entries = json.loads(self._bodies.unpack(item))
+        return [AttemptKey(*key[: len(AttemptKey._fields)]) for key in entries]
 
     def _remember(self, run_id: str, array: str, keys: Sequence[AttemptKey]) -> None:
         self._known[run_id, array] = keys

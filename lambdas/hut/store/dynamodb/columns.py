@@ -3,6 +3,9 @@
 Values of one kind stand side by side, where they compress well; a column with one value throughout
 is that value, and one without any is left out. Times are microseconds behind the earliest one. The
 dictionary primes the compression with what every such text says: it belongs to the format.
+
+Columns of a later Hut are handed on as they are. Its times must be named ``..._at``: they stand behind
+the earliest time too, which this Hut may change when it writes the rows again.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ _DICTIONARY = (
     b'"ended":["attempt":1,"state":"completed","running","submitted","{"rows":16,"from":17'
 )
 _SECOND = 1_000_000
+_OF_TIMES = "_at"
 
 
 def write_columns(
@@ -33,16 +37,18 @@ def write_columns(
     fields
         What is kept of the rows; an absent value is None.
     times
-        Those fields that are seconds since the epoch. They keep their microseconds.
+        Those fields that are seconds since the epoch, beside all that are named ``..._at``. They keep
+        their microseconds.
     """
-    stamps = [round(row[name] * _SECOND) for row in rows for name in times if row.get(name)]
+    timed = {name for name in fields if name in times or name.endswith(_OF_TIMES)}
+    stamps = [round(row[name] * _SECOND) for row in rows for name in timed if row.get(name)]
     first = min(stamps, default=0)
     table: dict[str, Any] = {"rows": len(rows)}
     if first:
         table["from"] = first
     for name in fields:
         column = [row.get(name) for row in rows]
-        if name in times:
+        if name in timed:
             column = [v if v is None else round(v * _SECOND) - first for v in column]
         same = all(value == column[0] for value in column)
         if not same:
@@ -62,7 +68,7 @@ def read_columns(data: bytes, times: Collection[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{} for _ in range(number)]
     for name, column in table.items():
         values = column if isinstance(column, list) else [column] * number
-        is_time = name in times
+        is_time = name in times or name.endswith(_OF_TIMES)
         for row, value in zip(rows, values, strict=True):
             if value is not None:
                 row[name] = (value + first) / _SECOND if is_time else value

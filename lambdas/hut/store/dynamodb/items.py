@@ -31,7 +31,7 @@ A task, as it stands in its pack (and what the plan says of it, see `specificati
 from __future__ import annotations
 
 from hut.model.records import Attempt, Outcome, RunRecord, RunSettings, TaskRecord
-from hut.model.states import Reason, RunState, TaskState
+from hut.model.states import Reason, RunState, TaskState, read_reason
 from hut.model.workflow import TaskSpec
 from hut.store.dynamodb.keys import attempt_key
 from hut.store.dynamodb.refusals import refusals_of
@@ -65,7 +65,7 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
         id=meta["id"],
         workflow=meta["workflow"],
         state=RunState(meta["state"]),
-        reason=_reason(meta.get("reason")),
+        reason=read_reason(meta.get("reason")),
         message=meta.get("message", ""),
         owner=meta.get("owner", ""),
         created_at=float(meta["created"]),
@@ -91,7 +91,7 @@ def task_record(item: Item, spec: TaskSpec) -> TaskRecord:
         position=item["position"],
         spec=spec,
         state=state,
-        reason=_reason(item.get("reason")),
+        reason=read_reason(item.get("reason")),
         message=item.get("message", ""),
         exit_code=item.get("code"),
         attempt=item["attempt"],
@@ -136,7 +136,10 @@ def put_away(meta: Item, task: Item, state: TaskState | None = None) -> Item:
 def attempt_of(item: Item) -> Attempt:
     """Return an ended attempt, from an item of its own or from its task's."""
     outcome = Outcome(
-        TaskState(item["state"]), Reason(item["reason"]), item.get("code"), item.get("message", "")
+        TaskState(item["state"]),
+        read_reason(item["reason"]) or Reason.OTHER,
+        item.get("code"),
+        item.get("message", ""),
     )
     return Attempt(
         item["number"] if "number" in item else item["attempt"],
@@ -149,10 +152,6 @@ def attempt_of(item: Item) -> Attempt:
         item.get("log"),
         _seconds(item.get("cost")),
     )
-
-
-def _reason(text: str | None) -> Reason | None:
-    return None if text is None else Reason(text)
 
 
 def _seconds(value: float | None) -> float | None:

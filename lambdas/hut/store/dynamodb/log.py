@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hut.model.records import Change
-from hut.model.states import TERMINAL, Reason, TaskState
+from hut.model.states import TERMINAL, TaskState, read_reason
 from hut.store.dynamodb.columns import read_columns, write_columns
 from hut.store.dynamodb.keys import log_key
 from hut.store.dynamodb.values import Item
@@ -82,7 +82,7 @@ def changes_of(item: Item) -> list[Change]:
             row["id"],
             row["attempt"],
             TaskState(row["state"]),
-            Reason(row["reason"]) if "reason" in row else None,
+            read_reason(row.get("reason")),
             row.get("code"),
         )
         for row in _rows(item.get("entries"))

@@ -6,6 +6,8 @@ stand together. A pack holds only what changes; what a workflow says of its task
 less than 1 KB. A pack is written by units of work alone, whole, so the condition on the run's ``seq``
 protects it (see `unit`). The two exceptions write what nobody sees yet: the registration of a run,
 and tasks that are about to join.
+
+What a later Hut has added, to the item or to its tasks, is written back as it was read.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from hut.store.dynamodb.columns import read_columns, write_columns
@@ -60,6 +62,7 @@ _ID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f
 _PLAIN, _DASHED = "~", "*"  # what stands for an id without and with dashes
 _MARK = re.compile(r"[~*]")
 _WITH_IDS = ("handle", "log")
+_ATTRIBUTES = frozenset({"pk", "sk", "kind", "generation", "ttl", "states", "ids"})
 
 
 @dataclass(slots=True)
@@ -72,10 +75,16 @@ class Pack:
         Which pack of the run it is.
     tasks : list of dict
         From the pack's first position on: what changes of each, with its position and generation.
+    others : tuple of str
+        What the tasks have beside what this Hut knows.
+    rest : dict
+        Attributes the item has beside those this Hut knows.
     """
 
     number: int
     tasks: list[Item]
+    others: Sequence[str] = ()
+    rest: Item = field(default_factory=dict)
 
     @classmethod
     def of(cls, number: int, item: Item, total: int) -> Pack:
@@ -90,7 +99,10 @@ class Pack:
         rows = read_columns(item["states"], _TIMES)[: max(total - first, 0)]
         _put_ids_back(rows, item.get("ids", b""))
         same = {"generation": item["generation"]}
-        return cls(number, [row | same | {"position": first + i} for i, row in enumerate(rows)])
+        tasks = [row | same | {"position": first + i} for i, row in enumerate(rows)]
+        others = dict.fromkeys(name for row in rows for name in row if name not in _FIELDS)
+        rest = {name: value for name, value in item.items() if name not in _ATTRIBUTES}
+        return cls(number, tasks, tuple(others), rest)
 
     def task(self, position: int) -> Item | None:
         """Return one of its tasks."""
@@ -104,7 +116,8 @@ class Pack:
         rows = [_shortened(task) for task in self.tasks]
         ids = _take_ids_out(rows)
         item = {"pk": key.pk, "sk": key.sk, "kind": "pack", "generation": generation, "ttl": ttl}
-        return item | {"states": write_columns(rows, _FIELDS, _TIMES), "ids": ids or None}
+        states = write_columns(rows, [*_FIELDS, *self.others], _TIMES)
+        return self.rest | item | {"states": states, "ids": ids or None}
 
 
 def fresh(position: int, generation: int, earlier: int | None) -> Item:

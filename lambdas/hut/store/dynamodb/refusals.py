@@ -22,7 +22,8 @@ _GAP = 1800.0  # seconds without a refusal, after which the next one is another 
 
 def refusals_of(meta: Item) -> tuple[Refusal, ...]:
     """Return what is kept, the newest last."""
-    return tuple(Refusal(*entry) for entry in json.loads(meta.get("refused", "[]")))
+    entries = json.loads(meta.get("refused", "[]"))
+    return tuple(Refusal(*entry[: len(Refusal._fields)]) for entry in entries)
 
 
 def note_refusals(meta: Item, refusals: Sequence[Refusal]) -> None:

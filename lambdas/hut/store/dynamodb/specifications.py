@@ -24,6 +24,7 @@ __all__ = ["Given", "Specifications"]
 
 _Name = tuple[str, int, int]  # run, withdrawals, segment
 
+_SAID = 6  # of a task; a later Hut may say more
 _KEPT = 256  # segments
 _MOST_TEXT = 30_000_000  # characters of what is kept: it is all in memory
 
@@ -130,7 +131,7 @@ class Specifications:
             for position, entry in enumerate(entries, item["first"]):
                 if position >= meta["total"]:
                     break  # what stands behind may still become another task
-                task_id, text, needs, priority, backend, out = entry
+                task_id, text, needs, priority, backend, out = entry[:_SAID]
                 found[position] = Given(
                     task_id, needs, priority, backend or item["backend"], created, by, out, text
                 )

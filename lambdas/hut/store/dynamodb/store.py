@@ -18,7 +18,7 @@ from hut.lifecycle.money import spending
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import Refusal, RunRecord
-from hut.model.states import ACTIVE, Reason, RunState, TaskState
+from hut.model.states import ACTIVE, Reason, RunState, TaskState, read_reason
 from hut.scheduling.room import Caps, room
 from hut.store.dynamodb.arrays import Arrays
 from hut.store.dynamodb.bodies import Bodies
@@ -444,7 +444,7 @@ class DynamoStore(Growth, Repeating):
             if meta.get("ended") is not None or not is_over(counts) or meta["phase"] != "active":
                 return meta
             stopped = meta.get("stop")
-            end = end_of_run(counts, stopped=None if stopped is None else Reason(stopped))
+            end = end_of_run(counts, stopped=read_reason(stopped))
             if end is None:
                 return meta
             meta.update(state=str(end.state), message=end.message, ended=now)

@@ -1,7 +1,8 @@
 """Python values as DynamoDB attribute values, and back.
 
 Numbers come back as int where they are whole: callers that want a float say so. An attribute that
-would be None or an empty set is left out, because DynamoDB holds no empty sets.
+would be None or an empty set is left out, because DynamoDB holds no empty sets. Types that Hut does not
+use (lists, mappings) are kept as DynamoDB writes them: what a later Hut added must survive.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Item", "load", "load_item", "store", "store_item"]
+__all__ = ["Item", "Kept", "load", "load_item", "store", "store_item"]
 
 Item = dict[str, Any]
+
+
+class Kept(dict[str, Any]):
+    """A value of a type that Hut does not use, as DynamoDB writes it."""
 
 
 def store(value: Any) -> dict[str, Any]:
@@ -34,6 +39,8 @@ def store(value: Any) -> dict[str, Any]:
         if all(isinstance(entry, str) for entry in value):
             return {"SS": sorted(value)}
         return {"NS": [str(entry) for entry in sorted(value)]}
+    if isinstance(value, Kept):
+        return dict(value)
     raise TypeError(f"{type(value).__name__} can't be an attribute")
 
 
@@ -48,7 +55,7 @@ def load(value: Mapping[str, Any]) -> Any:
         return set(content)
     if kind == "B":
         return bytes(content)
-    return content
+    return content if kind in ("S", "BOOL") else Kept(value)
 
 
 def store_item(item: Mapping[str, Any]) -> dict[str, Any]:

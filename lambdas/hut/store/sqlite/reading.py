@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
-from hut.model.states import Reason, RunState, TaskState
+from hut.model.states import Reason, RunState, TaskState, read_reason
 from hut.planning.patterns import IdIndex, is_pattern
 from hut.store.encoding import decode_settings, decode_spec
 from hut.store.port import Dependency, RunFilter, TaskFilter, UnknownRun
@@ -129,7 +129,8 @@ class Reading:
                 """,
                 (run, *chunk),
             ):
-                outcome = Outcome(TaskState(state), Reason(reason), code, message or "")
+                why = read_reason(reason) or Reason.OTHER
+                outcome = Outcome(TaskState(state), why, code, message or "")
                 found.setdefault(position, []).append(Attempt(number, outcome, *rest))
         return found
 
@@ -174,7 +175,7 @@ class Reading:
             (run_id, cursor, limit),
         ).fetchall()
         found = [
-            Change(at, pos, task_id, attempt, TaskState(state), _reason(reason), exit_code)
+            Change(at, pos, task_id, attempt, TaskState(state), read_reason(reason), exit_code)
             for _, at, pos, task_id, attempt, state, reason, exit_code in rows
         ]
         return found, rows[-1][0] if rows else cursor
@@ -229,7 +230,7 @@ class Reading:
             id=run_id,
             workflow=workflow,
             state=RunState(state),
-            reason=_reason(reason),
+            reason=read_reason(reason),
             message=message,
             owner=owner,
             created_at=created,
@@ -256,10 +257,6 @@ def _marks(values: Collection[object]) -> str:
     return ", ".join("?" * len(values))
 
 
-def _reason(text: str | None) -> Reason | None:
-    return None if text is None else Reason(text)
-
-
 def _task(row: Any) -> TaskRecord:
     (pos, task_id, spec, state, reason, message, exit_code, attempt, remaining) = row[:9]
     (not_before, retries_used, losses, created, submitted, started, ended) = row[9:16]
@@ -268,7 +265,7 @@ def _task(row: Any) -> TaskRecord:
         position=pos,
         spec=decode_spec(task_id, spec),
         state=TaskState(state),
-        reason=_reason(reason),
+        reason=read_reason(reason),
         message=message or "",
         exit_code=exit_code,
         attempt=attempt,

@@ -19,7 +19,7 @@ from hut.lifecycle.money import spending
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import RunRecord
-from hut.model.states import Reason, TaskState
+from hut.model.states import Reason, TaskState, read_reason
 from hut.scheduling.room import room
 from hut.store.encoding import decode_spec, encode_settings
 from hut.store.port import (
@@ -339,7 +339,7 @@ class SqliteStore(Reading):
                 "SELECT stop_reason FROM runs WHERE id = ?", (run_id,)
             ).fetchone()
             record = self.get_run(run_id)
-            end = end_of_run(record.counts, stopped=None if stopped is None else Reason(stopped))
+            end = end_of_run(record.counts, stopped=read_reason(stopped))
             if end is None or record.ended_at is not None:
                 return record
             self._connection.execute(
