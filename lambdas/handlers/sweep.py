@@ -11,6 +11,7 @@ from handlers.wiring import surroundings
 from hut.measuring import measure, measured
 from hut.metrics import Metric
 from hut.service.sweeping import Sweeping
+from hut.store.port import UnusableStore
 
 __all__ = ["handler"]
 
@@ -32,7 +33,14 @@ _NAMES = {
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, int]:  # noqa: ARG001
     """Look at every run that has not ended; answer what was found."""
-    swept: dict[str, int] = asdict(Sweeping(surroundings(logger, context)).sweep())
+    around = surroundings(logger, context)
+    try:
+        around.migrate()
+    except UnusableStore:
+        raise
+    except Exception:  # the next sweep goes on with it; the runs need this one
+        logger.exception("the table could not be brought to its newest form")
+    swept: dict[str, int] = asdict(Sweeping(around).sweep())
     for name, metric in _NAMES.items():
         measure(metric, swept[name])
     logger.info("swept", extra=swept)

@@ -32,6 +32,7 @@ from hut.service.surroundings import Surroundings
 from hut.store.configurations import Recent
 from hut.store.dynamodb import DynamoStore, StoreOptions, TableBucket, TableImages
 from hut.store.dynamodb.configurations import DynamoConfigurations
+from hut.store.dynamodb.form import FORM, check, migrate
 from hut.store.dynamodb.table import Table
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Process:
     def __init__(self, edge: Edge | None = None) -> None:
         self._edge = edge or Edge()
         self._clients: dict[tuple[str, bool], Any] = {}
+        self._form = 0
 
     def surroundings(self, logger: Logger, context: Any = None) -> Surroundings:
         """Return what the use cases of a function work with.
@@ -141,7 +143,13 @@ class Process:
             measure=measure,
             new_array=lambda: edge.random_bytes(6).hex(),
             sleep=edge.sleep,
+            migrate=lambda: self._migrate(lambda: edge.monotonic() < until),
         )
+
+    def _migrate(self, has_time: Callable[[], bool]) -> None:
+        """Bring the table nearer to the form this Hut knows, until it has it."""
+        if self._form < FORM:
+            self._form = migrate(self._table, self._edge.clock(), has_time)
 
     @cached_property
     def services(self) -> Services:
@@ -197,6 +205,7 @@ class Process:
 
     @cached_property
     def _store(self) -> DynamoStore:
+        check(self._table)  # once: what a process has read stays as its release knows it
         settings = self._settings
         options = StoreOptions(
             settings.table,

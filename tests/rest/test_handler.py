@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from handlers.api import handler
+from hut.store.port import UnusableStore
 from tests.rest.api_world import Api, api_event
 
 if TYPE_CHECKING:
@@ -22,3 +23,15 @@ def test_the_handler_answers_with_the_services_that_are_wired(
     answer = handler(api_event("GET", "/health"), SimpleNamespace(aws_request_id="x"))
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["version"] == "1.2.3"
+
+
+def test_a_table_that_needs_a_later_hut_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def services() -> None:
+        raise UnusableStore("table t needs a Hut that knows form 9 of its data: deploy the release")
+
+    monkeypatch.setitem(sys.modules, "handlers.wiring", SimpleNamespace(services=services))
+    answer = handler(api_event("GET", "/runs"), SimpleNamespace(aws_request_id="x"))
+    assert answer["statusCode"] == 503
+    problem = json.loads(answer["body"])
+    assert problem["type"].endswith("unusable")
+    assert "deploy the release" in problem["detail"]

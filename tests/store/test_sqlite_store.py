@@ -177,10 +177,54 @@ def test_a_migration_that_fails_leaves_the_old_version_whole(connection, good):
 
 def test_a_newer_file_is_refused_within_no_transaction(connection):
     migrate(connection, STEPS)
-    with pytest.raises(StoreError, match=r"version 3.*2 at most"):
+    with pytest.raises(StoreError, match=r"version 3.*2 at most; use the newer Hut"):
         migrate(connection, STEPS[:2])
     assert not connection.in_transaction
     assert version_of(connection) == 3
+
+
+ADDED = (
+    "ALTER TABLE tasks ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'",
+    "ALTER TABLE specs ADD COLUMN shape TEXT",
+    "ALTER TABLE attempts ADD COLUMN zone TEXT NOT NULL DEFAULT 'eu'",
+    "ALTER TABLE runs ADD COLUMN weight REAL",
+    "ALTER TABLE edges ADD COLUMN kind TEXT",
+    "ALTER TABLE settings ADD COLUMN more TEXT",
+    "ALTER TABLE idempotency ADD COLUMN more TEXT",
+    "CREATE TABLE planets (name TEXT)",
+)
+
+
+def test_a_file_that_a_later_hut_has_added_to_is_used_forth_and_back(tmp_path):
+    world = sqlite_world(tmp_path)
+    begun = world.create({"id": "a"}, {"id": "b", "deps": ["a"]})
+    (claim,) = world.claim(begun)
+    migrate(world.store._connection, (*MIGRATIONS, ADDED))
+    world.store._connection.execute("UPDATE tasks SET colour = 'blue'")
+    for _ in range(2):  # this Hut, and again
+        world.store = SqliteStore(tmp_path / "hut.db")
+        assert version_of(world.store._connection) == len(MIGRATIONS) + 1
+    world.end(begun, (claim, COMPLETED))
+    world.complete(begun, "b")
+    assert world.store.settle(begun.id, 9.0).state is RunState.COMPLETED
+    run = world.create({"id": "g", "generates_source": "g.json"}, {"id": "h", "deps": ["g"]})
+    world.complete(run, "g")
+    assert world.check(run).counts[TaskState.PENDING] == 1
+    colours = world.store._connection.execute("SELECT colour FROM tasks ORDER BY run, pos")
+    assert [colour for (colour,) in colours] == ["blue", "blue", "red", "red"]
+    migrate(world.store._connection, (*MIGRATIONS, ADDED))
+    assert version_of(world.store._connection) == len(MIGRATIONS) + 1
+
+
+def test_a_file_that_needs_a_later_hut_is_refused(tmp_path):
+    path = tmp_path / "hut.db"
+    needed = f"UPDATE form SET needs = {len(MIGRATIONS) + 1}"
+    with closing(connect(path)) as connection:
+        migrate(connection, (*MIGRATIONS, ("CREATE TABLE x (y)", needed)))
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=rf"knows {len(MIGRATIONS) + 1}, but this one knows"):
+        SqliteStore(path)
+    assert path.read_bytes() == before
 
 
 def test_of_two_that_migrate_at_once_one_does(tmp_path):

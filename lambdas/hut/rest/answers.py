@@ -48,6 +48,7 @@ TITLES = {
     428: "Precondition Required",
     429: "Too Many Requests",
     500: "Internal Server Error",
+    503: "Service Unavailable",
 }
 """As in RFC 9110; Python's own differ between its versions."""
 

@@ -18,6 +18,7 @@ from hut.rest.exchange import RUN_ID, Exchange, request_id_of
 from hut.rest.observing import log_failure, log_request
 from hut.rest.refusals import Refusal, fault_problem, malformed, refusal_of
 from hut.rest.services import Services
+from hut.store.port import UnusableStore
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import Route
@@ -77,7 +78,8 @@ def respond(
         answer = api.resolve(_plain(event), context)  # a copy: powertools writes into the query
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem document
         log_failure(error, notes)
-        answer = _as_event(problem_answer(None, request_id_of(event)))
+        refusal = refusal_of(error) if isinstance(error, UnusableStore) else None
+        answer = _as_event(problem_answer(refusal, request_id_of(event)))
     answer["multiValueHeaders"] |= _ALWAYS
     milliseconds = (time.perf_counter() - started) * 1000
     name = _UNKNOWN if route is None else route.openapi_path

@@ -238,7 +238,7 @@ _OPERATIONS: dict[str, _Operation] = {
     ),
     "deleteEnvironment": _Operation(_CHANGED, (404, 409, 422), parameters=(_IF_MATCH,)),
 }
-_ALWAYS = (400, 403, 429, 500)
+_ALWAYS = (400, 403, 429, 500, 503)
 _TEXTS = {"describeApi": {_JSON: {"schema": {"type": "object"}}}}
 _PLAIN = {"text/plain": {"schema": {"type": "string"}}}
 _NEXT_PAGE = {

@@ -17,7 +17,7 @@ from hut.planning.fields import show
 from hut.rest.services import Busy, TooLarge, UnknownUpload
 from hut.service.configuring import NeededEntry, UnknownEntry, UnknownVersion
 from hut.store.configurations import VersionConflict
-from hut.store.port import IdempotencyConflict, RunExists, StoreError, UnknownRun
+from hut.store.port import IdempotencyConflict, RunExists, StoreError, UnknownRun, UnusableStore
 
 __all__ = ["Refusal", "fault_problem", "invalid_configuration", "malformed", "refusal_of"]
 
@@ -77,7 +77,9 @@ def refusal_of(error: Exception) -> Refusal | None:
     if isinstance(error, NeededEntry):
         return Refusal(409, "needed", str(error))
     if isinstance(error, StoreError) and not isinstance(error, RunExists):
-        return Refusal(409, "conflict", str(error))
+        unusable = isinstance(error, UnusableStore)
+        status, kind = (503, "unusable") if unusable else (409, "conflict")
+        return Refusal(status, kind, str(error))
     if isinstance(error, TooLarge):
         return Refusal(413, "too-large", str(error))
     if isinstance(error, Busy):

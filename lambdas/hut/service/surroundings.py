@@ -28,6 +28,10 @@ def _unmeasured(_: Metric, value: float = 1.0, /) -> None:
     del value
 
 
+def _unmigrated() -> None:
+    pass
+
+
 def _new_array() -> str:
     return secrets.token_hex(6)
 
@@ -57,6 +61,8 @@ class Surroundings:
         Returns the id of a new array job: hexadecimal digits that no other has.
     sleep : callable
         Waits some seconds.
+    migrate : callable
+        Brings what is stored a little nearer to the form that this release knows.
     """
 
     store: EventStore
@@ -72,3 +78,4 @@ class Surroundings:
     measure: Measuring = _unmeasured
     new_array: Callable[[], str] = _new_array
     sleep: Callable[[float], None] = time.sleep
+    migrate: Callable[[], object] = _unmigrated

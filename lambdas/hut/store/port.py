@@ -49,11 +49,16 @@ __all__ = [
     "StoreError",
     "TaskFilter",
     "UnknownRun",
+    "UnusableStore",
 ]
 
 
 class StoreError(Exception):
     """The store can't do what was asked; the message says why."""
+
+
+class UnusableStore(StoreError):  # noqa: N818 - says what it is
+    """What is stored may not be worked on by this Hut; the message says what to do."""
 
 
 class UnknownRun(StoreError):  # noqa: N818 - named after what it says

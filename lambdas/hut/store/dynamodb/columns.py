@@ -50,7 +50,7 @@ def write_columns(
         column = [row.get(name) for row in rows]
         if name in timed:
             column = [v if v is None else round(v * _SECOND) - first for v in column]
-        same = all(value == column[0] for value in column)
+        same = all(value == column[0] and not isinstance(value, list) for value in column)
         if not same:
             table[name] = column
         elif column and column[0] is not None:

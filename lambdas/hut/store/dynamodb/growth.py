@@ -29,6 +29,7 @@ from hut.store.dynamodb.blocks import (
     decode_block,
     encode_block,
 )
+from hut.store.dynamodb.form import FORM
 from hut.store.dynamodb.keys import (
     attempt_key,
     grew_key,
@@ -156,6 +157,7 @@ class Growth(Reading):
             epoch=0,
             generation=0,
             withdrawals=0,
+            form=FORM,
             ttl=self._ttl(new.created_at),
             **counts,
         )

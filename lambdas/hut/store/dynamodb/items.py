@@ -10,6 +10,7 @@ A run's item (``META``)::
     stop stop_at why and when it was stopped      blocks   parts its plan was stored in
     cost cost_lost losses                    what its attempts cost, and how many were lost
     writing written                          calls that write blocks, and blocks that are written
+    form         of the table when it was submitted (see `form`)
     waits        delayed retries that have items of their own
     barriers buckets grown withdrawals joining joins left    see `growth`
     refused      what backends say that take no jobs of it just now: see `refusals`

@@ -23,6 +23,7 @@ idempotency key    ``KEY#key``                 ``KEY``
 backend            ``BACKEND#name``            ``BACKEND``; ``PLACE#run`` for a run that waits for room
 pace of calls      ``PACE#name``               ``PACE``
 image              ``IMAGE#digest``            ``IMAGE``
+form of the table  ``FORM``                    ``FORM``: see `form`
 =================  ==========================  ==================================================
 
 Applied configurations have a partition of their own: `hut.store.dynamodb.configurations`.

@@ -53,7 +53,9 @@ def add_graph(
     connection.executemany("INSERT INTO barriers (run, node, remaining) VALUES (?, ?, ?)", barriers)
     # Sorted as the table is: twice as fast as in the order of the graph.
     edges.sort()
-    connection.executemany("INSERT OR IGNORE INTO edges VALUES (?, ?, ?)", edges)
+    connection.executemany(
+        "INSERT OR IGNORE INTO edges (run, source, target) VALUES (?, ?, ?)", edges
+    )
     return remaining
 
 

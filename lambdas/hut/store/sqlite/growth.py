@@ -90,7 +90,8 @@ def _insert(
     first: int = 0,
 ) -> None:
     connection.executemany(
-        "INSERT INTO specs VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO specs (run, pos, id, body, created_at, generated_by) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
         [
             (run, position, task.id, encode_spec(task), now, generator)
             for position, task in enumerate(tasks, first)

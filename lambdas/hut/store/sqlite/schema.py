@@ -2,7 +2,12 @@
 
 ``PRAGMA user_version`` holds the version of the file. Each migration runs in the transaction that
 raises the version, so a crash leaves the old version or the new one, and two processes that open an
-old file at once migrate it once. A file from a newer Hut is refused and left alone.
+old file at once migrate it once.
+
+The table ``form`` says which version a Hut must know to read and write the file. A migration that
+others need not know of (a table, a column with a default) leaves that as it is, so the Hut before goes
+on with the file; one that they must know of raises it, and then they refuse the file and leave it alone.
+Statements name the columns they write, because there may be more (docs/decisions/018-forms.md).
 """
 
 from __future__ import annotations
@@ -151,22 +156,27 @@ _VERSION_2 = (
     "ALTER TABLE attempts ADD COLUMN cost REAL",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = (
+    "CREATE TABLE form (needs INTEGER NOT NULL)",
+    "INSERT INTO form (needs) VALUES (3)",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """Statements that lead from version i to version i + 1."""
 
 
 def migrate(
     connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS
 ) -> None:
-    """Bring the file to the newest version.
+    """Bring the file to the newest version; one that is newer still and may be used stays as it is.
 
     Raises
     ------
     StoreError
-        If the file is from a newer version.
+        If the file needs a newer Hut.
     """
     newest = len(migrations)
-    if check_version(connection, migrations) == newest:
+    if check_version(connection, migrations) >= newest:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -175,7 +185,7 @@ def migrate(
         for statements in migrations[version:]:
             for statement in statements:
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {newest}")
+        connection.execute(f"PRAGMA user_version = {max(version, newest)}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -190,12 +200,21 @@ def check_version(
     Raises
     ------
     StoreError
-        If the file is from a newer version.
+        If the file needs a newer Hut.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(migrations):
+    if version > len(migrations) and (needs := _needs(connection, version)) > len(migrations):
         raise StoreError(
-            f"the store has schema version {version}, but this Hut knows {len(migrations)} at "
-            "most; use the newer Hut, or another HUT_HOME"
+            f"the store has schema version {version} and needs a Hut that knows {needs}, but this "
+            f"one knows {len(migrations)} at most; use the newer Hut, or another HUT_HOME"
         )
     return int(version)
+
+
+def _needs(connection: sqlite3.Connection, version: int) -> int:
+    """Return the version a Hut must know to use the file."""
+    try:
+        row = connection.execute("SELECT max(needs) FROM form").fetchone()
+    except sqlite3.OperationalError:  # it has no such table
+        return version
+    return version if row[0] is None else int(row[0])

@@ -139,14 +139,15 @@ class SqliteStore(Reading):
             if run is None:  # pragma: no cover - SQLite always knows the row it inserted
                 raise StoreError("the run could not be stored")
             self._connection.execute(
-                "INSERT INTO settings VALUES (?, ?)", (run, encode_settings(new.settings))
+                "INSERT INTO settings (run, body) VALUES (?, ?)",
+                (run, encode_settings(new.settings)),
             )
             add_tasks(
                 self._connection, run, new.tasks, new.graph, new.created_at, new.settings.backend
             )
             if new.idempotency_key is not None:
                 self._connection.execute(
-                    "INSERT INTO idempotency VALUES (?, ?, ?)",
+                    "INSERT INTO idempotency (key, run, body_digest) VALUES (?, ?, ?)",
                     (new.idempotency_key, run, new.body_digest or ""),
                 )
             return self.get_run(new.id)
@@ -267,7 +268,9 @@ class SqliteStore(Reading):
                     counts[TaskState(before.state)] -= 1
                     counts[end.next.state] += 1
             self._connection.executemany(
-                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO attempts (run, task, attempt, state, reason, exit_code, message, "
+                "submitted_at, started_at, ended_at, backend, handle, cost) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [attempt_row(run, end, before) for end, before in first],
             )
             self._connection.executemany(
