@@ -133,7 +133,10 @@ def test_a_job_is_submitted_described_and_found(aws):
     jobs = aws.describe([result.handle, "forgotten"])
     assert list(jobs) == [result.handle]
     assert jobs[result.handle].name == request.name
-    assert aws.find([request.name, "hut-none-1-1-1"]) == {request.name: [jobs[result.handle]]}
+    assert aws.find([request.name, "hut-none-1-1-1"]) == {
+        request.name: [jobs[result.handle]],
+        "hut-none-1-1-1": [],
+    }
 
 
 def test_jobs_of_the_same_name_are_found_oldest_first(aws):
@@ -431,7 +434,7 @@ def test_names_that_differ_in_capitals_are_others(stub, monkeypatch):
     one_after_the_other(monkeypatch)
     batch, stubber = stub
     expect_search(stubber, "j7", name="HUT-run-1-1-1")
-    assert backend_of(batch).find(["hut-run-1-1-1"]) == {}
+    assert backend_of(batch).find(["hut-run-1-1-1"]) == {"hut-run-1-1-1": []}
 
 
 def test_jobs_are_terminated_with_a_reason_that_is_known_again(stub):

@@ -186,6 +186,8 @@ class FakeBackend:
         What it says of its queues.
     before_cancel : callable or None
         Happens between the look at jobs and the call that cancels some.
+    found_at_once : int
+        How many names are looked for between two looks at the time.
     events : list of (JobName, Job)
         What happened to jobs and was not taken yet.
     """
@@ -215,6 +217,7 @@ class FakeBackend:
     known_queues: list[Queue] | Exception = field(default_factory=lambda: [HEALTHY])
     queue_calls: int = 0
     submits: int = 0
+    found_at_once: int = 1000
 
     # The port -----------------------------------------------------------------------------------
 
@@ -327,15 +330,21 @@ class FakeBackend:
     def describe(self, handles: Sequence[str]) -> dict[str, Job]:
         return {h: self.jobs[h].seen() for h in handles if h in self.jobs and h not in self.hidden}
 
-    def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
-        found: dict[str, list[Job]] = defaultdict(list)
+    def find(
+        self, names: Sequence[str], has_time: Callable[[], bool] = lambda: True
+    ) -> Mapping[str, Sequence[Job]]:
+        found: dict[str, list[Job]] = {}
+        for start in range(0, len(names), self.found_at_once):
+            if not has_time():
+                break
+            found |= {name: [] for name in names[start : start + self.found_at_once]}
         for job in self.jobs.values():
-            if job.name in names and job.handle not in self.hidden and job.index is None:
+            if job.name in found and job.handle not in self.hidden and job.index is None:
                 found[job.name].append(job.seen())
         for parent, name in self.parents.items():
-            if name in names and parent not in self.hidden:
+            if name in found and parent not in self.hidden:
                 found[name].append(Job(name, parent, JobState.WAITING))
-        return dict(found)
+        return found
 
     def quiet(self, children: Mapping[str, tuple[int, int]]) -> set[str]:
         found = set()

@@ -7,7 +7,7 @@ import pytest
 from hut.backends.port import JobState, parent_of
 from hut.model.states import Reason, TaskState
 from tests.service.control_plane import ControlPlane
-from tests.service.fake_ports import COMPLETED, FAILED
+from tests.service.fake_ports import COMPLETED, FAILED, Died
 
 
 @pytest.fixture
@@ -109,6 +109,42 @@ def test_an_array_whose_submit_had_no_answer_is_adopted(plane: ControlPlane) -> 
     plane.sweep()
     [parent] = parents(plane)
     assert plane.task(run, "t4").handle == f"{parent}:4"
+    assert plane.finish(run).state == "completed"
+    assert len(parents(plane)) == 1
+
+
+def test_ten_thousand_claims_whose_dispatcher_died_are_given_back_by_one_sweep(
+    plane: ControlPlane,
+) -> None:
+    run = plane.begin(*some(10_000))
+
+    def die() -> None:
+        plane.backend.before_submit = None
+        raise Died
+
+    plane.backend.before_submit = die
+    plane.deliver_stream()
+    assert plane.run(run).counts[TaskState.SUBMITTED] == 10_000
+    plane.clock.now += 200
+    swept = plane.sweep()
+    assert (swept.claims_returned, swept.failed) == (10_000, 0)
+    [parent] = parents(plane)  # and are submitted anew
+    assert plane.task(run, "t9999").handle == f"{parent}:9999"
+
+
+def test_claims_that_there_is_no_time_to_look_for_are_kept(plane: ControlPlane) -> None:
+    """The array exists: whoever gave its claims back for lack of time would run them twice."""
+    plane.backend.unanswered = 1
+    run = plane.begin(*some(10))
+    plane.deliver()
+    plane.clock.now += 200
+    looks = iter(range(1))
+    plane.has_time = lambda: next(looks, None) is not None
+    assert plane.sweep().claims_returned == 0
+    assert "no time to look for all claims" in plane.notes.warnings()
+    assert {task.handle for task in plane.tasks(run)} == {None}
+    plane.has_time = lambda: True
+    plane.sweep()
     assert plane.finish(run).state == "completed"
     assert len(parents(plane)) == 1
 

@@ -36,6 +36,22 @@ def test_a_claim_that_was_never_submitted_is_given_back(plane: ControlPlane) -> 
     assert [plane.task(run, task_id).attempt for task_id in "ab"] == [1, 1]
 
 
+def test_what_is_found_out_of_many_claims_is_kept_when_time_runs_out(plane: ControlPlane) -> None:
+    run = plane.begin(*({"id": f"t{i}"} for i in range(60)))
+    die_in_submit(plane, before=True)
+    claimed = plane.run(run).active
+    plane.clock.now += 200
+    plane.backend.found_at_once = 10
+    looks = iter(range(3))
+    plane.has_time = lambda: next(looks, None) is not None
+    assert plane.sweep().claims_returned == 20  # the first look is the sweep's own
+    assert "no time to look for all claims" in plane.notes.warnings()
+    plane.has_time = lambda: True
+    assert plane.sweep().claims_returned == claimed - 20
+    assert plane.finish(run).state is RunState.COMPLETED
+    assert len(plane.backend.jobs) == 60
+
+
 def test_the_job_of_a_claim_is_found_under_its_name(plane: ControlPlane) -> None:
     run = plane.begin({"id": "a"}, {"id": "b"})
     die_in_submit(plane, before=False)

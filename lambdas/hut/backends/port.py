@@ -12,7 +12,7 @@ name is adopted, a second one is terminated.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -300,10 +300,14 @@ class RemoteBackend(Protocol):
     def running(self, array: str) -> Sequence[Job]:
         """Return the children of an array that run."""
 
-    def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
-        """Return the jobs that exist under names, oldest first; names without any are left out.
+    def find(
+        self, names: Sequence[str], has_time: Callable[[], bool] = lambda: True
+    ) -> Mapping[str, Sequence[Job]]:
+        """Return the jobs that exist under names, oldest first; none for names without any.
 
-        Of an array, itself is returned and none of its children.
+        Of an array, itself is returned and none of its children. Thousands of names of one run take
+        few calls where few of their jobs exist. Once there is no time, the names that were not looked
+        for are left out: nothing is known of their jobs.
         """
 
     def outcome(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:

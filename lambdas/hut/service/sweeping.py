@@ -11,7 +11,6 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from hut.backends.port import (
     JobState,
@@ -45,9 +44,6 @@ _LIMIT_SLACK = 60.0
 
 _TURN_SECONDS, _TURNS = 180.0, 3
 """A run with active tasks is looked through wholly in one of so many turns."""
-
-_LOOKED_FOR = 50
-"""Claims looked for at once: each is a call to the backend; the rest is the next sweep's."""
 
 _LARGE_ARRAY = 200
 """Active children from which on an array is looked at one by one only in its turn."""
@@ -150,15 +146,23 @@ class Sweeping:
         passed_over, waited, rest = self._check_arrays(run)
         if not rest:
             return
+        claims: dict[str, list[AttemptKey]] = defaultdict(list)
         for tasks in self._active(run):
             by_backend: dict[str, list[TaskRecord]] = defaultdict(list)
+            now = self._around.clock()
             for task in tasks:
                 handle = task.handle
-                if handle is None or handle in waited or parent_of(handle) not in passed_over:
+                if handle is None:
+                    if now - (task.submitted_at or 0.0) > _CLAIM_SECONDS:
+                        claims[task.backend].append(_key(task))
+                elif handle in waited or parent_of(handle) not in passed_over:
                     by_backend[task.backend].append(task)
             for name, found in by_backend.items():
                 if name in self._backends:
                     self._check_tasks(run, self._backends[name], found, swept)
+        for name, keys in claims.items():
+            if name in self._backends:
+                self._adopt(run, self._backends[name], keys, swept)
 
     def _active(self, run: RunRecord) -> Iterator[Sequence[TaskRecord]]:
         """Yield the active tasks of a run, page by page."""
@@ -232,47 +236,46 @@ class Sweeping:
                 gone.append((task, lost(f"{backend.name} does not know job {handle} any more")))
             elif name is not None and job.state is not JobState.WAITING:
                 seen.append((name, job))
-        seen.extend(self._adopt(run, backend, tasks, swept))
-        ended = self._observing.observe(run.id, seen).ended if seen else []
-        swept.ends_found += len(ended)
+        ended = self._observe(run, seen, swept)
         if gone:
             swept.lost += len(gone)
-            ended = [*ended, *self._observing.record_outcomes(run, gone)]
-        if ended:
-            self._around.note.warning("ends that no event told of", run=run.id, tasks=len(ended))
-            self._store.follow(run.id, ended)
+            ended += self._observing.record_outcomes(run, gone)
+        self._follow(run, ended)
         waiting = [(known[h], job) for h, job in jobs.items() if job.state is JobState.WAITING]
         late, stuck = self._queueing.look(run, backend, waiting)
         swept.queue_timeouts += late
         swept.stuck += stuck
 
+    def _observe(self, run: RunRecord, seen: Sequence[Seen], swept: Swept) -> list[int]:
+        """Take in what the backend says of jobs; return the positions of tasks that ended by it."""
+        ended = list(self._observing.observe(run.id, seen).ended) if seen else []
+        swept.ends_found += len(ended)
+        return ended
+
+    def _follow(self, run: RunRecord, ended: Sequence[int]) -> None:
+        if ended:
+            self._around.note.warning("ends that no event told of", run=run.id, tasks=len(ended))
+            self._store.follow(run.id, ended)
+
     def _adopt(
-        self, run: RunRecord, backend: RemoteBackend, tasks: Sequence[TaskRecord], swept: Swept
-    ) -> list[Seen]:
-        """Find the jobs of claims whose handle was never noted; give back those that have none."""
-        now = self._around.clock()
-        claims = {
-            _key(task): task
-            for task in tasks
-            if task.handle is None and now - (task.submitted_at or 0.0) > _CLAIM_SECONDS
-        }
-        if not claims:
-            return []
+        self, run: RunRecord, backend: RemoteBackend, keys: Sequence[AttemptKey], swept: Swept
+    ) -> None:
+        """Find the jobs of claims whose handle was never noted; give back those that have none.
+
+        Claims that there is no time to look for are left as they are: whoever gave one back that has a
+        job would let it run twice. What is found out of the others is kept, so the next sweep goes on.
+        """
         handles: list[tuple[AttemptKey, str]] = []
-        missing: list[AttemptKey] = []
-        self._adopt_arrays(run, backend, claims, handles)
-        names = {
-            job_name(self._around.prefix, run.id, key): task
-            for key, task in islice(claims.items(), _LOOKED_FOR)
-        }
-        found = backend.find(list(names)) if names else {}
+        claims = self._adopt_arrays(run, backend, keys, handles)
+        names = {job_name(self._around.prefix, run.id, key): key for key in claims}
+        found = backend.find(list(names), self._around.has_time) if names else {}
         seen: list[Seen] = []
-        for name, task in names.items():
-            jobs = found.get(name, ())
+        missing: list[AttemptKey] = []
+        for name, jobs in found.items():
             if not jobs:
-                missing.append(_key(task))
+                missing.append(names[name])
                 continue
-            handles.append((_key(task), jobs[0].handle))  # the oldest is the attempt's job
+            handles.append((names[name], jobs[0].handle))  # the oldest is the attempt's job
             parsed = parse_job_name(name)
             assert parsed is not None  # noqa: S101 - written by job_name
             seen.extend((parsed, job) for job in jobs)
@@ -280,31 +283,41 @@ class Sweeping:
         swept.claims_returned += self._store.release_claims(run.id, missing)
         if missing:
             self._around.note.warning("claims without a job", run=run.id, tasks=len(missing))
-        return seen
+        left = len(keys) - len(handles) - len(missing)
+        if left:
+            self._around.note.warning("no time to look for all claims", run=run.id, tasks=left)
+        self._follow(run, self._observe(run, seen, swept))
 
     def _adopt_arrays(
         self,
         run: RunRecord,
         backend: RemoteBackend,
-        claims: dict[AttemptKey, TaskRecord],
+        keys: Sequence[AttemptKey],
         handles: list[tuple[AttemptKey, str]],
-    ) -> None:
-        """Find the arrays of claims; what is a child of one is taken out of `claims`.
+    ) -> list[AttemptKey]:
+        """Find the arrays of claims; return the claims that are a child of none.
 
         A claim may stand in several: it was given back by a dispatcher whose call had no answer. The
         first array that exists gets it, what others run for it is ended when it is told of.
         """
+        rest = dict.fromkeys(keys)
         arrays = {
-            array_name(self._around.prefix, run.id, array): keys
-            for array, keys in self._store.arrays(run.id).items()
-            if any(key in claims for key in keys)
+            array_name(self._around.prefix, run.id, array): children
+            for array, children in self._store.arrays(run.id).items()
+            if any(key in rest for key in children)
         }
-        found = backend.find(list(arrays)) if arrays else {}
-        for name, keys in arrays.items():
+        found = backend.find(list(arrays), self._around.has_time) if arrays else {}
+        for name, children in arrays.items():
             for job in found.get(name, ())[:1]:
-                for index, key in enumerate(keys):
-                    if claims.pop(key, None) is not None:
+                for index, key in enumerate(children):
+                    if key in rest:
+                        del rest[key]
                         handles.append((key, child_handle(job.handle, index)))
+        for name, children in arrays.items():
+            if name not in found:  # it may be there
+                for key in children:
+                    rest.pop(key, None)
+        return list(rest)
 
 
 def _key(task: TaskRecord) -> AttemptKey:

@@ -6,7 +6,6 @@ What is asked of them, and what their answers mean, is decided in the pure modul
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -32,6 +31,7 @@ from hut.backends.batch.refusals import is_gone
 from hut.backends.batch.remarks import remarks_on, with_remark
 from hut.backends.batch.resources import Unsatisfiable, requirements, unreadable
 from hut.backends.batch.script import EXIT_NOT_FETCHED, resolve, task_script
+from hut.backends.batch.searching import jobs_named
 from hut.backends.batch.submitting import Clients, JobSubmitter
 from hut.backends.batch.templates import AWSLOGS
 from hut.backends.port import ArrayRequest, Job, JobRequest, LogPage, SubmitResult, parent_of
@@ -184,19 +184,21 @@ class BatchBackend:
         )
         return [job_from_detail(summary) for page in pages for summary in page["jobSummaryList"]]
 
-    def find(self, names: Sequence[str]) -> Mapping[str, Sequence[Job]]:
-        """Return the jobs that exist under names, oldest first; names without any are left out.
+    def find(
+        self, names: Sequence[str], has_time: Callable[[], bool] = lambda: True
+    ) -> Mapping[str, Sequence[Job]]:
+        """Return the jobs that exist under names, oldest first; none for names without any.
 
-        A call of ListJobs for each name and queue (it takes one name at a time): for a few lost
-        claims, not for whole runs.
+        Names that there was no time to look for are left out. See `hut.backends.batch.searching` for
+        what it takes.
         """
-        queues = dict.fromkeys(self.options.queues.values())
-        handles = each(self._named, [(queue, name) for queue in queues for name in names])
-        jobs = self.describe([handle for some in handles for handle in some])
-        found: defaultdict[str, list[Job]] = defaultdict(list)
+        queues = list(dict.fromkeys(self.options.queues.values()))
+        handles = jobs_named(self._batch, queues, names, has_time)
+        jobs = self.describe([handle for some in handles.values() for handle in some])
+        found: dict[str, list[Job]] = {name: [] for name in handles}
         for job in sorted(jobs.values(), key=lambda job: (job.created_at or 0.0, job.handle)):
             found[job.name].append(job)
-        return dict(found)
+        return found
 
     def outcome(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:
         """Return how a job ended, with what its log adds; None if it has not ended.
@@ -304,15 +306,6 @@ class BatchBackend:
         for error in each(end, list(reasons)):
             if error is not None:
                 raise error
-
-    def _named(self, place: tuple[str, str]) -> list[str]:
-        queue, name = place
-        pages = self._batch.get_paginator("list_jobs").paginate(
-            jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
-        )
-        summaries = (job for page in pages for job in page["jobSummaryList"])
-        # The filter does not tell capitals from small letters.
-        return [job["jobId"] for job in summaries if job["jobName"] == name]
 
 
 def _nonce(run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> str:
