@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -34,6 +37,13 @@ def together(work: Callable[[int], None]) -> None:
         list(pool.map(begin, range(EIGHT)))
 
 
+def again(call: Callable[[], list[Any]]) -> list[Any]:
+    """Call something until it is not given up: a function is called again too."""
+    while True:
+        with suppress(StoreError):
+            return call()
+
+
 def end(store: DynamoStore, world: StoreWorld, run_id: str, claims: list[Claim]) -> list[bool]:
     ends = [
         End(c.key, COMPLETED, after_end(COMPLETED, c.spec.retry, c.spent, world.now), world.now)
@@ -51,16 +61,10 @@ def test_eight_that_claim_and_end_at_once_keep_counts_exact(world: StoreWorld) -
 
     def work(number: int) -> None:
         store = stores[number]
-        while True:
-            try:
-                claims = store.claim(ClaimRequest(run.id, run.epoch, world.now, 4))
-                if not claims:
-                    return
-                claimed[number] += [claim.spec.id for claim in claims]
-                while not all(end(store, world, run.id, claims)):
-                    claims = []
-            except StoreError:  # too many at once: a function is called again
-                continue
+        request = ClaimRequest(run.id, run.epoch, world.now, 4)
+        while claims := again(partial(store.claim, request)):
+            claimed[number] += [claim.spec.id for claim in claims]
+            again(partial(end, store, world, run.id, claims))
 
     together(work)
     everything = sorted(task_id for some in claimed for task_id in some)
@@ -181,6 +185,22 @@ def test_a_change_that_is_always_raced_is_given_up_by_name(world: StoreWorld) ->
     with pytest.raises(StoreError, match=rf"run {run.id} is being changed by too many at once"):
         world.claim(run)
     assert len(world.slept) == RACES
+
+
+def test_claims_that_were_stored_are_told_though_the_next_are_always_raced(
+    world: StoreWorld,
+) -> None:
+    run = world.create(*({"id": f"t{n}", "priority": n} for n in range(110)))
+
+    def race_after(call, arguments):
+        answer = call(**arguments)
+        world.client.fail("transact_write_items", cancelled("TransactionConflict"), times=1000)
+        return answer
+
+    world.client.instead("transact_write_items", race_after)  # a page each: too many for one change
+    claims = world.claim(run, 110)
+    assert 0 < len(claims) < 110
+    assert world.check(run).counts[TaskState.SUBMITTED] == len(claims)
 
 
 def test_a_conflict_of_one_item_is_waited_out(world: StoreWorld) -> None:

@@ -147,6 +147,7 @@ def test_all_operands_are_read_before_anything_is_written(db: SimulatedDynamoDB)
         ("SET a = if_not_exists(:v, :v)", "requires a document path"),
         ("ADD text :v", "reserved keyword: text"),
         ("ADD t :v", "incorrect data type"),
+        ("SET a = e - :v", "incorrect data type"),
         ("SET a = :v, #b = :v", "not defined; attribute name: #b"),
         ("SET a = :w", "not defined; attribute value: :w"),
         ("REMOVE a", "unused in expressions: keys: {:v}"),
@@ -156,9 +157,9 @@ def test_all_operands_are_read_before_anything_is_written(db: SimulatedDynamoDB)
     ],
 )
 def test_an_update_that_is_wrong_says_why(db: SimulatedDynamoDB, text: str, said: str) -> None:
-    put(db, t={"S": "text"})
+    put(db, t={"S": "text"}, e={"S": ""})
     assert said in refused("ValidationException", update, db, text, v={"N": "1"})
-    assert item(db) == {**key(), "t": {"S": "text"}}
+    assert item(db) == {**key(), "t": {"S": "text"}, "e": {"S": ""}}
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,10 @@ _OF_LAST_ATTEMPT = (
 _BEFORE_START = "cancelled before it started"
 
 
+class GivenUp(StoreError):  # noqa: N818 - says what happened
+    """Other changes of a run came first each time."""
+
+
 class DynamoStore(Growth, Repeating):
     """Runs in one DynamoDB table.
 
@@ -145,7 +149,7 @@ class DynamoStore(Growth, Repeating):
                 continue
             self._after(run_id, unit.follow)
             return result
-        raise StoreError(f"run {run_id} is being changed by too many at once; do it again")
+        raise GivenUp(f"run {run_id} is being changed by too many at once; do it again")
 
     def _unit(self, run_id: str) -> Unit:
         return Unit(self._table, self._tasks, run_id, self._options.counts)
@@ -194,6 +198,10 @@ class DynamoStore(Growth, Repeating):
                     break
                 self._table.sleep(pause)
                 continue
+            except GivenUp:
+                if claims:  # they are stored, so the caller must have them
+                    break
+                raise
             claims.extend(found)
             if more and (found or self._units is None):
                 continue
