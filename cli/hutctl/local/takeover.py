@@ -61,22 +61,24 @@ def take_over(
     backend.journal.open()
     # A slot's files hold what the last attempt in it printed; earlier ones have files of their own.
     owners = {start.slot: name for name, start in starts.items()}
+    # One whose engine died before it noted the start was the last in its slot.
+    owners.update({ends[name].slot: name for name in names if name in ends and name not in starts})
     cancelling = run.cancel_requested_at is not None
     recorded: list[End] = []
     unused: list[AttemptKey] = []
     running: list[Start] = []
     for claim in claims:
         name = backend.journal_key(claim.key)
-        start = starts.get(name)
+        start, end = starts.get(name), ends.get(name)
+        slot = start.slot if start is not None else "" if end is None else end.slot
+        if slot and owners.get(slot) == name:
+            backend.logs.name_left_behind(slot, claim.key, claim.spec.id)
         if start is not None:
-            if owners.get(start.slot) == name:
-                backend.logs.name_left_behind(start.slot, claim.key, claim.spec.id)
             started_at = now if start.at is None else start.at
             if backend.adopt(claim.key, start.pid, started_at, claim.spec.resources.time_limit):
                 found.adopted.append((claim, started_at))
                 running.append(Start(claim.key, started_at, str(start.pid)))
                 continue
-        end = ends.get(name)
         if end is None and start is not None:
             end = backend.journal.ends().get(name)  # it may have ended since we read them
         if end is not None:
@@ -106,6 +108,7 @@ def _finished(claim: Claim, start: NotedStart | None, end: NotedEnd, now: float)
     limit = claim.spec.resources.time_limit
     at = now if end.at is None else end.at
     started_at = None if start is None else start.at
-    overran = started_at is not None and at - started_at >= limit
+    # Without a time in the note (older shells know none) nobody can say that it was late.
+    overran = None not in (started_at, end.at) and at - (started_at or at) >= limit
     evidence = Evidence(exit_code=end.exit_code, timed_out=overran, time_limit=limit)
     return Finished(claim.key, evidence, None if start is None else start.pid, started_at, at)

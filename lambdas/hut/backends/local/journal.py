@@ -31,10 +31,11 @@ class NotedStart:
 
 @dataclass(frozen=True, slots=True)
 class NotedEnd:
-    """A script said that it ends with `exit_code`."""
+    """A script said that it ends with `exit_code`, and which slot it wrote to if it knew."""
 
     exit_code: int
     at: float | None
+    slot: str = ""
 
 
 class JournalFiles:
@@ -91,7 +92,7 @@ class JournalFiles:
     def ends(self) -> dict[str, NotedEnd]:
         """Return the ends that scripts have noted so far."""
         return {
-            words[1]: NotedEnd(int(words[2]), _time(words[3]))
+            words[1]: NotedEnd(int(words[2]), _time(words[3]), _slot(words[4]))
             for words in _entries(self._ends, "E")
         }
 
@@ -117,6 +118,12 @@ def _entries(path: Path, kind: str) -> list[list[str]]:
         for words in lines
         if len(words) >= 5 and words[0] == kind and words[-1] == "." and words[2].isdigit()
     ]
+
+
+def _slot(text: str) -> str:
+    """Read ``$HUT_SLOT``: a command may have set it to anything, and it is a part of paths."""
+    epoch, _, number = text.partition("-")
+    return text if epoch.isdigit() and number.isdigit() else ""
 
 
 def _time(text: str) -> float | None:
