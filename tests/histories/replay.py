@@ -1,10 +1,12 @@
 """Plays a run's log of changes by the rules of the life cycle: the states follow from the log alone.
 
-What the log does not say, and how the rules meet it:
+Where the log of a store does not say all, a rule here says what is taken for granted:
 
-- a claim that is given back is not in it: ``submitted`` may follow ``submitted`` under the same
-  number, and a task that the log leaves ``submitted`` may be ``pending`` with one attempt less;
-- tasks that a generator's repetition withdrew are not in it any more.
+- SQLite does not tell that a claim was given back: ``submitted`` may follow ``submitted`` under the
+  same number, and a task that the log leaves ``submitted`` may be ``pending`` with one attempt less.
+- When everything is repeated, tasks that others generated are withdrawn, and no log tells it. It
+  follows from the repetition of their generator. What they are called when they are gone is in the
+  log of DynamoDB only; changes of tasks that a run does not have any more are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from hut.model.records import Change, TaskRecord
 from hut.model.states import ACTIVE, TERMINAL, Reason, TaskState
 from hut.planning.patterns import IdIndex, is_pattern
 
-__all__ = ["Played", "dependencies_of", "disagreements", "play"]
+__all__ = ["Played", "dependencies_of", "disagreements", "generators_of", "play"]
 
 
 @dataclass
@@ -34,15 +36,12 @@ class Played:
 def dependencies_of(tasks: Sequence[TaskRecord]) -> dict[str, set[str]]:
     """Return the ids each task waits for; a pattern means what there was when it was planned."""
     found: dict[str, set[str]] = {}
-    first = sum(task.generated_by is None for task in tasks)
     for task in tasks:
-        # Tasks of one generator join together; later ones were not there yet.
         known = [
             other.spec.id
             for other in tasks
-            if other.position < first
-            or (task.generated_by is not None and other.position <= task.position)
-            or (task.generated_by is not None and other.generated_by == task.generated_by)
+            # Tasks of one generator join together; what joined later was not there yet.
+            if other.position <= task.position or other.generated_by == task.generated_by
         ]
         waits: set[str] = set()
         for dep in task.spec.deps:
@@ -54,7 +53,17 @@ def dependencies_of(tasks: Sequence[TaskRecord]) -> dict[str, set[str]]:
     return found
 
 
-def play(changes: Iterable[Change], dependencies: Mapping[str, set[str]]) -> dict[str, Played]:
+def generators_of(tasks: Sequence[TaskRecord]) -> dict[str, str]:
+    """Return the id of the task that generated each one which was generated."""
+    ids = {task.position: task.spec.id for task in tasks}
+    return {task.spec.id: ids[task.generated_by] for task in tasks if task.generated_by is not None}
+
+
+def play(
+    changes: Iterable[Change],
+    dependencies: Mapping[str, Iterable[str]],
+    generated_by: Mapping[str, str],
+) -> dict[str, Played]:
     """Return what each task has become.
 
     Raises
@@ -64,54 +73,71 @@ def play(changes: Iterable[Change], dependencies: Mapping[str, set[str]]) -> dic
     """
     tasks = {task_id: Played() for task_id in dependencies}
     for change in changes:
+        if change.task_id not in tasks:
+            continue
         task = tasks[change.task_id]
         told = f"{change.task_id}: {task} -> {change}"
         _check(change, task, told)
+        waits = [tasks[dep].state for dep in dependencies[change.task_id]]
         if change.state is TaskState.SUBMITTED:
-            waits = dependencies[change.task_id]
-            early = {dep for dep in waits if tasks[dep].state is not TaskState.COMPLETED}
-            assert not early, f"{told}: {early} have not completed"
+            assert all(state is TaskState.COMPLETED for state in waits), f"{told}: {waits}"
         if change.state is TaskState.DEP_FAILED:
-            causes = (TaskState.FAILED, TaskState.DEP_FAILED)
-            assert any(tasks[d].state in causes for d in dependencies[change.task_id]), told
-        if task.state in ACTIVE and change.state not in ACTIVE:
+            assert {TaskState.FAILED, TaskState.DEP_FAILED} & set(waits), f"{told}: {waits}"
+        if task.state is TaskState.COMPLETED and change.state is TaskState.PENDING:
+            for name in _withdrawn(change.task_id, generated_by):
+                tasks[name] = Played(attempt=tasks[name].attempt, ended=tasks[name].ended)
+        if _is_given_back(change, task):
+            task.attempt -= 1
+        elif task.state in ACTIVE and change.state not in ACTIVE:
             task.ended.append(change.attempt)
         task.state = change.state
-        task.attempt = max(task.attempt, change.attempt)  # a failed dependency has no number
+        task.attempt = max(task.attempt, change.attempt)  # a failed dependency tells no number
         task.reason, task.exit_code = change.reason, change.exit_code
     return tasks
 
 
+def _is_given_back(change: Change, task: Played) -> bool:
+    """DynamoDB tells of it; SQLite does not, unless what waited was ended with its run."""
+    return task.state is TaskState.SUBMITTED and change.attempt == task.attempt - 1
+
+
 def _check(change: Change, task: Played, told: str) -> None:
-    if change.state is TaskState.SUBMITTED:
-        given_back = task.state is TaskState.SUBMITTED and change.attempt == task.attempt
-        assert given_back or may(task.state, change.state), told
-        assert given_back or change.attempt == task.attempt + 1, told
-    elif change.state is TaskState.DEP_FAILED:
-        assert may(task.state, change.state), told
-    elif change.reason is Reason.CANCELLED and change.attempt < task.attempt:
-        # A claim was given back, and what waited was ended with the run.
-        assert task.state is TaskState.SUBMITTED, told
-        task.attempt = change.attempt
+    after = change.state
+    if after is TaskState.SUBMITTED:
+        again = task.state is TaskState.SUBMITTED and change.attempt == task.attempt
+        assert again or may(task.state, after), told
+        assert again or change.attempt == task.attempt + 1, told
+    elif after is TaskState.DEP_FAILED:
+        assert may(task.state, after), told
+    elif _is_given_back(change, task):
+        assert after is TaskState.PENDING or change.reason is Reason.CANCELLED, told
     else:
-        assert may(task.state, change.state), told
+        assert may(task.state, after), told
         assert change.attempt == task.attempt, told
-    if change.state in (TaskState.SUBMITTED, TaskState.RUNNING):
+    if after in ACTIVE:
         assert change.attempt not in task.ended, f"{told}: it had ended"
-    if change.state is TaskState.PENDING and task.state in TERMINAL:
-        assert change.reason is None, told  # a repetition, asked for by a person
+    if after is TaskState.PENDING and task.state in TERMINAL:
+        assert change.reason is None, told  # a repetition, which a person asked for
 
 
-def disagreements(played: Mapping[str, Played], tasks: Sequence[TaskRecord]) -> list[str]:
-    """Return where a log and the tasks as they stand disagree."""
+def _withdrawn(task_id: str, generated_by: Mapping[str, str]) -> set[str]:
+    """Return what a task generated, and what that generated."""
+    found = {name for name, generator in generated_by.items() if generator == task_id}
+    return found.union(*(_withdrawn(name, generated_by) for name in found))
+
+
+def disagreements(
+    played: Mapping[str, Played], states: Mapping[str, tuple[TaskState, int]]
+) -> list[str]:
+    """Return where a log, and states and numbers of attempts as they stand, disagree."""
     found: list[str] = []
-    for task in tasks:
-        log = played[task.spec.id]
+    for task_id, (state, attempt) in states.items():
+        log = played[task_id]
         given_back = (
             log.state is TaskState.SUBMITTED
-            and task.state is TaskState.PENDING
-            and task.attempt == log.attempt - 1
+            and state is TaskState.PENDING
+            and attempt == log.attempt - 1
         )
-        if not given_back and (log.state, log.attempt) != (task.state, task.attempt):
-            found.append(f"{task.spec.id}: {task.state} {task.attempt}, but the log says {log}")
+        if not given_back and (log.state, log.attempt) != (state, attempt):
+            found.append(f"{task_id}: {state} {attempt}, but the log says {log}")
     return found

@@ -145,3 +145,22 @@ def test_retry_all_generates_anew(hut: Hut) -> None:
     tasks = hut.tasks()
     assert {name: t["attempt"] for name, t in tasks.items()} == {"gen": 2, "n": 2}
     assert len(tasks["n"]["attempts"]) == 2
+
+
+def test_logs_of_earlier_attempts_are_found_though_tasks_were_generated_in_another_order(
+    hut: Hut,
+) -> None:
+    def waiting(name: str, attempt: int, lines: str) -> dict[str, Any]:
+        new = {"id": f"n{name}", "command": f"echo n{name} >> ran; echo n{name} $HUT_ATTEMPT"}
+        waits = f"until [ \"$(cat ran 2> /dev/null)\" = '{lines}' ]; do sleep 0.02; done"
+        command = f"[ $HUT_ATTEMPT != {attempt} ] || {waits}; echo '{json.dumps([new])}' > {name}"
+        return {"id": name, "command": command, "generates_source": name}
+
+    generators = [waiting("a", 1, "nb"), waiting("b", 2, "nb\nna\nna")]
+    hut("run", hut.write(generators), "--max-concurrent", "2")
+    hut("retry", "last", "--all")
+    assert hut.lines("ran") == ["nb", "na", "na", "nb"]
+    for task_id in ("na", "nb"):
+        for attempt in ("1", "2"):
+            said = hut("logs", "last", task_id, "--attempt", attempt).stdout
+            assert said == f"{task_id} {attempt}\n"

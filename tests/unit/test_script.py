@@ -466,6 +466,10 @@ class Noted:
         assert all(words[0] == "E" for words in self._lines(self.paths.ends))
         return [(words[1], words[2]) for words in self._lines(self.paths.ends)]
 
+    @property
+    def slots(self):
+        return [words[4] for words in self._lines(self.paths.ends)]
+
 
 @pytest.fixture
 def journal(tmp_path):
@@ -568,8 +572,18 @@ def test_what_a_command_starts_notes_nothing_of_its_own(shell, journal):
 def test_variables_cannot_change_what_is_noted(shell, journal):
     variables = {"HUT_RUN_ID": "x", "HUT_SLOT": "9 9\nE 4.1 0", "IFS": "4.1E", "V": "'"}
     run = run_of(RunSettings(env_vars=variables))
-    execute(shell, journal.script(shell, "exit 6", run=run), HUT_SLOT="3")
+    execute(shell, journal.script(shell, "HUT_SLOT=7; exit 6", run=run), HUT_SLOT="3-1")
     assert journal.ends == [("4.1", "6")]
+    assert journal.slots == ["3-1"]
+
+
+@EVERY_SHELL
+@pytest.mark.parametrize(
+    ("given", "noted"), [('1-0"; echo oops; "', "1-0"), ("$(ls)", ""), ("", "")]
+)
+def test_a_slot_is_digits_and_a_dash_whatever_is_in_the_environment(shell, journal, given, noted):
+    execute(shell, journal.script(shell, "true"), HUT_SLOT=given)
+    assert (journal.ends, journal.slots) == ([("4.1", "0")], [noted])
 
 
 @EVERY_SHELL

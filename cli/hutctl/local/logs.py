@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def read_attempt_log(
     spec = task.spec
     named = spec.output_file if kind == "out" else spec.error_file
     if named is None:
-        path = str(log_path(folder, task.position, spec.id, number, kind))
+        path = str(_find_log(folder, task, number, kind))
     elif number == task.attempt:
         path = resolve(run, spec, named)
     else:
@@ -76,3 +77,16 @@ def read_attempt_log(
     except OSError as error:
         raise StoreError(f"the log {path} can't be read: {error.strerror}") from None
     return LogPart(number, content, ended and rest <= 0)
+
+
+def _find_log(folder: Path, task: TaskRecord, number: int, kind: str) -> Path:
+    """Return where the log of an attempt is.
+
+    A task that was generated again may stand at another position than its earlier attempts did.
+    """
+    path = log_path(folder, task.position, task.spec.id, number, kind)
+    if task.generated_by is None or number == task.attempt or path.exists():
+        return path
+    rest = f"-{task.spec.id}.{number}.{kind}"
+    named = folder.glob(f"*{glob.escape(rest)}")
+    return next((other for other in named if other.name.removesuffix(rest).isdigit()), path)

@@ -143,7 +143,9 @@ def _journal_lines(journal: Journal) -> str:
     A shell that dies of a signal runs its EXIT trap with the status of the command before, which
     may be 0 (bash does): a killed task would look completed. So signals become exits.
     """
-    end = shlex.quote(f'echo "E \0 $? $EPOCHREALTIME $HUT_SLOT ." >> {shlex.quote(journal.ends)}')
+    note = "'echo \"E \0 $? $EPOCHREALTIME '"
+    slot = '"${HUT_SLOT%%[!0-9-]*}"'  # read now: what people give may set it later
+    end = note + slot + shlex.quote(f' ." >> {shlex.quote(journal.ends)}')
     return (
         f"[ -e {shlex.quote(journal.gate)} ] || exit {EXIT_NOT_STARTED}\n"
         f"trap {end} EXIT; trap 'exit 143' HUP INT QUIT PIPE ALRM TERM\n"
