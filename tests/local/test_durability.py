@@ -26,14 +26,24 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+def wait_for(process: subprocess.Popen[str], said: str) -> None:
+    """Wait until hutctl has told a person something."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if said in line:
+            return
+    raise AssertionError(f"it never said: {said}")
+
+
 LONG = "echo $$ >> pids; echo $HUT_TASK_ID $HUT_ATTEMPT >> ran; sleep {}; echo done-$HUT_TASK_ID"
+UNTIL_GO = LONG.replace("sleep {}", "until [ -e go ]; do sleep 0.02; done")
 
 
 def test_a_killed_hutctl_leaves_its_tasks_running_and_resume_finds_them(hut: Hut) -> None:
     file = hut.write(
         [
             {"id": "first", "command": "echo first 1 >> ran"},
-            {"id": "long", "command": LONG.format(1.5), "deps": ["first"]},
+            {"id": "long", "command": UNTIL_GO, "deps": ["first"]},
             {"id": "last", "command": "echo last $HUT_ATTEMPT >> ran", "deps": ["long"]},
         ]
     )
@@ -41,8 +51,11 @@ def test_a_killed_hutctl_leaves_its_tasks_running_and_resume_finds_them(hut: Hut
     wait_until(lambda: pids(hut))
     kill(process)
     assert alive(pids(hut)[0])
-    done = hut("resume", "last")
-    assert "1 still running" in done.stderr
+    heir = hut.popen("resume", "last")
+    wait_for(heir, "1 still running")
+    (hut.folder / "go").touch()
+    heir.communicate(timeout=60)
+    assert heir.returncode == 0
     assert hut.lines("ran") == ["first 1", "long 1", "last 1"]
     task = hut.tasks()["long"]
     assert (task["state"], task["attempt"], task["exit_code"]) == ("completed", 1, 0)
@@ -152,12 +165,14 @@ def test_two_resumes_at_once_run_nothing_twice(hut: Hut) -> None:
 
 
 def test_resume_of_a_run_somebody_works_on_follows_it(hut: Hut) -> None:
-    process = hut.popen("run", hut.write([{"id": "t", "command": LONG.format(1)}]))
+    process = hut.popen("run", hut.write([{"id": "t", "command": UNTIL_GO}]))
     wait_until(lambda: pids(hut))
-    done = hut("resume", "last")
-    assert "another hutctl works on" in done.stderr
-    assert process.wait(30) == 0
-    process.communicate()
+    follower = hut.popen("resume", "last")
+    wait_for(follower, "another hutctl works on")
+    (hut.folder / "go").touch()
+    for each in (process, follower):
+        each.communicate(timeout=60)
+        assert each.returncode == 0
     assert hut.lines("ran") == ["t 1"]
 
 
@@ -267,9 +282,10 @@ def test_a_cancelled_run_goes_on_with_retry(hut: Hut) -> None:
 
 
 def test_a_detached_run_goes_on_by_itself(hut: Hut) -> None:
-    done = hut("run", hut.write([{"id": "t", "command": LONG.format(0.8)}]), "--detach")
+    done = hut("run", hut.write([{"id": "t", "command": UNTIL_GO}]), "--detach")
     run_id = done.stdout.strip()
     assert hut.json("show", run_id)["state"] == "running"
+    (hut.folder / "go").touch()
     assert hut("watch", run_id).stdout.startswith("w ")
     assert hut.states(run_id) == {"t": "completed"}
 
