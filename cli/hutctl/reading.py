@@ -22,16 +22,22 @@ def read_workflow_file(path: str) -> WorkflowFile:
         If it can't be read or is not text.
     """
     from hut.model.documents import MalformedDocument, decode_text
+    from hut.model.limits import LARGEST_DOCUMENT
     from hut.model.problems import InvalidInput, Problem
 
+    most = LARGEST_DOCUMENT + 1
     if path == "-":
-        content, folder, filename = sys.stdin.buffer.read(), os.getcwd(), "stdin"
+        content, folder, filename = sys.stdin.buffer.read(most), os.getcwd(), "stdin"
     else:
         try:
-            content = Path(path).read_bytes()
+            with Path(path).open("rb") as file:  # it may be a pipe, or have no end
+                content = file.read(most)
         except OSError as error:
             raise InvalidInput([Problem(str(error.strerror))], source=path) from None
         folder, filename = str(Path(path).absolute().parent), path
+    if len(content) > LARGEST_DOCUMENT:
+        message = f"is larger than a workflow file may be ({LARGEST_DOCUMENT >> 20} MiB)"
+        raise InvalidInput([Problem(message)], source=path)
     try:
         text = decode_text(content)
     except MalformedDocument as error:

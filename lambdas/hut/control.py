@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from hut.explanation import Explanation, Facts, explain
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.task import after_end
 from hut.model.environment import Environment
-from hut.model.problems import InvalidInput, Problem, is_one_line
+from hut.model.limits import LONGEST_NAME, LONGEST_VARIABLE, MOST_PROBLEMS
+from hut.model.problems import InvalidInput, Problem, in_one_line, is_one_line
 from hut.model.records import Outcome, RunRecord, RunSettings, TaskRecord
 from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason, TaskState
 from hut.model.tags import tag_problems
+from hut.model.variables import variable_faults
 from hut.model.waiting import Waiting
 from hut.model.workflow import EMPTY
 from hut.planning import Extension, Names, Plan, extend_run, plan_text
@@ -158,6 +161,8 @@ class Submission:
 def workflow_name(submission: Submission, plan: Plan) -> str:
     """Return the name of a run: as submitted, as in the file, or the file's own without its ending."""
     stem = submission.filename.rpartition("/")[2].partition(".")[0]
+    # A file's name may hold anything; what it gives its run is shown, and set as a variable.
+    stem = in_one_line(stem.encode(errors="replace").decode())[:LONGEST_NAME]
     return submission.workflow or plan.workflow.name or stem.strip("-") or "workflow"
 
 
@@ -344,10 +349,10 @@ class Control:
 def _check_options(submission: Submission, setting: Setting) -> None:
     """Refuse options that could not be followed."""
     problems = []
+    for wrong, message in islice(variable_faults(submission.env_vars), MOST_PROBLEMS):
+        field = "env_vars" if wrong is None else f"env_vars.{wrong[:LONGEST_VARIABLE]}"
+        problems.append(Problem(message, field=field))
     for name in submission.env_vars:
-        if not name.isidentifier() or not name.isascii():
-            message = "is not the name of a variable; use letters, digits and '_'"
-            problems.append(Problem(message, field=f"env_vars.{name}"))
         if name in AUTOMATIC_VARIABLES:
             message = "is set by Hut itself and can't be overridden"
             problems.append(Problem(message, field=f"env_vars.{name}"))
@@ -360,5 +365,8 @@ def _check_options(submission: Submission, setting: Setting) -> None:
     problems += tag_problems(submission.tags)
     if not is_one_line(submission.workflow):
         problems.append(Problem("must be one line without control characters", field="name"))
+    if len(submission.workflow) > LONGEST_NAME:
+        message = f"has more than {LONGEST_NAME:,} characters"
+        problems.append(Problem(message, field="name"))
     if problems:
         raise InvalidInput(problems)

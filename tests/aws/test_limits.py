@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import string
 
 import pytest
 
+from hut.model import limits
+from hut.model.records import Refusal
 from hut.model.states import Reason, RunState, TaskState
 from hut.service.advancing import _CLAIMED_AT_ONCE, _JOBS_AT_ONCE
 from hut.store.dynamodb import specifications
@@ -62,6 +65,57 @@ def test_no_item_comes_near_the_limit_of_400_kb(world: StoreWorld) -> None:
     world.end(run, *((claim, FAILED._replace(message="é" * 5000)) for claim in claims))
     sizes = [len(str(item).encode()) for item in world.items()]
     assert max(sizes) < 150_000
+
+
+def test_a_workflow_at_every_limit_is_stored_in_items_half_as_large_as_they_may_be(
+    world: StoreWorld,
+) -> None:
+    """DynamoDB takes 400 KB. Texts can't be compressed, and are counted as JSON writes them."""
+    variables = {noise(limits.LONGEST_VARIABLE - 1).replace("0", "_"): "v" for _ in range(3)}
+    variables = {f"V{name}": noise(limits.LARGEST_VALUE) for name in variables}
+    name = noise(limits.LONGEST_NAME)
+    tags = {noise(limits.LONGEST_TAG): "\U0001f6d6" * limits.LONGEST_TAG_VALUE for _ in range(40)}
+    many = {noise(limits.LONGEST_TAG): noise(limits.LONGEST_NAME) for _ in range(limits.MOST_TAGS)}
+    path = noise(limits.LONGEST_PATH)
+    full = {
+        "command": noise(limits.LONGEST_COMMAND),
+        "name": name,
+        "group": name,
+        "partition": name,
+        "image": name,
+        "env_vars": variables,
+        "tags": many,
+        "properties": many,
+        "working_dir": path,
+        "output_file": path,
+        "error_file": path,
+        "generates_source": path,
+        "retry_on": [*range(256), "timeout"],
+        "retries": 1,
+    }
+    ids = [noise(limits.LONGEST_TASK_ID - 3) + f"{n:03}" for n in range(200)]
+    run = world.create(
+        *({"id": each} for each in ids),
+        {"id": "full", **full, "deps": ids},
+        {"id": "list", **full, "deps": ["full", *ids[:60]]},
+        name=noise(limits.LONGEST_NAME),
+        description="\U0001f6d6" * limits.LONGEST_DESCRIPTION,
+        notify=noise(limits.LONGEST_DESCRIPTION - 2),
+        env_vars=variables,
+        tags=tags,
+    )
+    claims = world.claim(run, 300)
+    world.end(run, *((claim, COMPLETED) for claim in claims))
+    (claim,) = world.claim(run)
+    world.end(run, (claim, FAILED._replace(message="\U0001f6d6" * 5000)))
+    refusal = Refusal("batch", name, "\U0001f6d6" * 5000, 1.0, 1.0, 1.0)
+    world.store.give_back(run.id, [world.claim(run)[0].key], [refusal])
+    sizes = [
+        len(json.dumps(item, default=lambda binary: "x" * len(binary)))
+        for item in world.raw_items()
+    ]
+    assert max(sizes) < 200_000
+    assert world.open_another().get_run(run.id).settings.tags == tags
 
 
 def test_ids_of_200_characters_and_of_one(world: StoreWorld) -> None:

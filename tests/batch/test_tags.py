@@ -6,9 +6,9 @@ from hut.backends.batch.definitions import Kind, definition_of
 from hut.backends.batch.options import Platform
 from hut.backends.batch.tags import job_tags
 from hut.control import Control, Setting, Submission
+from hut.model.limits import MOST_RUN_TAGS
 from hut.model.problems import InvalidInput
 from hut.model.records import RunSettings
-from hut.model.tags import MOST_TAGS
 from hut.model.workflow import TaskSpec
 from tests.batch.plain_batch import options, run_of
 
@@ -63,7 +63,7 @@ def test_no_tag_of_a_person_stands_for_one_of_hut():
 
 
 def test_there_is_room_for_all_that_a_run_may_have():
-    run = run_of(settings=RunSettings(tags={f"k{number}": "v" for number in range(MOST_TAGS)}))
+    run = run_of(settings=RunSettings(tags={f"k{number}": "v" for number in range(MOST_RUN_TAGS)}))
     assert len(job_tags(run, TaskSpec("t", "x"))) == 50 - ON_DEFINITIONS - 1
 
 

@@ -107,8 +107,13 @@ def test_every_problem_of_a_workflow_is_told(
 def test_thousands_of_problems_are_counted_and_the_first_are_told(api: Api) -> None:
     answer = api.post("/runs", [{"id": f"t{n}"} for n in range(3000)])
     assert answer.status == 422
-    assert "3,000 problems" in answer.json["detail"]
+    assert "1,001 problems" in answer.json["detail"]
     assert len(answer.json["errors"]) == 500
+
+
+def test_hundreds_of_problems_are_all_counted(api: Api) -> None:
+    answer = api.post("/runs", [{"id": f"t{n}"} for n in range(900)])
+    assert "900 problems" in answer.json["detail"]
 
 
 def test_a_problem_that_quotes_megabytes_still_fits(api: Api) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hut.model.limits import LONGEST_COMMAND
 from hut.model.waiting import Waiting
 from hut.rest import answers, tasks
 from hut.rest.paging import encode_cursor
@@ -51,11 +52,11 @@ def test_a_task_comes_with_its_attempts(api: Api) -> None:
 
 
 def test_a_task_of_many_megabytes_is_shown_shortened(api: Api) -> None:
-    variables = {f"V{n}": "x" * 1_000_000 for n in range(7)}
-    run = api.run({"id": "a", "env_vars": variables})
+    variables = {f"V{n}": '"' * 99_000 for n in range(5)}
+    run = api.run({"id": "a", "env_vars": variables, "command": '"' * LONGEST_COMMAND})
     for answer in (api.get(f"/runs/{run}/tasks/a"), api.get(f"/runs/{run}/tasks")):
-        assert len(answer.body) < 100_000
-        assert "(990,000 more characters)" in answer.body
+        assert len(answer.body) < 200_000
+        assert "(1,038,576 more characters)" in answer.body
 
 
 def test_a_script_is_text(api: Api) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from hut.model.documents import MalformedDocument
+from hut.model.limits import LARGEST_DOCUMENT
 from hut.rest.services import TooLarge, UnknownUpload, UploadTicket
 
 __all__ = ["BucketUploads"]
 
 _SECONDS = 3600
-_LARGEST = 256 * 1024 * 1024  # bytes; a million tasks of 250
 _ID = re.compile(r"[a-z0-9]{8,64}", re.ASCII)
 
 
@@ -71,8 +71,8 @@ class BucketUploads:
             if error.response["Error"]["Code"] in ("NoSuchKey", "404", "AccessDenied"):
                 raise UnknownUpload(upload_id) from None
             raise
-        if found["ContentLength"] > _LARGEST:
-            raise TooLarge(f"an upload may have at most {_LARGEST >> 20} MiB")
+        if found["ContentLength"] > LARGEST_DOCUMENT:
+            raise TooLarge(f"an upload may have at most {LARGEST_DOCUMENT >> 20} MiB")
         try:
             text: str = found["Body"].read().decode("utf-8")
         except UnicodeDecodeError as error:

@@ -6,7 +6,6 @@ where it is used; a backend that can't run tasks here is still validated in full
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,8 +24,10 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from hut.model.environment import Environment
 from hut.model.job_settings import DEFAULT_LOG_GROUP
 from hut.model.job_settings_reading import read_job_settings
+from hut.model.limits import LONGEST_COMMAND
 from hut.model.quantities import parse_duration
 from hut.model.states import AUTOMATIC_VARIABLES
+from hut.model.variables import is_variable, variable_faults
 
 __all__ = [
     "BACKEND_TYPES",
@@ -41,9 +42,6 @@ __all__ = [
     "Settings",
     "Source",
 ]
-
-
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def _scalar_text(value: Any) -> Any:
@@ -66,11 +64,27 @@ def _filled(text: str) -> str:
 
 
 def _variable_name(name: str) -> str:
-    if not _VARIABLE.fullmatch(name):
+    if not is_variable(name):
         raise ValueError("is not the name of a variable; use letters, digits and '_'")
     if name in AUTOMATIC_VARIABLES:
         raise ValueError("is set by Hut itself and can't be overridden; remove it")
     return name
+
+
+def _variables(variables: dict[str, str]) -> dict[str, str]:
+    """Refuse what is too large; names were looked at one by one."""
+    faults = [
+        text if name is None else f"{name}: {text}" for name, text in variable_faults(variables)
+    ]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return variables
+
+
+def _init_lines(text: str) -> str:
+    if len(text) > LONGEST_COMMAND:
+        raise ValueError(f"has {len(text):,} characters, at most {LONGEST_COMMAND:,} are allowed")
+    return _shell_safe(text)
 
 
 def _seconds(value: Any) -> float:
@@ -95,8 +109,8 @@ class EnvironmentEntry(Section):
     """An entry of ``environments``."""
 
     name: Text
-    variables: dict[VariableName, ScalarText] = {}
-    extra_init: Annotated[str, AfterValidator(_shell_safe)] = ""
+    variables: Annotated[dict[VariableName, ScalarText], AfterValidator(_variables)] = {}
+    extra_init: Annotated[str, AfterValidator(_init_lines)] = ""
 
     def environment(self) -> Environment:
         """Return what tasks refer to."""

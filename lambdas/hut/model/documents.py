@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Self
 
+from hut.model.limits import DEEPEST, LARGEST_DOCUMENT
 from hut.model.problems import Problem
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 
 Path = tuple[str | int, ...]
 
-TOO_DEEP = "the document is nested too deeply"
+TOO_DEEP = f"the document is nested too deeply; at most {DEEPEST} levels are allowed"
 
 
 class MalformedDocument(ValueError):  # noqa: N818 - reads as what it is
@@ -166,6 +167,11 @@ def read_document(
         If the text can't be read as `format`.
     """
     text = text.removeprefix("\ufeff")
+    if len(text) > LARGEST_DOCUMENT:
+        raise MalformedDocument(
+            f"the document has {len(text):,} characters; "
+            f"at most {LARGEST_DOCUMENT >> 20} MiB are allowed"
+        )
     if not text or text.isspace():
         raise MalformedDocument("the document is empty")
     if (place := _not_unicode(text)) is not None:
@@ -228,6 +234,8 @@ def _read_json(text: str, with_lines: bool | Collection[Path]) -> Document:
     except ValueError:  # Python reads no integer of thousands of digits
         place = next((at for at, token in _tokens(text) if _HUGE.fullmatch(token)), 0)
         raise MalformedDocument("a number has too many digits", *_at(text, place)) from None
+    if _is_too_deep(data):
+        raise MalformedDocument(TOO_DEEP)
     _check_escapes(text)
     lines: dict[Path, int] = {}
     problems: list[Problem] = []
@@ -236,6 +244,17 @@ def _read_json(text: str, with_lines: bool | Collection[Path]) -> Document:
     elif with_lines:
         lines, _ = _locate(text, None if isinstance(with_lines, bool) else with_lines)
     return Document(data, lines if with_lines else {}, tuple(problems))
+
+
+def _is_too_deep(data: object) -> bool:
+    """Say whether there are more levels than allowed; how many Python can read differs."""
+    level: list[Any] = [data] if isinstance(data, (dict, list)) else []
+    depth = 0
+    while level and depth <= DEEPEST:
+        depth += 1
+        inside = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [each for ones in inside for each in ones if isinstance(each, (dict, list))]
+    return depth > DEEPEST
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -10,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["InvalidInput", "Problem", "did_you_mean", "is_one_line", "nearest"]
+from hut.model.limits import MOST_PROBLEMS
+
+__all__ = [
+    "TOO_MANY_PROBLEMS",
+    "InvalidInput",
+    "Problem",
+    "did_you_mean",
+    "in_one_line",
+    "is_one_line",
+    "nearest",
+]
+
+TOO_MANY_PROBLEMS = f"more problems may follow; the first {MOST_PROBLEMS:,} are listed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,15 @@ class InvalidInput(ValueError):  # noqa: N818 - reads as what it is: raise Inval
 def is_one_line(text: str) -> bool:
     """Say whether a text can stand in a line of a table and on a terminal without doing anything."""
     return not any(c < " " or "\x7f" <= c < "\xa0" or c in "\u2028\u2029" for c in text)
+
+
+def in_one_line(text: str) -> str:
+    r"""Return a text with escapes (``\n``, ``\x1b``) for what can't stand in one line."""
+    if is_one_line(text):
+        return text
+    return "".join(
+        c if is_one_line(c) else c.encode("unicode_escape").decode("ascii") for c in text
+    )
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:

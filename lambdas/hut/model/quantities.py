@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from hut.model.limits import LONGEST_NAME
+
 __all__ = ["Gres", "format_seconds", "format_span", "parse_duration", "parse_gres", "parse_memory"]
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -64,7 +66,7 @@ def _duration_seconds(value: object, bare_seconds: int) -> float | None:
         return None
     if isinstance(value, (int, float)):
         return _as_float(value) * bare_seconds
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > LONGEST_NAME:
         return None
     text = value.strip()
     if _NUMBER.fullmatch(text):
@@ -131,7 +133,11 @@ def parse_memory(value: object) -> int:
     amount: float | None = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         amount = _as_float(value)
-    elif isinstance(value, str) and (parts := _MEMORY.fullmatch(value.strip())):
+    elif (
+        isinstance(value, str)
+        and len(value) <= LONGEST_NAME
+        and (parts := _MEMORY.fullmatch(value.strip()))
+    ):
         unit = parts[2].lower() if parts[2] else None
         if unit is not None or not parts[3]:  # "4B" would be bytes: refuse it rather than guess
             amount = float(parts[1]) * (_MEBIBYTES[unit] if unit else 1)
@@ -163,7 +169,7 @@ def parse_gres(value: object) -> tuple[Gres, ...]:
     ValueError
         For any other form, a count below 1 or a resource that is named twice.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > LONGEST_NAME:
         raise ValueError(f"{_quote(value)} is not a generic resource; {_GRES_FORMS}")
     found: list[Gres] = []
     for entry in value.split(","):
@@ -197,5 +203,5 @@ def _gres_entry(entry: str) -> Gres | None:
 
 
 def _quote(value: object) -> str:
-    text = repr(value)
+    text = repr(value[:60] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:57] + "..."

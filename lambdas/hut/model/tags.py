@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from hut.model.limits import LONGEST_TAG, LONGEST_TAG_VALUE, MOST_RUN_TAGS
 from hut.model.problems import Problem, is_one_line
 
-__all__ = ["MOST_TAGS", "tag_problems"]
-
-MOST_TAGS = 40
-"""Tags of a run; the rest of AWS's 50 is Hut's own and the job definition's."""
-
-_LONGEST_KEY = 120
-_LONGEST_VALUE = 256
+__all__ = ["tag_problems"]
 
 
 def tag_problems(tags: Mapping[str, str], field: str = "tags") -> Iterator[Problem]:
     """Yield what is wrong with the tags of a run."""
-    if len(tags) > MOST_TAGS:
-        yield Problem(f"a run may have {MOST_TAGS} tags, not {len(tags):,}", field=field)
+    if len(tags) > MOST_RUN_TAGS:
+        yield Problem(f"a run may have {MOST_RUN_TAGS} tags, not {len(tags):,}", field=field)
     for key, value in tags.items():
-        place = f"{field}.{key[:_LONGEST_KEY]}"
-        if not 1 <= len(key) <= _LONGEST_KEY or not is_one_line(key):
-            message = f"a tag's name has 1 to {_LONGEST_KEY} characters, none of them control"
+        place = f"{field}.{key[:LONGEST_TAG]}"
+        if not 1 <= len(key) <= LONGEST_TAG or not is_one_line(key):
+            message = f"a tag's name has 1 to {LONGEST_TAG} characters, none of them control"
             yield Problem(message, field=place)
-        if len(value) > _LONGEST_VALUE or not is_one_line(value):
-            message = f"a tag's value has at most {_LONGEST_VALUE} characters, none of them control"
+        if len(value) > LONGEST_TAG_VALUE or not is_one_line(value):
+            message = (
+                f"a tag's value has at most {LONGEST_TAG_VALUE} characters, none of them control"
+            )
             yield Problem(message, field=place)

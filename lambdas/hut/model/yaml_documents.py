@@ -25,12 +25,10 @@ from hut.model.documents import (
     read_float,
     repeated_key,
 )
+from hut.model.limits import DEEPEST, LARGEST_YAML, MOST_REPEATED
 from hut.model.problems import Problem
 
 __all__ = ["read_yaml"]
-
-_DEEPEST = 200
-_MOST_REPEATED = 1_000_000  # entries that aliases may add to those that are written
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,300}", re.ASCII)
 _FLOAT = re.compile(
@@ -55,6 +53,11 @@ def read_yaml(text: str) -> Document:
     MalformedDocument
         If it is not valid, uses what is not supported, or is not exactly one document.
     """
+    if len(text) > LARGEST_YAML:
+        raise MalformedDocument(
+            f"the YAML has {len(text):,} characters, at most {LARGEST_YAML:,} are allowed; "
+            "write JSON, which is read much faster"
+        )
     if bad := _NOT_TEXT.search(text):
         raise MalformedDocument(
             f"not valid YAML: the character {bad[0]!a} can't stand here; "
@@ -189,7 +192,7 @@ class _Reader:
     def _begin(self, event: Any, line: int) -> None:
         if self._awaits_key():
             raise MalformedDocument("a key must be plain text", line)
-        if len(self._open) >= _DEEPEST:
+        if len(self._open) >= DEEPEST:
             raise MalformedDocument(TOO_DEEP, line)
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         self._check_tag(event, line, "map" if is_mapping else "seq")
@@ -219,8 +222,8 @@ class _Reader:
             raise MalformedDocument(f"the alias *{anchor} stands within its own anchor", line)
         value, size = found
         self._repeated += size
-        if self._repeated > _MOST_REPEATED:
-            raise MalformedDocument("the document is too large once aliases are followed", line)
+        if self._repeated > MOST_REPEATED:
+            raise MalformedDocument(f"the aliases add more than {MOST_REPEATED:,} entries to what is written", line)
         self._put(value, line, size=size)
 
     def _put(self, value: object, line: int, *, anchor: str | None = None, size: int = 1) -> None:

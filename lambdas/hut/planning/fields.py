@@ -7,14 +7,28 @@ is in the two tables at the end (contract, "Workflow file").
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Final
 
-from hut.model.problems import is_one_line, nearest
+from hut.model.limits import (
+    LONGEST_COMMAND,
+    LONGEST_DESCRIPTION,
+    LONGEST_NAME,
+    LONGEST_PATH,
+    LONGEST_PATTERN,
+    LONGEST_TAG,
+    LONGEST_TASK_ID,
+    MOST_DEPS,
+    MOST_TAGS,
+)
+from hut.model.problems import in_one_line, is_one_line, nearest
 from hut.model.quantities import parse_duration, parse_gres, parse_memory
 from hut.model.states import Reason
 from hut.model.tags import tag_problems
+from hut.model.variables import variable_faults
 
 __all__ = [
     "TASK_FIELDS",
@@ -29,9 +43,8 @@ __all__ = [
 
 Reader = Callable[[Any], Any]
 
-TASK_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_LARGEST_TEXT: Final = 1024 * 1024
+TASK_ID: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_TASK_ID}}}", re.ASCII)
+_FAULTS_TOLD: Final = 20
 _RETRYABLE: Final = tuple(
     reason.value
     for reason in Reason
@@ -48,18 +61,18 @@ def show(value: object) -> str:
         return "an object"
     if isinstance(value, list):
         return "a list"
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
-    text = text.replace("\n", "\\n")
+    text = f'"{value[:60]}"' if isinstance(value, str) else repr(value)
+    text = in_one_line(text)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def read_task_id(value: Any) -> str:
-    """Return a task id: letters, digits, ``. _ -``, at most 200 characters."""
+    """Return a task id: letters, digits, ``. _ -``."""
     if isinstance(value, str) and TASK_ID.fullmatch(value):
         return value
     raise ValueError(
         f"{show(value)} is not a task id; use letters, digits, '.', '_' and '-', "
-        "at most 200 characters"
+        f"at most {LONGEST_TASK_ID} characters"
     )
 
 
@@ -77,41 +90,54 @@ def read_deps(value: Any) -> tuple[str, ...]:
         raise ValueError(f'write a list: ["{value[:60]}"]')
     if not isinstance(value, list):
         raise ValueError(f"{show(value)} is not a list of task ids and patterns")
+    if len(value) > MOST_DEPS:
+        raise ValueError(
+            f"has {len(value):,} entries, at most {MOST_DEPS:,} are allowed; use a pattern"
+        )
     for entry in value:
         if not isinstance(entry, str) or not entry:
             raise ValueError(f"{show(entry)} is neither a task id nor a pattern")
+        if len(entry) > LONGEST_PATTERN:
+            raise ValueError(f"{show(entry)} has more than {LONGEST_PATTERN} characters")
     return tuple(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, most: int = LONGEST_COMMAND) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{show(value)} is not a string")
     if "\0" in value:
         raise ValueError("a NUL character can't be passed to a shell; remove it")
-    if len(value) > _LARGEST_TEXT:
-        raise ValueError(f"{len(value):,} characters are too many; put them into a file (1 MiB)")
+    if len(value) > most:
+        hint = "; put them into a file" if most == LONGEST_COMMAND else ""
+        raise ValueError(f"has {len(value):,} characters, at most {most:,} are allowed{hint}")
     return value
 
 
-def _filled(value: Any) -> str:
-    text = _text(value)
+def _line(value: Any, most: int = LONGEST_NAME) -> str:
+    text = _text(value, most)
     if not text.strip():
         raise ValueError("is empty; leave the field out or write a value")
-    return text
-
-
-def _line(value: Any) -> str:
-    text = _filled(value)
     if not is_one_line(text):
         raise ValueError("must be one line without control characters")
     return text
 
 
 def _path(value: Any) -> str:
-    text = _filled(value)
-    if "\n" in text:
-        raise ValueError("a path can't contain a line break")
-    return text
+    path = _line(value, LONGEST_PATH)
+    if len(path.encode(errors="replace")) > LONGEST_PATH:
+        raise ValueError(f"is longer than {LONGEST_PATH:,} bytes; no system takes such a path")
+    return path
+
+
+def _file(value: Any) -> str:
+    path = _path(value)
+    if path.endswith("/") or path.rpartition("/")[2] in (".", "..", "~"):
+        raise ValueError(f"{show(path)} names a folder; write the path of a file")
+    return path
+
+
+def _description(value: Any) -> str:
+    return _text(value, LONGEST_DESCRIPTION)
 
 
 def _whole(least: int, most: int, unit: str = "") -> Reader:
@@ -144,7 +170,7 @@ def _scalar_text(value: Any, key: str) -> str:
         return str(value)
     if isinstance(value, str):
         return _text(value)
-    raise ValueError(f"the value of {key!r} is {show(value)}; write a string or a number")
+    raise ValueError(f"the value of {show(key)} is {show(value)}; write a string or a number")
 
 
 def _scalar_map(value: Any, example: str) -> dict[str, str]:
@@ -155,35 +181,50 @@ def _scalar_map(value: Any, example: str) -> dict[str, str]:
 
 def _env_vars(value: Any) -> dict[str, str]:
     variables = _scalar_map(value, 'it as {"NAME": "value"}')
-    for name in variables:
-        if not _VARIABLE.fullmatch(name):
-            raise ValueError(
-                f"{show(name)} is not the name of a variable; use letters, digits and '_', "
-                "not starting with a digit"
-            )
+    faults = list(islice(variable_faults(variables), _FAULTS_TOLD))
+    if faults:
+        told = (text if name is None else f"{show(name)} {text}" for name, text in faults)
+        raise ValueError("; ".join(told))
     return variables
 
 
 def _properties(value: Any) -> dict[str, str]:
-    return _scalar_map(value, 'it as {"property": "value"}')
+    return _few(_scalar_map(value, 'it as {"property": "value"}'))
 
 
 def _tags(value: Any) -> dict[str, str]:
+    return _few(_all_tags(value))
+
+
+def _all_tags(value: Any) -> dict[str, str]:
     if isinstance(value, list):
-        entries = [_filled(entry).partition(":") for entry in value]
+        entries = [_line(entry).partition(":") for entry in value]
         return {key: text for key, _, text in entries}
     return _scalar_map(value, 'it as {"tag": "value"} or ["tag", "tag:value"]')
 
 
+def _few(entries: dict[str, str]) -> dict[str, str]:
+    if len(entries) > MOST_TAGS:
+        raise ValueError(f"has {len(entries):,} entries; at most {MOST_TAGS} are allowed")
+    for key, text in entries.items():
+        if len(key) > LONGEST_TAG or not is_one_line(key):
+            raise ValueError(
+                f"{show(key)} is no name for an entry: it has at most {LONGEST_TAG} characters, "
+                "none of them control"
+            )
+        _text(text, LONGEST_NAME)
+    return entries
+
+
 def _run_tags(value: Any) -> dict[str, str]:
-    tags = _tags(value)
+    tags = _all_tags(value)
     if problems := [f"{problem.field}: {problem.message}" for problem in tag_problems(tags)]:
         raise ValueError("; ".join(problems))
     return tags
 
 
 def _group(value: Any) -> str:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _filled(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _line(value)
 
 
 def _retry_on(value: Any) -> frozenset[int | str]:
@@ -216,6 +257,8 @@ def _retry_delay(value: Any) -> float:
 
 def _notify(value: Any) -> object:
     if isinstance(value, (str, list, dict)):
+        if len(json.dumps(value)) > LONGEST_DESCRIPTION:  # the document's depth is bounded
+            raise ValueError(f"has more than {LONGEST_DESCRIPTION:,} characters as JSON")
         return value
     raise ValueError(f"{show(value)} is neither a string nor a list nor an object")
 
@@ -226,18 +269,18 @@ TASK_FIELDS: Final[Mapping[str, Reader]] = {
     "name": _line,
     "deps": read_deps,
     "working_dir": _path,
-    "partition": _filled,
+    "partition": _line,
     "cpus": _whole(1, 100_000),
     "memory": parse_memory,
     "gres": parse_gres,
     "time_limit": _time_limit,
     "max_queue_time": _max_queue_time,
-    "image": _filled,
-    "environment": _filled,
+    "image": _line,
+    "environment": _line,
     "env_vars": _env_vars,
-    "output_file": _path,
-    "error_file": _path,
-    "generates_source": _path,
+    "output_file": _file,
+    "error_file": _file,
+    "generates_source": _file,
     "retries": _whole(0, 1000),
     "retry_delay": _retry_delay,
     "retry_backoff": _number(1, 1000),
@@ -246,17 +289,17 @@ TASK_FIELDS: Final[Mapping[str, Reader]] = {
     "properties": _properties,
     "group": _group,
     "tags": _tags,
-    "backend": _filled,
+    "backend": _line,
 }
 """Task fields and their readers; ``dependencies`` is an alias of ``deps``."""
 
 WORKFLOW_FIELDS: Final[Mapping[str, Reader]] = {
     "name": _line,
-    "description": _text,
+    "description": _description,
     "max_concurrent": _whole(1, 1_000_000),
     "env_vars": _env_vars,
-    "environment": _filled,
-    "backend": _filled,
+    "environment": _line,
+    "backend": _line,
     "max_cost": _number(0, 1e12),
     "time_limit": _time_limit,
     "notify": _notify,

@@ -15,11 +15,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hut.model.problems import Problem, did_you_mean
+from hut.model.limits import MOST_COMPARISONS, MOST_EDGES, MOST_PROBLEMS
+from hut.model.problems import TOO_MANY_PROBLEMS, Problem, did_you_mean
 from hut.model.workflow import TaskSpec
-from hut.planning.patterns import IdIndex, is_pattern
+from hut.planning.patterns import IdIndex, TooManyComparisons, is_pattern
 
 __all__ = ["Graph", "build_graph", "find_cycles", "levels_of"]
+
+_NEAREST_AMONG = 20_000  # ids that all unknown ones together are compared with: 100 us each
 
 _CYCLES_REPORTED = 20
 _CYCLE_SHOWN = 12
@@ -74,7 +77,17 @@ def build_graph(
         Ids of the tasks the run already has, in order; new tasks may depend on them.
     """
     ids = [*existing, *(task.id for task in tasks)]
-    return _Builder(ids, len(existing), problems).build(tasks)
+    builder = _Builder(ids, len(existing), problems)
+    try:
+        return builder.build(tasks)
+    except _TooMuch as error:
+        told = str(error)
+        problems.append(Problem(told, field=None if told == TOO_MANY_PROBLEMS else "deps"))
+        return Graph(len(existing), [()] * len(tasks))
+
+
+class _TooMuch(Exception):  # noqa: N818 - named after what it says
+    """The dependencies need more memory or time than they may."""
 
 
 class _Builder:
@@ -83,6 +96,8 @@ class _Builder:
         self._positions = {task_id: position for position, task_id in enumerate(ids)}
         self._index = IdIndex(ids)
         self._problems = problems
+        self._edges = 0
+        self._nearest_among = _NEAREST_AMONG
         self._graph = Graph(first)
         self._matches: dict[str, list[int]] = {}
         self._pattern_nodes: dict[str, int] = {}
@@ -93,9 +108,14 @@ class _Builder:
         sharing = Counter(task.deps for task in tasks if len(task.deps) > 1)
         for position, task in enumerate(tasks, self._graph.first):
             deps = task.deps
-            self._graph.waits.append(
-                self._waits(position, task, shared=sharing[deps] > 1) if deps else ()
-            )
+            if not deps:
+                self._graph.waits.append(())
+                continue
+            nodes = self._waits(position, task, shared=sharing[deps] > 1)
+            self._graph.waits.append(nodes)
+            self._count(len(nodes))
+            if len(self._problems) > MOST_PROBLEMS:
+                raise _TooMuch(TOO_MANY_PROBLEMS)
         return self._graph
 
     def _waits(self, position: int, task: TaskSpec, *, shared: bool) -> tuple[int, ...]:
@@ -105,7 +125,7 @@ class _Builder:
         literals: dict[int, None] = {}
         nodes: dict[int, None] = {}
         names: list[str] = []
-        for dependency in task.deps:
+        for dependency in dict.fromkeys(task.deps):
             if is_pattern(dependency):
                 node = self._pattern(position, task, dependency)
                 if node is not None:
@@ -128,7 +148,9 @@ class _Builder:
     def _literal(self, position: int, task: TaskSpec, dependency: str) -> int | None:
         node = self._positions.get(dependency)
         if node is None:
-            hint = did_you_mean(dependency, self._ids[:20_000], list_up_to=0)
+            among = self._ids[: self._nearest_among]
+            self._nearest_among -= len(among)
+            hint = did_you_mean(dependency, among, list_up_to=0)
             self._fault(task, f"unknown dependency {dependency!r}; {hint or 'no task has this id'}")
         elif node == position:
             self._fault(task, "the task depends on itself; remove it from its own deps")
@@ -138,7 +160,13 @@ class _Builder:
     def _pattern(self, position: int, task: TaskSpec, pattern: str) -> int | None:
         matches = self._matches.get(pattern)
         if matches is None:
-            matches = self._matches[pattern] = self._index.match(pattern)
+            try:
+                matches = self._matches[pattern] = self._index.match(pattern)
+            except TooManyComparisons:
+                raise _TooMuch(
+                    f"the patterns would be compared with more than {MOST_COMPARISONS:,} ids, the "
+                    f"last one being {pattern!r}; let patterns begin or end with literal text"
+                ) from None
         # A pattern never means the task itself: such a task gets a barrier of its own.
         own = self._contains(matches, position)
         if len(matches) - own == 0:
@@ -163,7 +191,16 @@ class _Builder:
         at = bisect_left(ascending, position)
         return at < len(ascending) and ascending[at] == position
 
+    def _count(self, edges: int) -> None:
+        self._edges += edges
+        if self._edges > MOST_EDGES:
+            raise _TooMuch(
+                f"the tasks have more than {MOST_EDGES:,} dependencies together; let them share "
+                "patterns, or wait for a task that waits for the others"
+            )
+
     def _barrier(self, members: tuple[int, ...]) -> int:
+        self._count(len(members))
         self._graph.barriers.append(members)
         return -len(self._graph.barriers)
 

@@ -13,10 +13,18 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
 
-__all__ = ["IdIndex", "is_pattern"]
+from hut.model.limits import MOST_COMPARISONS
+
+__all__ = ["IdIndex", "TooManyComparisons", "is_pattern"]
 
 _SPECIAL = re.compile(r"[*?\[]")
+_LITERALS = re.compile(r"[*?]|\[.*", re.DOTALL)
 _ABOVE_ALL_IDS = "\U0010ffff"
+_MATCH_COSTS = 10  # comparisons with a literal; measured on ids of 10 to 200 characters
+
+
+class TooManyComparisons(ValueError):  # noqa: N818 - named after what it says
+    """The patterns look at more ids than there is time for."""
 
 
 def is_pattern(dependency: str) -> bool:
@@ -35,6 +43,7 @@ class IdIndex:
 
     def __init__(self, ids: Sequence[str]) -> None:
         self._ids = ids
+        self._left = MOST_COMPARISONS
 
     @cached_property
     def _by_start(self) -> tuple[list[str], list[int]]:
@@ -48,7 +57,13 @@ class IdIndex:
         return [backwards[i] for i in order], order
 
     def match(self, pattern: str) -> list[int]:
-        """Return the positions of the ids that match `pattern`, ascending."""
+        """Return the positions of the ids that match `pattern`, ascending.
+
+        Raises
+        ------
+        TooManyComparisons
+            If this and the patterns before it are too many for so many ids.
+        """
         start = _SPECIAL.split(pattern, maxsplit=1)[0]
         tail = re.split(r"[*?\]]", pattern)[-1]
         end = "" if _SPECIAL.search(tail) else tail
@@ -57,9 +72,19 @@ class IdIndex:
             from_end = self._with_prefix(self._by_end, end[::-1])
             candidates = min(candidates, from_end, key=len)
         if pattern != start + "*":
+            # What must stand in an id as it is leaves few of them, at a tenth of the cost.
+            literal = max(_LITERALS.split(pattern), key=len)
+            self._spend(len(candidates))
+            candidates = [i for i in candidates if literal in self._ids[i]]
+            self._spend(len(candidates) * _MATCH_COSTS)
             matches = re.compile(fnmatch.translate(pattern)).match
             candidates = [i for i in candidates if matches(self._ids[i])]
         return sorted(candidates)
+
+    def _spend(self, comparisons: int) -> None:
+        self._left -= comparisons
+        if self._left < 0:
+            raise TooManyComparisons
 
     @staticmethod
     def _with_prefix(index: tuple[list[str], list[int]], prefix: str) -> list[int]:

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hut.model.documents import MalformedDocument, format_of, read_document
+from hut.model.limits import MOST_PROBLEMS, MOST_TASKS
 from hut.model.problems import InvalidInput, Problem, did_you_mean
 from hut.model.workflow import EMPTY, TaskSpec, WorkflowSpec
 from hut.planning.graph import Graph, build_graph, find_cycles, levels_of
 from hut.planning.tasks import TaskReader, read_workflow
 
 __all__ = ["Extension", "Names", "Plan", "extend_run", "plan_text"]
-
-MOST_TASKS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,8 @@ def _plan(text: str, filename: str, names: Names) -> Plan:
     if not workflow.tasks and not problems:
         problems.append(Problem("the workflow has no tasks; write at least one", field="tasks"))
     if len(workflow.tasks) > MOST_TASKS:
-        problems.append(Problem(f"more than {MOST_TASKS:,} tasks; split the workflow"))
+        message = f"{len(workflow.tasks):,} tasks, at most {MOST_TASKS:,} are allowed; split them"
+        problems.append(Problem(message, field="tasks"))
     _check_names(workflow, names, problems)
     if not names.queues:
         _warn_of_queue_times(workflow, warnings)
@@ -158,6 +158,9 @@ def extend_run(
         if getattr(workflow, setting) not in (None, EMPTY):
             message = "holds for a whole run and is ignored here; the run keeps its own"
             warnings.append(Problem(message, field=setting))
+    if (total := len(existing) + len(workflow.tasks)) > MOST_TASKS:
+        message = f"the run would have {total:,} tasks, at most {MOST_TASKS:,} are allowed"
+        problems.append(Problem(message, field="tasks"))
     names = names or Names()
     _check_names(workflow, names, problems)
     if not names.queues:
@@ -231,6 +234,8 @@ def _check_names(workflow: WorkflowSpec, names: Names, problems: list[Problem]) 
                 hint = did_you_mean(name, tuple(known)) or f"hut.yaml defines no {what}s"
                 message = f"unknown {what} {name!r}; {hint}"
             problems.append(Problem(message, task=task, field=what))
+            if len(problems) > MOST_PROBLEMS:
+                return
 
 
 def _warn_of_queue_times(workflow: WorkflowSpec, warnings: list[Problem]) -> None:

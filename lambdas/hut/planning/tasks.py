@@ -7,9 +7,11 @@ Nothing here looks at other tasks except for duplicate ids; dependencies are res
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from hut.model.problems import Problem, did_you_mean
+from hut.model.limits import MOST_PROBLEMS
+from hut.model.problems import TOO_MANY_PROBLEMS, Problem, did_you_mean
 from hut.model.states import AUTOMATIC_VARIABLES
 from hut.model.workflow import (
     DEFAULT_RESOURCES,
@@ -32,6 +34,7 @@ _RETRY = {
 }
 _MAPPINGS = ("env_vars", "properties", "tags")
 _DEPS_ALIAS = "dependencies"
+_MOST_FIELDS = 100  # that are looked at; where there are more, enough of them are unknown
 _KNOWN_TASK_FIELDS = (*TASK_FIELDS, _DEPS_ALIAS)
 _AUTOMATIC = frozenset(AUTOMATIC_VARIABLES)
 _SHELLS_OWN = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
@@ -69,7 +72,7 @@ class TaskReader:
                 Problem(f"{show(value)} is not an object of task fields", field="defaults")
             )
             return
-        for name, entry in value.items():
+        for name, entry in islice(value.items(), _MOST_FIELDS):
             where = f"defaults.{name}"
             if name in ("id", "command", "name"):
                 message = "can't have a default; each task says it for itself"
@@ -93,6 +96,9 @@ class TaskReader:
         seen: dict[str, int] = {}
         plain = not self._defaults
         for number, entry in enumerate(entries, 1):
+            if len(self._problems) >= MOST_PROBLEMS:
+                self._problems.append(Problem(TOO_MANY_PROBLEMS))
+                break
             if not isinstance(entry, dict):
                 message = f"{show(entry)} is not a task; write an object with id and command"
                 self._problems.append(Problem(message, task=f"#{number}"))
@@ -133,9 +139,9 @@ class TaskReader:
 
     def _task(self, entry: dict[str, Any], place: str) -> TaskSpec | None:
         raw_id = entry.get("id")
-        label = raw_id if isinstance(raw_id, str) and raw_id else place
+        label = raw_id[:300] if isinstance(raw_id, str) and raw_id else place
         fields: dict[str, Any] = {}
-        for name, value in entry.items():
+        for name, value in islice(entry.items(), _MOST_FIELDS):
             if name in TASK_FIELDS:
                 field = name
             elif name == _DEPS_ALIAS:
@@ -154,7 +160,7 @@ class TaskReader:
                 message = f"is missing; each task needs {'an id' if name == 'id' else 'a command'}"
                 self._problems.append(Problem(message, task=label, field=name))
                 fields[name] = None
-        task_id = fields["id"]
+        task_id = fields.get("id")
         if task_id is None:
             return None
         for name, value in self._defaults.items():
@@ -202,7 +208,7 @@ def read_workflow(
         problems.append(Problem(message))
         return WorkflowSpec(())
     fields: dict[str, Any] = {}
-    for name, value in data.items():
+    for name, value in islice(data.items(), _MOST_FIELDS):
         if name in ("tasks", "defaults") or (name in WORKFLOW_FIELDS and value is None):
             continue
         if name not in WORKFLOW_FIELDS:

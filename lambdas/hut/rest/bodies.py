@@ -25,6 +25,7 @@ from hut.control import Setting, Submission
 from hut.model.configuration import Count, EnvironmentEntry, ScalarText
 from hut.model.documents import MalformedDocument, format_of, read_document
 from hut.model.environment import Environment
+from hut.model.limits import LONGEST_NAME
 from hut.model.problems import InvalidInput, Problem, is_one_line
 from hut.planning.fields import show
 from hut.rest.exchange import Exchange
@@ -45,7 +46,7 @@ def _one_line(text: str) -> str:
     return text
 
 
-OneLine = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_one_line)]
+OneLine = Annotated[str, StringConstraints(max_length=LONGEST_NAME), AfterValidator(_one_line)]
 UploadId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Texts = Annotated[
     dict[str, ScalarText],

@@ -11,6 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from hut.backends.port import LogPage, RemoteBackend, UnknownCursor
 from hut.explanation import Explanation
+from hut.model.limits import LONGEST_PATTERN
 from hut.model.problems import Problem
 from hut.model.records import RunRecord, TaskRecord
 from hut.model.states import ACTIVE, TERMINAL, TaskState
@@ -50,7 +51,9 @@ def list_tasks(
     ] = None,
     match: Annotated[
         str | None,
-        Query(min_length=1, max_length=500, description="Pattern on the id, as in `deps`."),
+        Query(
+            min_length=1, max_length=LONGEST_PATTERN, description="Pattern on the id, as in `deps`."
+        ),
     ] = None,
 ) -> Answer:
     """Answer with a page of tasks in document order, with their attempts."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from hut.model.limits import MOST_RUN_TAGS
 from hut.model.records import RunRecord
-from hut.model.tags import MOST_TAGS
 from hut.model.workflow import TaskSpec
 
 __all__ = ["job_tags"]
@@ -27,7 +27,7 @@ def job_tags(run: RunRecord, spec: TaskSpec | None = None) -> dict[str, str]:
     spec
         The task, if the job is one task's alone.
     """
-    tags = {f"hut:tag:{key}": text for key, text in list(run.settings.tags.items())[:MOST_TAGS]}
+    tags = {f"hut:tag:{key}": text for key, text in list(run.settings.tags.items())[:MOST_RUN_TAGS]}
     tags |= {"hut:run": run.id, "hut:workflow": run.workflow, "hut:owner": run.owner}
     if spec is not None:
         tags["hut:task"] = spec.id
