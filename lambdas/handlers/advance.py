@@ -17,7 +17,7 @@ from handlers.wiring import surroundings
 from hut.measuring import measure, measured
 from hut.metrics import Metric
 from hut.service.advancing import Advancing
-from hut.store.dynamodb.log import told
+from hut.store.dynamodb.log import Told, told
 from hut.store.port import UnknownRun
 
 __all__ = ["handler"]
@@ -44,7 +44,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             ):
                 failures.append({"itemIdentifier": record["messageId"]})
             continue
-        news = told(record["dynamodb"].get("NewImage", {}))
+        news = _news(record)
         if news is None:
             continue
         first.setdefault(news.run_id, record["dynamodb"]["SequenceNumber"])
@@ -67,12 +67,27 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"batchItemFailures": failures}
 
 
+def _news(record: dict[str, Any]) -> Told | None:
+    """Return what a record of the stream tells; of one that can't be read, to look at all of its run.
+
+    It would be no better the next time, and the stream would stand still behind it. What it told is
+    found in the table: of the run now, of anything else by the sweep.
+    """
+    image: dict[str, Any] = record["dynamodb"].get("NewImage", {})
+    try:
+        return told(image)
+    except Exception:  # whatever is wrong with it
+        logger.exception("a record of the stream could not be read")
+        run_id = image.get("run", {}).get("S")
+        return Told(run_id, (), signalled=True) if isinstance(run_id, str) and run_id else None
+
+
 def _take(advancing: Advancing, record: dict[str, Any]) -> bool:
     """Advance the run that a wake message names."""
     try:
         body = json.loads(record["body"])
         run_id, positions = str(body["run"]), tuple(int(each) for each in body.get("ended", ()))
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except Exception:  # numbers without an end, brackets without one: the others go on
         logger.exception("a message could not be read")
         return False
     return _advance(advancing, run_id, positions)

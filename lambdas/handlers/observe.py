@@ -53,15 +53,30 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     observing = Observing(around)
     for run_id, jobs in seen.items():
         logger.append_keys(run=run_id)
-        try:
-            observed = _observe(observing, around, run_id, [(name, job) for _, name, job in jobs])
-        except Exception:  # one broken run must not keep the others
-            logger.exception("jobs of a run could not be taken in")
-            measure(Metric.OBSERVE_FAILED)
-            failed.update(message_id for message_id, _, _ in jobs)
-            continue
-        failed.update(message_id for message_id, _, job in jobs if job.handle in observed.later)
+        failed |= _take_in(observing, around, run_id, jobs)
     return {"batchItemFailures": [{"itemIdentifier": each} for each in sorted(failed)]}
+
+
+def _take_in(
+    observing: Observing,
+    around: Surroundings,
+    run_id: str,
+    jobs: Sequence[tuple[str, JobName, Job]],
+) -> set[str]:
+    """Record what is said of jobs of one run; return the messages that are to be delivered again."""
+    try:
+        observed = _observe(observing, around, run_id, [(name, job) for _, name, job in jobs])
+    except Exception:  # one broken run must not keep the others
+        logger.exception("jobs of a run could not be taken in")
+        measure(Metric.OBSERVE_FAILED)
+        if len(jobs) == 1 or not around.has_time():
+            return {message_id for message_id, _, _ in jobs}
+        # It may be for one message that tells nonsense: only that one is to end in the dead letters.
+        half = len(jobs) // 2
+        return _take_in(observing, around, run_id, jobs[:half]) | _take_in(
+            observing, around, run_id, jobs[half:]
+        )
+    return {message_id for message_id, _, job in jobs if job.handle in observed.later}
 
 
 def _observe(

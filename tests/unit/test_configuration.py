@@ -770,3 +770,13 @@ def test_an_environment_is_a_mapping_with_a_name():
         (3, "environments[1]"),
         (4, "environments[2].name"),
     ]
+
+
+@pytest.mark.parametrize("section", ["backends", "environments", "sources", "workflows"])
+@pytest.mark.parametrize("value", ["5", "text", "true", "{a: b}"])
+def test_a_section_that_is_no_list_is_told(section: str, value: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        read_configuration(f"{section}: {value}\n", filename="hut.yaml")
+    (told,) = raised.value.problems
+    assert (told.field, told.line) == (section, 1)
+    assert told.message == "is not a list; begin each entry with '- name: ...'"

@@ -186,7 +186,8 @@ class _Reader:
         """Return the names of a section's entries, those of faulty ones too."""
         data = self._document.data
         entries = data.get(section) if isinstance(data, dict) else None
-        found = [e.get("name") for e in entries or () if isinstance(e, dict)]
+        entries = entries if isinstance(entries, list) else []  # anything else is told already
+        found = [e.get("name") for e in entries if isinstance(e, dict)]
         return [name for name in found if isinstance(name, str)]
 
     def _fault(self, path: Path, message: str) -> None:

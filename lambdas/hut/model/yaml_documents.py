@@ -223,7 +223,9 @@ class _Reader:
         value, size = found
         self._repeated += size
         if self._repeated > MOST_REPEATED:
-            raise MalformedDocument(f"the aliases add more than {MOST_REPEATED:,} entries to what is written", line)
+            raise MalformedDocument(
+                f"the aliases add more than {MOST_REPEATED:,} entries to what is written", line
+            )
         self._put(value, line, size=size)
 
     def _put(self, value: object, line: int, *, anchor: str | None = None, size: int = 1) -> None:

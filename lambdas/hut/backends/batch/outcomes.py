@@ -61,6 +61,8 @@ _STATES = {
     "FAILED": JobState.ENDED,
 }
 
+_NEVER = 1e14  # milliseconds; no job of ours lives in the year 5138
+
 _QUEUES_OWN_LIMIT = "Canceled by JobStateTimeLimit action"  # of its jobStateTimeLimitActions
 _TIMED_OUT = "Job attempt duration exceeded timeout"
 _SAYS_NOTHING = "Essential container in task exited"
@@ -103,7 +105,7 @@ def job_from_detail(detail: Mapping[str, Any]) -> Job:
     outcome: Outcome | None = None
     started_at = _seconds(detail, "startedAt") or _seconds(last, "startedAt")
     if state is JobState.ENDED:
-        code = container.get("exitCode", tried.get("exitCode"))
+        code = _whole("exitCode", container.get("exitCode", tried.get("exitCode")))
         evidence = " - ".join(str(reason) for reason in reasons if reason)
         if status == "SUCCEEDED":
             outcome = judge(Evidence(exit_code=0))
@@ -132,7 +134,7 @@ def job_from_detail(detail: Mapping[str, Any]) -> Job:
         image=str(container.get("image") or ""),
         queue=queue_name(str(detail.get("jobQueue") or "")),
         said=str(detail.get("statusReason") or "") if state is JobState.WAITING else "",
-        index=(detail.get("arrayProperties") or {}).get("index"),
+        index=_whole("index", (detail.get("arrayProperties") or {}).get("index")),
         usage=_usage(detail) if state is JobState.ENDED else None,
     )
 
@@ -272,7 +274,20 @@ def _ended(told: str, code: int | None, started_at: float | None, *, terminated:
     return outcome._replace(message=f"{outcome.message}; {extra}") if extra else outcome
 
 
+def _whole(name: str, value: Any) -> int | None:
+    """Return a number that is stored as it is: what is none must not get that far."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise ValueError(f"{name} is no whole number from 0 on")
+    return value
+
+
 def _seconds(detail: Mapping[str, Any], key: str) -> float | None:
     """Return a time, which Batch gives in milliseconds; 0 and missing mean: not yet."""
     value = detail.get(key)
-    return value / 1000 if value else None
+    if not value:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _NEVER:
+        raise ValueError(f"{key} is no time in milliseconds")
+    return value / 1000
