@@ -37,12 +37,15 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return {"block": event["block"]}
     if store.standing(run_id).generation != generation:
         logger.warning("a step of an execution that is over")
+        if "token" in event:  # it came late; nobody else knows that it waits
+            around.executions.tell_end(str(event["token"]))
         return {"run": run_id, "state": "repeated"}
     if step == "start":
-        store.keep_token(run_id, str(event["token"]))
+        store.keep_token(run_id, generation, str(event["token"]))
+        Advancing(around).tell_earlier(run_id, generation)
         store.begin_run(run_id, generation, now)
     elif step == "expire":
-        store.keep_token(run_id, str(event["token"]))
+        store.keep_token(run_id, generation, str(event["token"]), turn=1)
         store.cancel_run(run_id, Reason.TIMEOUT, now)
     elif step == "abandon":
         logger.error("the tasks of a run could not be stored", error=event.get("error"))

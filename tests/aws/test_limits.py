@@ -320,7 +320,7 @@ def test_everything_of_a_run_expires(world: StoreWorld) -> None:
     world.end(run, *((claim, COMPLETED) for claim in claims.values()))
     adds = world.extension(run, {"id": "n", "deps": ["wide"]}, {"id": "o", "deps": ["m*"]})
     world.end(run, (generator, COMPLETED), adds=adds)
-    world.store.keep_token(run.id, "token")
+    world.store.keep_token(run.id, 0, "token")
     world.store.cancel_run(run.id, Reason.CANCELLED, world.now)
     world.store.settle(run.id, world.now)
     world.store.reset_tasks(run.id, world.now)
@@ -352,7 +352,7 @@ def test_a_run_that_expired_is_not_listed_again(world: StoreWorld) -> None:
     table = world.bed.client("dynamodb")
     key = {"pk": {"S": "RUNS#r"}, "sk": {"S": run.id}}
     table.delete_item(TableName=world.options.table, Key=key)
-    world.store.unlist(run.id)
+    world.store.unlist(run.id, 0)
     assert [item for item in world.items() if item["pk"] == "RUNS#r"] == []
 
 

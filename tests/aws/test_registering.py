@@ -149,7 +149,7 @@ def test_unknown_runs_are_refused(world: StoreWorld) -> None:
         lambda: world.store.standing("nope"),
         lambda: world.store.follow("nope", [0]),
         lambda: world.store.reopen("nope"),
-        lambda: world.store.keep_token("nope", "t"),
+        lambda: world.store.keep_token("nope", 0, "t"),
         lambda: world.store.begin_reset("nope"),
     ):
         with pytest.raises(UnknownRun, match="nope"):

@@ -458,8 +458,48 @@ def test_steps_of_an_earlier_generation_change_nothing(plane: ControlPlane, name
     plane.step_executions()
     step(plane, name, run, 0)
     assert plane.run(run).cancel_requested_at is None
-    assert plane.store.token(run.id) == f"token-{run.id}-1"
+    assert plane.store.token(run.id, 1) == f"token-{run.id}-1"
     assert plane.finish(run).state is RunState.COMPLETED
+
+
+def test_a_step_that_comes_after_the_repetition_is_told_at_once(plane: ControlPlane) -> None:
+    run = plane.begin({"id": "a"})
+    plane.finish(run)
+    plane.submitting.retry(run.id, everything=True)
+    step(plane, "start", run, 0)
+    assert plane.executions.told[-1] == "late-start"
+
+
+def test_who_was_not_told_of_the_end_is_told_when_the_run_is_repeated(plane: ControlPlane) -> None:
+    run = plane.begin({"id": "a"})
+    plane.deliver()
+    plane.backend.end()
+    plane.deliver_jobs()
+    plane.store.follow(run.id, [0])
+    plane.store.settle(run.id, plane.clock.now)  # and whoever did this dies
+    assert plane.executions.told == []
+    plane.submitting.retry(run.id, everything=True)
+    plane.step_executions()
+    assert plane.executions.told == [f"token-{run.id}-0"]
+    assert plane.finish(run).state is RunState.COMPLETED
+
+
+def test_telling_of_an_end_that_is_past_leaves_the_repetition_alone(plane: ControlPlane) -> None:
+    run = plane.begin({"id": "a"})
+    ended = plane.finish(run)
+    plane.submitting.retry(run.id, everything=True)
+    plane.step_executions()
+    plane.executions.told.clear()
+    plane.advancing.tell_end(ended)
+    assert plane.executions.told == [f"token-{run.id}-0"]
+    assert plane.store.active_runs() == [run.id]
+
+
+def test_a_call_for_the_step_before_does_not_take_the_token_away(plane: ControlPlane) -> None:
+    run = plane.begin({"id": "a"})
+    plane.store.keep_token(run.id, 0, "of expire", turn=1)
+    plane.store.keep_token(run.id, 0, "of start")
+    assert plane.store.token(run.id, 0) == "of expire"
 
 
 # finish, sweep ----------------------------------------------------------------------------------

@@ -91,6 +91,8 @@ class RunRecord:
         too, and of those among them that were lost; None where nothing is known of any.
     losses : int
         How many attempts were lost: by no doing of theirs.
+    generation : int
+        How often it was repeated.
     """
 
     id: str
@@ -111,6 +113,7 @@ class RunRecord:
     cost: float | None = None
     cost_lost: float | None = None
     losses: int = 0
+    generation: int = 0
 
     @property
     def active(self) -> int:

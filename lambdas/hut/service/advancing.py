@@ -109,10 +109,18 @@ class Advancing:
 
     def tell_end(self, run: RunRecord) -> None:
         """Tell the run's execution that it has ended; told twice is told once."""
-        token = self._store.token(run.id)
+        self._tell(run.id, run.generation)
+        self._store.unlist(run.id, run.generation)
+
+    def tell_earlier(self, run_id: str, generation: int) -> None:
+        """Tell the execution before that of a generation: the run was repeated before anybody did."""
+        if generation:
+            self._tell(run_id, generation - 1)
+
+    def _tell(self, run_id: str, generation: int) -> None:
+        token = self._store.token(run_id, generation)
         if token is not None:
             self._around.executions.tell_end(token)
-        self._store.unlist(run.id)
 
     # Stopping -----------------------------------------------------------------------------------
 

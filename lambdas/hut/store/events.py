@@ -15,7 +15,8 @@ end_pending         the run is stopped; pending tasks only
 note_handles        the attempt is active under its key and has no handle yet
 give_back           as `release_claims`; the refusals are kept with it
 keep_array          the id must be new; written before its job is submitted, never changed
-keep_token          the last one counts; an ended run keeps it for `token`
+keep_token          one for each generation; the last one counts, but none of an earlier step
+unlist              the run was not repeated since it ended
 reopen              as `follow`
 call_waiting        each note of a run that waits is marked once
 ==================  ============================================================================
@@ -129,13 +130,19 @@ class EventStore(Store, Protocol):
     def active_runs(self) -> list[str]:
         """Return the ids of runs that have not ended, oldest first."""
 
-    def unlist(self, run_id: str) -> None:
-        """Take an ended run off the list of active ones."""
+    def unlist(self, run_id: str, generation: int) -> None:
+        """Take a run that ended in a generation off the list of active ones."""
 
-    def keep_token(self, run_id: str, token: str) -> None:
-        """Keep the token by which whoever waits for the run's end is told of it."""
+    def keep_token(self, run_id: str, generation: int, token: str, *, turn: int = 0) -> None:
+        """Keep the token by which whoever waits for the end of a generation is told of it.
 
-    def token(self, run_id: str) -> str | None:
+        Parameters
+        ----------
+        turn
+            How many steps have waited before: a call for an earlier one comes too late.
+        """
+
+    def token(self, run_id: str, generation: int) -> str | None:
         """Return that token."""
 
     def active_on(self, backend: str) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -36,10 +37,11 @@ from hut.store.dynamodb.keys import (
     idempotency_key,
     meta_key,
     run_key,
+    token_key,
 )
 from hut.store.dynamodb.options import StoreOptions
 from hut.store.dynamodb.reading import Reading, listing
-from hut.store.dynamodb.table import Cancelled, Condition, Key, Pages, Write, pauses
+from hut.store.dynamodb.table import Cancelled, Condition, Key, Lost, Pages, Write, pauses
 from hut.store.dynamodb.unit import Unit
 from hut.store.dynamodb.values import Item
 from hut.store.encoding import encode_settings
@@ -261,14 +263,18 @@ class Growth(Reading):
 
         return self._record(self._work(run_id, begin))
 
-    def keep_token(self, run_id: str, token: str) -> None:
-        """Keep the token by which whoever waits for the run's end is told of it."""
+    def keep_token(self, run_id: str, generation: int, token: str, *, turn: int = 0) -> None:
+        """Keep the token by which whoever waits for the end of a generation is told of it."""
         ttl = self._meta(run_id)["ttl"]
-        self._table.put(_at(run_key(run_id, "TOKEN"), kind="token", token=token, ttl=ttl))
+        item = _at(token_key(run_id, generation), kind="token", token=token, turn=turn, ttl=ttl)
+        with suppress(Lost):  # a later step waits already
+            self._table.put(
+                item, Condition("attribute_not_exists(#turn) OR #turn <= :turn", {"turn": turn})
+            )
 
-    def token(self, run_id: str) -> str | None:
+    def token(self, run_id: str, generation: int) -> str | None:
         """Return that token."""
-        item = self._table.get(run_key(run_id, "TOKEN"))
+        item = self._table.get(token_key(run_id, generation))
         return None if item is None else str(item["token"])
 
     def missing_blocks(self, run_id: str) -> list[int]:

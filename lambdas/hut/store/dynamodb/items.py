@@ -81,6 +81,7 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
         cost=_seconds(meta.get("cost")),
         cost_lost=_seconds(meta.get("cost_lost")),
         losses=meta.get("losses", 0),
+        generation=meta["generation"],
     )
 
 

@@ -3,7 +3,7 @@
 =================  ==========================  ==================================================
 item               partition                   sort key
 =================  ==========================  ==================================================
-run                ``RUN#run``                 ``META``; ``SETTINGS``, ``TOKEN``
+run                ``RUN#run``                 ``META``; ``SETTINGS``; ``TOKEN``, ``TOKEN#generation``
 what joined        ``RUN#run``                 ``GREW#w#position`` of the task that generated it
 array job          ``RUN#run``                 ``ARRAY#id``
 change log         ``RUN#run#LOG``             number of the change
@@ -67,6 +67,7 @@ __all__ = [
     "run_key",
     "segment_partition",
     "specs_key",
+    "token_key",
     "wait_key",
     "wait_partition",
 ]
@@ -91,6 +92,11 @@ def run_key(run_id: str, sort: str) -> Key:
 def meta_key(run_id: str) -> Key:
     """Return the key of the run itself."""
     return run_key(run_id, "META")
+
+
+def token_key(run_id: str, generation: int) -> Key:
+    """Return the key of the token of whoever waits for the end of a generation."""
+    return run_key(run_id, f"TOKEN#{generation}" if generation else "TOKEN")
 
 
 def grew_key(run_id: str, withdrawals: int, generator: int) -> Key:

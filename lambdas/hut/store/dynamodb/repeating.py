@@ -95,8 +95,8 @@ class Repeating(Reading):
             for name in _OF_THE_GENERATION:
                 meta.pop(name, None)
             # With it, so that a sweep finds a repetition which nobody goes on with.
-            change, values = "SET #active = :active, #ttl = :ttl", {"active": "active"}
-            values["ttl"] = meta["ttl"]
+            change = "SET #active = :active, #generation = :generation, #ttl = :ttl"
+            values = {"active": "active", "generation": meta["generation"], "ttl": meta["ttl"]}
             unit.update(Write(key=listing_key(run_id), change=change, values=values))
             return again
 

@@ -463,13 +463,16 @@ class DynamoStore(Growth, Repeating):
 
         meta = self._work(run_id, settle)
         if meta.get("ended") is not None and self._options.follow == "inline":
-            self.unlist(run_id)
+            self.unlist(run_id, meta["generation"])
         return self._record(meta)
 
-    def unlist(self, run_id: str) -> None:
-        """Take an ended run off the list of active ones."""
-        listed = Condition("attribute_exists(#active)")
-        with suppress(Lost):  # it is off already, or has expired
+    def unlist(self, run_id: str, generation: int) -> None:
+        """Take a run that ended in a generation off the list of active ones."""
+        same, values = "attribute_not_exists(#generation)", {}
+        if generation:
+            same, values = "#generation = :generation", {"generation": generation}
+        listed = Condition(f"attribute_exists(#active) AND {same}", values)
+        with suppress(Lost):  # it is off already, has expired, or was repeated
             self._table.update(
                 Write(key=listing_key(run_id), change="REMOVE #active", condition=listed)
             )
