@@ -1,0 +1,359 @@
+"""A whole deployment of Hut in one process and in virtual time, on an AWS that misbehaves on purpose.
+
+The handlers, use cases, store and backend are the real ones. A history is a function of its seed, its
+faults and what people do; `Watch` looks at every step of it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+from unittest import mock
+
+from greenlet import getcurrent
+
+import hut.backends.batch.calls
+import hut.measuring
+from handlers import advance, finish, observe, register, sweep, wiring
+from hut.backends.port import parse_job_name
+from hut.rest import observing as rest_observing
+from hut.store.dynamodb import DynamoStore, StoreOptions
+from tests.aws_table import new_options
+from tests.simulation.agenda import Agenda
+from tests.simulation.batch import SimulatedBatch
+from tests.simulation.batch_job import SimulatedJob
+from tests.simulation.chance import Chance
+from tests.simulation.dynamodb import SimulatedDynamoDB
+from tests.simulation.executions import SimulatedStepFunctions
+from tests.simulation.fates import Fate, host_reclaimed
+from tests.simulation.faults import CALM, Faults
+from tests.simulation.functions import Functions
+from tests.simulation.history import History
+from tests.simulation.invariants import Watch
+from tests.simulation.logs import SimulatedLogs
+from tests.simulation.people import People
+from tests.simulation.queues import Queue, SimulatedSQS
+from tests.simulation.s3 import SimulatedS3
+from tests.simulation.streams import Stream
+from tests.simulation.workflows import behaviour_of
+
+__all__ = ["World", "simulated"]
+
+BEGIN = 1_800_000_000.0
+SWEEP_SECONDS = 120.0
+_LOGGERS = (advance.logger, finish.logger, observe.logger, register.logger, sweep.logger)
+
+
+class World:
+    """See the module's docstring.
+
+    Parameters
+    ----------
+    seed
+        Decides everything that is left to chance.
+    faults
+        What may go wrong, until `fault_seconds` have passed.
+    allowed
+        The only faults that may happen; for histories that are shrunk.
+    scripted
+        By the number of an AWS call what goes wrong with it: ``crash before``, ``crash after``, ...
+    cap
+        The backend's; None: it takes all.
+    kept
+        Keep the history's lines.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        faults: Faults = CALM,
+        *,
+        allowed: Sequence[str] | None = None,
+        scripted: Mapping[int, str] | None = None,
+        fault_seconds: float = 900.0,
+        cap: int | None = None,
+        kept: bool = False,
+    ) -> None:
+        self.hub = getcurrent()
+        self.agenda = Agenda(BEGIN)
+        self.chance = Chance(seed, allowed)
+        self.history = History(self._clock, kept=kept)
+        self.faults = faults
+        self._calm = replace(CALM, late=faults.late, index_lag=faults.index_lag)
+        self.faults_end = BEGIN + fault_seconds
+        self._scripted = scripted or {}
+        self.cap = cap
+        self.calls = 0
+        self.sweeps = 0
+        self.lost_events = 0
+        self.current: wiring.Process | None = None
+        self.active_jobs = 0
+        self._specs: dict[tuple[str, int], tuple[str, str]] = {}
+        self.watch = Watch(self)
+        self._make_services()
+        self.people = People(self)
+        self.agenda.after(self.chance.between("first sweep", 1, SWEEP_SECONDS), self._sweep)
+
+    def _clock(self) -> float:
+        return self.agenda.now
+
+    # What there is -------------------------------------------------------------------------------
+
+    def _make_services(self) -> None:
+        self.dynamodb = SimulatedDynamoDB(self._clock)
+        self.s3 = SimulatedS3(self._clock)
+        options = new_options(_Services(dynamodb=self.dynamodb, s3=self.s3))
+        self.options = StoreOptions(
+            options.table, options.bucket, follow="stream", counted=self._counted()
+        )
+        self.stream = Stream(self)
+        self.dynamodb.committed.append(self._committed)
+        self.dynamodb.index_lag = self._index_lag
+        self.dynamodb.unprocessed = self._unprocessed
+        self.logs = SimulatedLogs(self._clock)
+        self.logs.create_log_group(logGroupName="/hut/jobs")
+        self.batch = SimulatedBatch(
+            self._clock,
+            self.agenda.at,
+            self.tell,
+            fate=self._fate,
+            logs=self.logs,
+            list_lag=self._list_lag,
+        )
+        self.batch.changed.append(self._job_changed)
+        self.batch.is_wanted = lambda job: job.summary is None
+        queue = self.batch.add_queue("hut-ec2", most_cpus=1_000_000)
+        self.observe_queue = Queue(self, "observe queue", "observe", 500, 2)
+        self.wake_queue = Queue(self, "wake queue", "advance", 10, 4)
+        self.states = SimulatedStepFunctions(self)
+        self.services: dict[str, Any] = {
+            "batch": self.batch,
+            "dynamodb": self.dynamodb,
+            "logs": self.logs,
+            "s3": self.s3,
+            "sqs": SimulatedSQS({"wake": self.wake_queue}),
+            "stepfunctions": self.states,
+        }
+        backend = {
+            "name": "batch",
+            "type": "batch",
+            "queues": {"ec2": queue},
+            "default_queue": "ec2",
+            "platforms": {"ec2": "EC2"},
+            "default_image": "python:3.12-slim",
+            "log_group": "/hut/jobs",
+            "job_role_arn": None,
+            "execution_role_arn": None,
+            "max_concurrent": self.cap,
+        }
+        environment = {
+            "HUT_TABLE": options.table,
+            "HUT_BUCKET": options.bucket,
+            "HUT_PREFIX": "hut",
+            "HUT_BACKENDS": json.dumps([backend]),
+            "HUT_AUDIT_TABLE": options.table,
+            "HUT_WAKE_QUEUE_URL": "wake",
+            "HUT_STATE_MACHINE_ARN": "arn:aws:states:us-east-1:123456789012:stateMachine:hut-run",
+        }
+        self.functions = Functions(self, environment)
+        # Looks at the table as it is, past all faults.
+        self.store = DynamoStore(self.dynamodb, self.s3, self.options, clock=self._clock)
+
+    def _counted(self) -> frozenset[str]:
+        return frozenset() if self.cap is None else frozenset({"batch"})
+
+    def _committed(self, changes: Sequence[Any]) -> None:
+        self.watch.wrote(changes)
+        for change in changes:
+            if change.old is None:
+                self.stream.changed(change.key["pk"]["S"], change.new)
+
+    def _index_lag(self, change: Any) -> float:
+        label = self.chance.numbered(f"lag {change.key['pk']['S']}")
+        return self.chance.between(label, 0.0, self.faults.index_lag)
+
+    def _unprocessed(self, operation: str, count: int) -> int:
+        label = self.chance.numbered(f"left {operation}")
+        share = self.faults_now().left
+        left = self.chance.fault("left", label, share)
+        return 1 + self.chance.below(f"how many {label}", count - 1) if left and count > 1 else 0
+
+    def _list_lag(self, job: SimulatedJob) -> float:
+        return self.chance.between(f"listed {job.name} {job.number}", 0.0, self.faults.list_lag)
+
+    # What jobs do --------------------------------------------------------------------------------
+
+    def task_of(self, job: SimulatedJob) -> tuple[str, int, int, str] | None:
+        """Return run, position, attempt and id of the task a job is for; None for an array itself."""
+        name = parse_job_name(job.name)
+        assert name is not None
+        key = name.key
+        if name.array:
+            if job.index is None:
+                return None
+            children = self.store.array(name.run_id, name.array)
+            assert children is not None
+            key = children[job.index]
+        assert key is not None
+        return name.run_id, key.position, key.attempt, self._spec(name.run_id, key.position)[0]
+
+    def _job_changed(self, job: SimulatedJob) -> None:
+        if job.summary is None:
+            self.active_jobs += (job.state == "SUBMITTED") - job.has_ended
+        self.watch.job_changed(job)
+
+    def _spec(self, run_id: str, position: int) -> tuple[str, str]:
+        """Return a task's id and command."""
+        if (run_id, position) not in self._specs:
+            spec = self.store.get_tasks(run_id, [position])[position].spec
+            self._specs[run_id, position] = spec.id, spec.command
+        return self._specs[run_id, position]
+
+    def _fate(self, job: SimulatedJob) -> Fate:
+        found = self.task_of(job)
+        if found is None:
+            return Fate()
+        run_id, position, attempt, task_id = found
+        does = behaviour_of(self._spec(run_id, position)[1])
+        task = self.store.get_tasks(run_id, [position])[position]
+        label = f"{job.name} {job.index} {job.number} {job.tries}"
+        waits = self.chance.between(f"waits {label}", 0.5, 8.0)
+        runs = does.runs * self.chance.between(f"runs {label}", 0.8, 1.2)
+        faults = self.faults_now()
+        more: dict[str, Any] = {"waits": waits, "runs": runs}
+        if self.chance.fault("vanished", label, faults.vanished):
+            more["kept"] = 0.0
+        if self.chance.fault("reclaimed", f"{task_id} {attempt} {label}", faults.reclaimed):
+            return host_reclaimed(**more)
+        first = self.store.standing(run_id).generation == 0
+        if first and task.retries_used < does.fails:
+            return Fate(exit_code=3, **more)
+        made = json.dumps(list(does.generates)).encode() if does.generates else None
+        return Fate(generated=made, **more)
+
+    # What goes wrong -----------------------------------------------------------------------------
+
+    def faults_now(self) -> Faults:
+        """Return what may go wrong now."""
+        return self.faults if self.agenda.now < self.faults_end else self._calm
+
+    def verdict(self, label: str) -> str:
+        """Say what goes wrong with an AWS call; empty if nothing does."""
+        self.calls += 1
+        if self._scripted:
+            return self._scripted.get(self.calls, "")
+        faults, chance = self.faults_now(), self.chance
+        for kind, share in (
+            ("crash before", faults.crash / 2),
+            ("crash after", faults.crash / 2),
+            ("throttled", faults.throttled),
+            ("broken", faults.broken),
+            ("unanswered", faults.unanswered),
+            ("raced", faults.raced),
+        ):
+            if chance.fault(kind, label, share):
+                return kind
+        return ""
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Take an event on the bus, as the rules of `infra.control` let it through."""
+        detail = event["detail"]
+        if event["source"] == "aws.batch" and not _passes(detail):
+            return
+        label = self.chance.numbered(
+            f"{detail.get('jobName', detail.get('name'))} {detail['status']}"
+        )
+        if self.chance.fault("lost", label, self.faults_now().lost):
+            self.history.note("events", f"loses {label}", is_fault=True)
+            self.lost_events += 1
+            return
+        self.observe_queue.send(json.dumps({"source": event["source"], "detail": detail}))
+        if self.chance.fault("poisoned", label, self.faults_now().poisoned):
+            self.observe_queue.send('{"source": "aws.batch"}')
+
+    # Time ----------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        self.agenda.after(SWEEP_SECONDS, self._sweep)
+        if self.functions.has_room("sweep"):
+            self.sweeps += 1
+            self.functions.invoke("sweep", {}, lambda _: None)
+
+
+def _passes(detail: Mapping[str, Any]) -> bool:
+    """Say whether the rules for jobs let an event through."""
+    if "size" in detail.get("arrayProperties", {}):
+        return False
+    if detail["status"] in ("SUCCEEDED", "FAILED"):
+        return True
+    return detail["status"] == "RUNNING" and "hutStarts" in detail.get("parameters", {})
+
+
+class _Services:
+    """Clients by their names, as `tests.aws_table` asks for them."""
+
+    def __init__(self, **services: Any) -> None:
+        self._services = services
+
+    def client(self, name: str) -> Any:
+        return self._services[name]
+
+
+@contextmanager
+def simulated(seed: int, *arguments: Any, **options: Any) -> Iterator[World]:
+    """Make a world, and put it in place of the real one as long as the block lasts."""
+    before = random.getstate()
+    random.seed(seed)
+    world = World(seed, *arguments, **options)
+    notes = _Notes(world)
+    with ExitStack() as stack:
+        patch = lambda *what, **how: stack.enter_context(mock.patch.object(*what, **how))  # noqa: E731
+        patch(wiring, "process", lambda: world.current)
+        patch(wiring, "_end_start", lambda: None)
+        patch(hut.backends.batch.calls, "ThreadPoolExecutor", _OneByOne)
+        patch(hut.measuring, "_metrics", lambda: _NoMetrics)
+        for logger in {id(each): each for each in (*_LOGGERS, rest_observing._logger)}.values():
+            patch(logger._logger, "handlers", [notes])
+        try:
+            yield world
+        finally:
+            random.setstate(before)
+
+
+class _OneByOne:
+    """An executor for the calls of one function: greenlets don't go together with threads."""
+
+    def __init__(self, max_workers: int) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def map(self, call: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        return [call(item) for item in items]
+
+
+class _NoMetrics:
+    class provider:  # noqa: N801 - powertools' name
+        metric_set: ClassVar[dict[str, Any]] = {}
+
+    @staticmethod
+    def add_metric(*_: object) -> None: ...
+
+
+class _Notes(logging.Handler):
+    """Writes what functions warn of into the history."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.WARNING)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        run = getattr(record, "run", "")
+        self._world.history.note("log", f"{record.getMessage()} {run}")
