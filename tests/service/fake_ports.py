@@ -455,13 +455,15 @@ class FakeExecutions:
     calls: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
-    def start(self, run_id: str, generation: int, blocks: int, time_limit: float) -> None:
-        def start() -> None:
+    def start(self, run_id: str, generation: int, blocks: int, time_limit: float) -> bool:
+        def start() -> bool:
             name = f"{run_id}-{generation}"
             self.calls.append(name)
-            self.started.setdefault(name, Execution(run_id, generation, blocks, time_limit))
+            new = Execution(run_id, generation, blocks, time_limit)
+            return not self.started.setdefault(name, new).over
 
-        self.fate.effect("executions.start", start)
+        started: bool = self.fate.effect("executions.start", start)
+        return started
 
     def tell_end(self, token: str) -> None:
         def tell() -> None:

@@ -25,7 +25,7 @@ def die_in_submit(plane: ControlPlane, *, before: bool) -> None:
 def test_a_claim_that_was_never_submitted_is_given_back(plane: ControlPlane) -> None:
     run = plane.begin({"id": "a"}, {"id": "b"})
     die_in_submit(plane, before=True)
-    plane.clock.now += 150
+    plane.clock.now += 100
     assert plane.sweep().claims_returned == 0  # its Lambda may still be alive
     assert plane.states(run) == {"a": "submitted", "b": "submitted"}
     plane.clock.now += 1
@@ -168,3 +168,12 @@ def test_thousands_of_active_tasks_are_looked_at(plane: ControlPlane) -> None:
     plane.lose_events()
     assert plane.sweep().ends_found == 1100
     assert plane.run(run).state is RunState.COMPLETED
+
+
+def test_a_run_whose_execution_was_over_before_it_began_is_cancelled(plane: ControlPlane) -> None:
+    run = plane.submit({"id": "a"}, {"id": "b", "deps": ["a"]})
+    plane.executions.started[f"{run.id}-0"].over = True
+    plane.clock.now += 100
+    plane.sweep()
+    assert plane.finish(run).state is RunState.CANCELLED
+    assert "the execution is over" in plane.notes.warnings()

@@ -27,8 +27,15 @@ class StateMachine:
         self._client = client
         self._arn = arn
 
-    def start(self, run_id: str, generation: int, blocks: int, time_limit: float) -> None:
-        """Start the execution; if one of this name was started before, nothing happens."""
+    def start(self, run_id: str, generation: int, blocks: int, time_limit: float) -> bool:
+        """Start the execution; if one of this name was started before, nothing happens.
+
+        Returns
+        -------
+        bool
+            False if that one is over: Step Functions takes the same start as often as it comes while
+            the execution runs, and refuses the name for 90 days afterwards.
+        """
         what = {
             "run": run_id,
             "generation": generation,
@@ -44,6 +51,8 @@ class StateMachine:
         except ClientError as error:
             if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
                 raise
+            return False
+        return True
 
     def tell_end(self, token: str) -> None:
         """Let the execution that waits under a token go on; one that is gone is fine."""

@@ -13,8 +13,8 @@ __all__ = ["Executions", "Measuring", "Noting", "Wakes"]
 class Executions(Protocol):
     """Runs as executions of a state machine: one for each generation of a run."""
 
-    def start(self, run_id: str, generation: int, blocks: int, time_limit: float) -> None:
-        """Start the execution; if it was started before, nothing happens."""
+    def start(self, run_id: str, generation: int, blocks: int, time_limit: float) -> bool:
+        """Start the execution, if it was not before; False if it is over and can't begin again."""
 
     def tell_end(self, token: str) -> None:
         """Tell whoever waits under a token that the run has ended; a token that is gone is fine."""

@@ -74,10 +74,17 @@ class Submitting:
         return repeated, run
 
 
-def start_execution(store: EventStore, executions: Executions, run: RunRecord) -> None:
-    """Start what registers a run's tasks and waits for its end, unless it has begun."""
+def start_execution(store: EventStore, executions: Executions, run: RunRecord) -> bool:
+    """Start what registers a run's tasks and waits for its end, unless the run has begun.
+
+    Returns
+    -------
+    bool
+        False if the execution is over without having begun the run: nothing will begin it any more.
+    """
     standing = store.standing(run.id)
-    if not standing.begun:
-        limit = run.settings.time_limit or DEFAULT_TIME_LIMIT
-        blocks = 0 if standing.generation else standing.blocks
-        executions.start(run.id, standing.generation, blocks, limit)
+    if standing.begun:
+        return True
+    limit = run.settings.time_limit or DEFAULT_TIME_LIMIT
+    blocks = 0 if standing.generation else standing.blocks
+    return executions.start(run.id, standing.generation, blocks, limit)

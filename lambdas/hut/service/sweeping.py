@@ -36,8 +36,13 @@ __all__ = ["Sweeping", "Swept"]
 _START_SECONDS = 60.0
 """After which a run that is stored but not begun gets its execution (again)."""
 
-_CLAIM_SECONDS = 150.0
-"""After which a claim without a handle is looked for: its Lambda can't be alive any more."""
+_CLAIM_SECONDS = 100.0
+"""After which a claim without a handle is looked for: its Lambda can't be alive any more.
+
+`advance` has 60 s, and clocks may differ. A sweep may claim for longer, but there is one at a time:
+what it claimed is looked at by a later one. Less than the time between two sweeps, so that the second
+one after a fault finds every claim.
+"""
 
 _LIMIT_SLACK = 60.0
 """Seconds the state machine is left to act on a run's time limit by itself."""
@@ -110,7 +115,8 @@ class Sweeping:
         if not self._store.standing(run_id).begun:
             if now - run.created_at > _START_SECONDS:
                 swept.started_again += 1
-                start_execution(self._store, self._around.executions, run)
+                if not start_execution(self._store, self._around.executions, run):
+                    run = self._give_up(run, now)
             if run.cancel_requested_at is None:
                 return
         self._check_time_limit(run, now)
@@ -123,6 +129,15 @@ class Sweeping:
         run = self._advancing.advance(run_id, wholly=run.cancel_requested_at is not None)
         swept.active += run.active
         swept.pending += run.counts[TaskState.PENDING]
+
+    def _give_up(self, run: RunRecord, now: float) -> RunRecord:
+        """Cancel a run whose execution is over, as the event would have that was lost.
+
+        It has not begun the run. `begin_run` may just come first: then the run has its tasks, and is
+        cancelled as any other.
+        """
+        self._around.note.warning("the execution is over", run=run.id)
+        return self._store.cancel_run(run.id, Reason.CANCELLED, now)
 
     def _may_be_stuck(self, run: RunRecord, now: float) -> bool:
         """Say whether to look for follow-ups that were lost: it means to read all tasks.
