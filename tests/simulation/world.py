@@ -89,6 +89,7 @@ class World:
         self._scripted = scripted or {}
         self.cap = cap
         self.calls = 0
+        self.labels: list[str] = []
         self.sweeps = 0
         self.lost_events = 0
         self.current: wiring.Process | None = None
@@ -246,6 +247,7 @@ class World:
         """Say what goes wrong with an AWS call; empty if nothing does."""
         self.calls += 1
         if self._scripted:
+            self.labels.append(label)
             return self._scripted.get(self.calls, "")
         faults, chance = self.faults_now(), self.chance
         for kind, share in (
