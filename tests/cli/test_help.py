@@ -12,7 +12,7 @@ from tests.hutctl_process import Hut
 COMMANDS = [
     *("run", "plan", "watch", "resume", "retry", "cancel"),
     *("runs", "show", "tasks", "logs", "script", "why", "failures"),
-    *("config", "doctor", "completion", "jobs", "target", "backends", "environments"),
+    *("recover", "config", "doctor", "completion", "jobs", "target", "backends", "environments"),
 ]
 
 
@@ -32,6 +32,7 @@ def test_the_overview_lists_every_command_with_a_line(hut: Hut) -> None:
         *COMMANDS,
         *(f"config {each}" for each in ("check", "show", "apply", "diff", "history")),
         "target add",
+        *(f"recover {each}" for each in ("pause", "resume", "restore", "check")),
     ],
 )
 def test_every_command_has_help_with_examples(hut: Hut, command: str) -> None:

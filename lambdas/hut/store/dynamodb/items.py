@@ -4,6 +4,9 @@ A run's item (``META``)::
 
     id workflow owner created started ended state reason message total n_<state>
     on_<backend> active tasks there
+    restored     the generation it is to take up, as it has come back from a backup
+    keeps        it is resetting, but its tasks stay as they are        past   the last generation it
+                 had before it came back
     phase        reserved -> active -> resetting -> active: what may be done with it
     seq          number of the last change; every change is conditional on it
     generation   how often it was repeated        epoch    how often an engine took it up

@@ -3,10 +3,15 @@
 A generation is a number in the run, its tasks, its barriers and the keys of its pages of ready tasks.
 Whatever comes late of an earlier one (a message, a record of the stream) finds another number and
 changes nothing.
+
+A run that comes back from a backup takes up a new generation too, in which every task stays as it is:
+what is worked out of their states (pages of ready tasks, what tasks and barriers have met, counts) is
+worked out anew, because a backup may hold it from another moment than the tasks.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -15,12 +20,13 @@ from typing import Any
 from hut.model.states import RunState, TaskState
 from hut.store.dynamodb.dependencies import Followers
 from hut.store.dynamodb.items import put_away
-from hut.store.dynamodb.keys import PACK, SEGMENT, barrier_key, listing_key
+from hut.store.dynamodb.keys import PACK, SEGMENT, barrier_key, grew_key, listing_key
 from hut.store.dynamodb.packs import MOST_PACKS
 from hut.store.dynamodb.reading import Reading
 from hut.store.dynamodb.table import Condition, Key, Lost, Write
 from hut.store.dynamodb.unit import Unit
 from hut.store.dynamodb.values import Item
+from hut.store.dynamodb.waiting import on_backend
 from hut.store.port import StoreError
 
 __all__ = ["Repeating"]
@@ -64,6 +70,8 @@ class Repeating(Reading):
 
     _work: Any
     _followers: Followers
+    missing_blocks: Any
+    register_block: Any
 
     def reset_tasks(self, run_id: str, now: float, *, everything: bool = False) -> int:
         """Make tasks that did not complete (or all) pending again; return how many."""
@@ -91,13 +99,12 @@ class Repeating(Reading):
             if not again:
                 return 0
             meta.update(phase="resetting", reset_all=everything, reset_at=0)
-            meta.update(generation=meta["generation"] + 1, state=str(RunState.PENDING))
+            # Executions are named by generations; those before a table was restored have used some.
+            used = max(meta["generation"], meta.get("past", 0))
+            meta.update(generation=used + 1, state=str(RunState.PENDING))
             for name in _OF_THE_GENERATION:
                 meta.pop(name, None)
-            # With it, so that a sweep finds a repetition which nobody goes on with.
-            change = "SET #active = :active, #generation = :generation, #ttl = :ttl"
-            values = {"active": "active", "generation": meta["generation"], "ttl": meta["ttl"]}
-            unit.update(Write(key=listing_key(run_id), change=change, values=values))
+            _list_as_active(unit)
             return again
 
         again: int = self._work(run_id, begin)
@@ -115,6 +122,8 @@ class Repeating(Reading):
             meta = self._withdraw(meta)
         while self._work(run_id, partial(self._reset_some, now)):
             pass
+        if meta.get("keeps"):
+            self._work(run_id, self._count_anew)
         self._clear_barriers(meta)
         self.reopen(run_id)
         self._work(run_id, self._end_reset)
@@ -163,6 +172,10 @@ class Repeating(Reading):
         task["generation"] = meta["generation"]
         unit.touch(task)
         kept = task["state"] == TaskState.COMPLETED and not meta["reset_all"]
+        if meta.get("keeps"):
+            if task["state"] == TaskState.PENDING and task.get("not_before", 0) > 0:
+                unit.wait(task)
+            return
         if kept or meta.get("stop"):
             return
         if task.get("own"):
@@ -226,4 +239,73 @@ class Repeating(Reading):
         if meta["phase"] == "resetting":
             meta["phase"] = "active"
             del meta["reset_all"], meta["reset_at"]
+            meta.pop("keeps", None)
             unit.touch_run()
+
+    # From a backup -------------------------------------------------------------------------------
+
+    def take_up(self, run_id: str, now: float) -> None:
+        """Bring a run that has come back from a backup to where it can go on.
+
+        What `copying` noted in its item says so; without it nothing happens. If this dies, the next
+        call goes on where it stopped, and so does `begin_run`.
+
+        Raises
+        ------
+        StoreError
+            If the backup does not hold all of the run.
+        """
+        meta = self._meta(run_id)
+        if meta.get("restored") is not None:
+            if meta["phase"] == "reserved":
+                for block in self.missing_blocks(run_id):
+                    self.register_block(run_id, block, now)
+            elif meta["phase"] == "resetting":
+                self.finish_reset(run_id, now)
+            self._work(run_id, self._begin_to_keep)
+        self.finish_reset(run_id, now)
+
+    @staticmethod
+    def _begin_to_keep(unit: Unit) -> None:
+        meta = unit.meta
+        generation = meta.pop("restored", None)
+        if generation is None:
+            return
+        for name in ("waits", "refused", "writing", "written"):
+            meta.pop(name, None)
+        meta.update(generation=generation, phase="resetting", keeps=True)
+        meta.update(reset_all=False, reset_at=0)
+        meta.setdefault("begun", -1)  # one that was not: without it nobody waits for that
+        _list_as_active(unit)
+
+    def _count_anew(self, unit: Unit) -> None:
+        """Let a run's numbers be those of its tasks."""
+        meta, counts, active = unit.meta, Counter[str](), Counter[str]()
+        for task in self._tasks.between(meta, 0, meta["total"]):
+            counts[task["state"]] += 1
+            if task.get("counted"):
+                active[task["backend"]] += 1
+            if task.get("grew") and not self._has_grown(meta, task["position"]):
+                raise StoreError(f"of run {meta['id']} what task {task['id']} generated is missing")
+        if counts.total() != meta["total"]:
+            missing = meta["total"] - counts.total()
+            raise StoreError(
+                f"of run {meta['id']} {missing:,} of {meta['total']:,} tasks are missing"
+            )
+        for name in [name for name in meta if name.startswith(on_backend(""))]:
+            del meta[name]
+        meta.update({on_backend(name): number for name, number in active.items()})
+        meta.update({f"n_{state}": counts[state] for state in TaskState})
+        unit.touch_run()
+
+    def _has_grown(self, meta: Item, generator: int) -> bool:
+        note = self._table.get(grew_key(meta["id"], meta["withdrawals"], generator))
+        return note is not None and note["first"] + note["count"] <= meta["total"]
+
+
+def _list_as_active(unit: Unit) -> None:
+    """Put a run's generation on the list, so that a sweep finds it if nobody goes on with it."""
+    meta = unit.meta
+    change = "SET #active = :active, #generation = :generation, #ttl = :ttl"
+    values = {"active": "active", "generation": meta["generation"], "ttl": meta["ttl"]}
+    unit.update(Write(key=listing_key(meta["id"]), change=change, values=values))

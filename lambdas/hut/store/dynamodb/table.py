@@ -241,6 +241,18 @@ class Table:
                 return
             arguments["ExclusiveStartKey"] = last
 
+    def scan(self) -> Iterator[Item]:
+        """Yield all there is, as it is when it is read. Nothing that serves a run asks for this."""
+        arguments: dict[str, Any] = {"TableName": self.name, "ConsistentRead": True}
+        while True:
+            answer = self._call("scan", **arguments)
+            for attributes in answer.get("Items", []):
+                yield load_item(attributes)
+            last = answer.get("LastEvaluatedKey")
+            if not last:
+                return
+            arguments["ExclusiveStartKey"] = last
+
     def put(self, item: Item, condition: Condition | None = None) -> None:
         """Write an item.
 
