@@ -1,5 +1,7 @@
 """Lambda: what its answers and logs say, how large an answer may be, what functions send.
 
+How much memory they had at most is asked of the system: the emulator does not bound it.
+
 Functions run in warm processes of the emulator's own interpreter: packages that a bundle lacks
 go unnoticed here. Not modelled: memory limits, ephemeral storage, SnapStart, layers' runtimes.
 """
@@ -16,7 +18,8 @@ from ministack.core import lambda_runtime
 from ministack.services import lambda_svc
 
 from tests.testbed import record
-from tests.testbed.patching import replace, replace_text
+from tests.testbed.hooks import hook
+from tests.testbed.patching import replace, replace_text, require
 
 _LARGEST_ANSWER = 6_291_556  # bytes
 _END_OF_LOG = "\x1e end of the invocation's log \x1e"
@@ -37,6 +40,10 @@ def _count_what_is_sent():
 
     botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count))
     return sent
+
+def _peak_memory():
+    import resource
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 """
 
@@ -82,6 +89,22 @@ def install() -> None:
     lambda_runtime.Worker.invoke = invoke_noting_errors
     lambda_svc._execute_function_warm = execute_as_aws
     replace(lambda_runtime.Worker, "_drain_stderr_bounded", _drain_log)
+    require(lambda_runtime, "_workers", "_lock")
+
+
+@hook("POST", "lambdas/kill")
+def _kill(body: dict[str, Any]) -> dict[str, int]:
+    """Kill the processes that work on a call of a function just now: {"name"}."""
+    with lambda_runtime._lock:
+        busy = [
+            worker._proc
+            for workers in lambda_runtime._workers.values()
+            for worker in workers
+            if worker.func_name == body["name"] and worker.in_use and worker._proc is not None
+        ]
+    for process in busy:
+        process.kill()
+    return {"killed": len(busy)}
 
 
 def _improved(script: str) -> str:
@@ -112,7 +135,7 @@ def _improved(script: str) -> str:
         "                result = handler_fn(event, context)\n"
         "            finally:\n"
         "                _cpu = (time.process_time() - _cpu) * 1000\n"
-        "                _told = json.dumps([_sent, _cpu])\n"
+        "                _told = json.dumps([_sent, _cpu, _peak_memory()])\n"
         f"                sys.stderr.write({_END_OF_LOG!r} + _told + {chr(10)!r})\n"
         "                sys.stderr.flush()\n"
         "                _sent.clear()\n",
@@ -132,7 +155,8 @@ def _drain_log(self: Any, *_: Any, **__: Any) -> str:
         if before or not mark:
             lines.append(before)
         if mark:
-            sent, milliseconds = json.loads(told)
+            sent, milliseconds, peak = json.loads(told)
+            record.most("peak_kib", self.func_name, peak)
             record.count("cpu_milliseconds", self.func_name, milliseconds)
             for name, number in sent.items():
                 record.count("sent", name, number)

@@ -78,6 +78,12 @@ def count(kind: str, name: str, number: float = 1) -> None:
         _others[kind][name] += number
 
 
+def most(kind: str, name: str, value: float) -> None:
+    """Keep the largest value there was."""
+    with _lock:
+        _others[kind][name] = max(_others[kind][name], value)
+
+
 @hook("GET", "requests")
 def _report(_: dict[str, Any]) -> dict[str, Any]:
     """Return counts of requests (all, and those of Lambda functions), of units and more."""

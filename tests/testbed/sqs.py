@@ -9,11 +9,15 @@ of theirs: Lambda reads no more than it may call a function with.
 What a mapping asks of a queue is billed as if a program did it. Counted are a request for every
 ten messages that are received and for every ten that are deleted, and another one for every
 64 KiB of them ("Amazon SQS pricing"). Pollers that find nothing are not: they cost by the hour.
+
+StartMessageMoveTask, which the emulator lacks, sends what a dead-letter queue holds to the queue it
+came from. Ours: at once, and there is one such queue.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -47,6 +51,35 @@ def install() -> None:
     sqs._delete_messages_for_esm = delete_counted
     replace(sqs, "_receive_messages_for_esm", _receive)
     on_reset.append(_left.clear)
+    require(sqs, "_act_send_message", "_queues", "_Err")
+    handlers = sqs._HANDLERS
+    if "StartMessageMoveTask" in handlers:
+        raise AssertionError("the emulator changed: it moves messages by itself")
+    handlers["StartMessageMoveTask"] = _move
+
+
+def _move(data: dict[str, Any], _: str) -> dict[str, Any]:
+    """Send all messages of a dead-letter queue to the queue they came from."""
+    arn = data.get("SourceArn", "")
+    with sqs._queues_lock:
+        queues = {queue["attributes"]["QueueArn"]: url for url, queue in sqs._queues.items()}
+        if arn not in queues:
+            raise sqs._Err("ResourceNotFoundException", f"there is no queue {arn}")
+        targets = [url for url, queue in sqs._queues.items() if _dead_letters_of(queue) == arn]
+        if not targets:  # also one that something else than a queue sends to, as a stream's mapping
+            message = "Source queue must be configured as a Dead Letter Queue."
+            raise sqs._Err("InvalidParameterValue", message)
+        source = sqs._get_q(queues[arn])
+        moved, source["messages"] = source["messages"], []
+    for message in moved:
+        sqs._act_send_message({"MessageBody": message["body"], "QueueUrl": targets[0]}, targets[0])
+    return {"TaskHandle": f"{arn}-{len(moved)}"}
+
+
+def _dead_letters_of(queue: Any) -> str | None:
+    policy = queue["attributes"].get("RedrivePolicy")
+    found = json.loads(policy) if isinstance(policy, str) and policy else {}
+    return found.get("deadLetterTargetArn") if isinstance(found, dict) else None
 
 
 @hook("POST", "mappings/windows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
@@ -85,6 +86,21 @@ def test_each_try_of_a_function_is_counted_on_both_sides(make: Maker) -> None:
     found = make.bed.hook("requests")
     assert found["sent"] == {"dynamodb.DescribeTable": 3, "sqs.ListQueues": 1}
     assert found["of_lambdas"] == {"dynamodb": {"DescribeTable": 3}, "sqs": {"ListQueues": 1}}
+
+
+def test_the_memory_of_a_function_is_seen_and_its_process_can_be_killed(make: Maker) -> None:
+    function = make.function("import time\ntime.sleep(event.get('for', 0))\nreturn 1")
+    client = make.bed.client("lambda")
+    client.invoke(FunctionName=function, Payload=b"{}")
+    peak = make.bed.hook("requests")["peak_kib"][function]
+    assert 1_000 < peak < 1_000_000
+    assert make.bed.hook("lambdas/kill", {"name": function}) == {"killed": 0}
+    with ThreadPoolExecutor() as pool:
+        called = pool.submit(client.invoke, FunctionName=function, Payload=b'{"for": 20}')
+        wait_for(lambda: make.bed.hook("lambdas/kill", {"name": function})["killed"])
+        assert "FunctionError" in called.result()
+    again = client.invoke(FunctionName=function, Payload=b"{}")
+    assert again["Payload"].read() == b"1"
 
 
 def test_what_mappings_ask_of_queues_is_counted(make: Maker) -> None:
