@@ -107,6 +107,7 @@ def root() -> None:
 
 def invoke(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; errors are told on stderr."""
+    from hutctl.display.text import printable_lines
     from hutctl.session import report
 
     session = Session()
@@ -120,6 +121,7 @@ def invoke(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except click.ClickException as error:
+        error.message = printable_lines(error.message)
         error.show()
         return error.exit_code
     except BrokenPipeError:

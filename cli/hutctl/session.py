@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hutctl.display.text import printable_lines
+
 if TYPE_CHECKING:
     from hut.model.problems import InvalidInput
     from hutctl.client import Client
@@ -123,6 +125,7 @@ class Session:
 
     def say(self, message: str, *, dim: bool = False) -> None:
         """Tell a person something that is not a result."""
+        message = printable_lines(message)
         click.echo(click.style(message, dim=True) if dim else message, err=True)
 
     def emit(self, document: object) -> None:
@@ -241,7 +244,7 @@ def report_input(
     source = f"{error.source}: " if error.source else ""
     _error(f"{source}{count:,} problem{'s' if count > 1 else ''}{consequence}")
     for problem in error.problems[:_PROBLEMS_SHOWN]:
-        click.echo(f"  {problem}", err=True)
+        click.echo(f"  {printable_lines(str(problem))}", err=True)
     if count > _PROBLEMS_SHOWN:
         click.echo(f"  ... and {count - _PROBLEMS_SHOWN:,} more", err=True)
     return EXIT_INPUT
@@ -249,4 +252,6 @@ def report_input(
 
 def _error(message: str) -> None:
     color = False if os.environ.get("NO_COLOR") else None
-    click.echo(f"{click.style('hutctl:', fg='red', bold=True)} {message}", err=True, color=color)
+    # What it quotes may be anything: names of files, what a server answered.
+    told = printable_lines(message)
+    click.echo(f"{click.style('hutctl:', fg='red', bold=True)} {told}", err=True, color=color)

@@ -124,23 +124,23 @@ def show(session: Session, run: str) -> None:
 
 
 def _facts(run: Document) -> Iterator[tuple[str, str]]:
+    from hutctl.display.text import printable, printable_lines
+
     if run["description"]:
-        yield "description", run["description"]
+        yield "description", printable_lines(run["description"]).replace("\n", f"\n{'':<12}")
     yield "owner", run["owner"]
     yield "created", run["created_at"]
     for name in ("started_at", "ended_at"):
         if run[name]:
             yield name.removesuffix("_at"), run[name]
     bound = f", at most {run['max_concurrent']} tasks at once" if run["max_concurrent"] else ""
-    yield "backend", run["backend"] + bound
+    yield "backend", printable(run["backend"]) + bound
     if run.get("config_version"):
         yield "config", f"version {run['config_version']}"
     if run["tags"]:
-        yield "tags", ", ".join(f"{key}={value}" for key, value in run["tags"].items())
+        yield "tags", printable(", ".join(f"{key}={value}" for key, value in run["tags"].items()))
     if run["cancel_requested_at"]:
         yield "cancelled", run["cancel_requested_at"]
-    from hutctl.display.text import printable
-
     for refusal in run.get("refusals", ()):
         where = f"{refusal['backend']}, partition {refusal['partition'] or '(default)'}"
         yield "refused", f"{where}, since {refusal['since']}: {printable(refusal['message'])}"
@@ -192,7 +192,9 @@ def _note(task: dict[str, Any]) -> str:
         return f"waits for {' '.join(task['deps'][:4])}{' ...' * (len(task['deps']) > 4)}"
     if task["state"] == "dep_failed":
         return "a dependency failed"
-    return str(task["message"] or "")
+    from hutctl.display.text import printable
+
+    return printable(str(task["message"] or ""))
 
 
 @click.command(

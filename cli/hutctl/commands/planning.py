@@ -64,9 +64,9 @@ def show_plan(session: Session, workflow: WorkflowFile, *, scripts: bool) -> int
 
 def _for_terminal(script: str) -> str:
     """Return a script as it is for a file, and without what a terminal would obey for a terminal."""
-    from hutctl.display.text import printable
+    from hutctl.display.text import printable_lines
 
-    return "\n".join(map(printable, script.split("\n"))) if sys.stdout.isatty() else script
+    return printable_lines(script) if sys.stdout.isatty() else script
 
 
 def _overview(document: Document) -> Iterator[str]:

@@ -29,7 +29,7 @@ def summary(client: Client, run: Document) -> Iterator[str]:
     if money := money_text(run):
         yield f"  {money}"
     if run["reason"] == "timeout":
-        yield f"  {run['message']}"
+        yield f"  {printable(run['message'])}"
     if run["counts"]["failed"] and run["state"] != "cancelled":
         yield from _failures(client, run)
         yield ""
@@ -75,7 +75,7 @@ def _failures(client: Client, run: Document) -> Iterator[str]:
 
 def verdict(task: Document) -> str:
     """Return why a task failed: reason, exit code, attempt."""
-    text = str(task["message"] or task["reason"] or "")
+    text = printable(str(task["message"] or task["reason"] or ""))
     if task["attempt"] > 1:
         text += f" (attempt {task['attempt']})"
     return text

@@ -20,6 +20,7 @@ __all__ = [
     "paint",
     "plural",
     "printable",
+    "printable_lines",
 ]
 
 _COLOURS = {
@@ -60,6 +61,11 @@ def duration(seconds: float) -> str:
 def printable(text: str) -> str:
     """Keep control characters from the terminal, which would obey them."""
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Do the same to a text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _read(time: str) -> datetime:
