@@ -144,3 +144,57 @@ def test_no_line_breaks_the_reader(line):
     markers = told(line)
     assert markers.content() is None
     without_markers(line)
+
+
+LINES = st.one_of(
+    st.sampled_from(COPY),
+    st.sampled_from(COPY).map(lambda line: line.replace(NONCE, "f" * 16)),
+    st.tuples(st.sampled_from(COPY), st.integers(0, 40)).map(lambda pair: pair[0][: pair[1]]),
+    st.tuples(st.sampled_from(COPY), st.sampled_from(COPY)).map("".join),
+    st.tuples(st.sampled_from(COPY), st.text(max_size=9)).map("".join),
+    st.sampled_from(
+        [
+            mark("data 3 " + "QUFB" * 4000),
+            mark("data " + "9" * 5000 + " x"),
+            mark("data 999999999 QUFB"),
+            mark("end 999999999 -"),
+            mark("end " + "9" * 5000 + " -"),
+            mark("end 0 -"),
+            mark("begin od"),
+            mark("begin text"),
+            mark("no-file "),
+            mark("no-file why"),
+            mark("timeout \x1b[2J"),
+            mark("not-started \ufffd"),
+            mark("end 2 cksum=1,6"),
+            mark("end 2 sha256=00"),
+        ]
+    ),
+    st.text(max_size=30),
+)
+
+
+@given(st.lists(LINES, max_size=12))
+@example(
+    [mark("begin base64"), mark("data " + "9" * 5000 + " x"), mark("end " + "9" * 5000 + " -")]
+)
+@example([mark("begin base64"), mark("end 999999999 -")])
+def test_any_lines_are_a_file_none_yet_or_a_reason(lines):
+    markers = told(*lines)
+    try:
+        content = markers.content()
+    except (NoFile, Damaged):
+        return
+    assert content is None or isinstance(content, bytes)
+    for line in lines:
+        shown = without_markers(line)
+        assert shown is None or len(shown) <= len(line)
+
+
+def test_what_a_task_prints_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr("hut.backends.batch.markers._MOST_CHARACTERS", 100)
+    assert told(mark("begin base64"), mark("data 1 " + "A" * 100), mark("end 1 -")).content()
+    markers = told(*COPY, *(mark(f"data {n} AAAA") for n in range(3, 100)))
+    assert len(markers._pieces) < 30
+    with pytest.raises(Damaged, match="more than a copy"):
+        markers.content()

@@ -238,7 +238,9 @@ _OPERATIONS: dict[str, _Operation] = {
     ),
     "deleteEnvironment": _Operation(_CHANGED, (404, 409, 422), parameters=(_IF_MATCH,)),
 }
-_ALWAYS = (400, 403, 429, 500, 503)
+_ALWAYS = (400, 403, 413, 429, 500, 503)
+_GATEWAYS = (403, 413, 429, 500, 503)
+"""What API Gateway answers by itself too: who does not sign or may not, too much at once."""
 _TEXTS = {"describeApi": {_JSON: {"schema": {"type": "object"}}}}
 _PLAIN = {"text/plain": {"schema": {"type": "string"}}}
 _NEXT_PAGE = {
@@ -333,9 +335,13 @@ def _tidy(parameter: dict[str, Any]) -> dict[str, Any]:
 def _problems() -> dict[str, Any]:
     """Return the answers that tell of problems."""
     statuses = {status for known in _OPERATIONS.values() for status in known.problems}
-    content = {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(model="ProblemDocument")}}}
+    own = {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(model="ProblemDocument")}}}
+    gateways = {_JSON: {"schema": {"$ref": _REF.format(model="GatewayMessage")}}}
     return {
-        f"Problem{status}": {"description": TITLES[status], "content": content}
+        f"Problem{status}": {
+            "description": TITLES[status],
+            "content": {**own, **gateways} if status in _GATEWAYS else own,
+        }
         for status in sorted({*_ALWAYS, *statuses})
     }
 
@@ -362,5 +368,6 @@ def _schemas() -> dict[str, Any]:
         "Workflow": schemas.WORKFLOW,
         "WorkflowTask": schemas.WORKFLOW_TASK,
         **schemas.CONFIG_BODIES,
+        "GatewayMessage": schemas.GATEWAY_MESSAGE,
     }
     return {name: found[name] for name in sorted(found)}

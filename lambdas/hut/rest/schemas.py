@@ -425,6 +425,14 @@ WORKFLOW_TASK: dict[str, Any] = {
     },
 }
 
+GATEWAY_MESSAGE: dict[str, Any] = {
+    "title": "GatewayMessage",
+    "description": "What API Gateway says by itself of a request that it does not hand on.",
+    "type": "object",
+    "properties": {"message": {"type": ["string", "null"]}, "Message": {"type": "string"}},
+    "additionalProperties": False,
+}
+
 CONFIG_BODIES: dict[str, dict[str, Any]] = {
     "ConfigBody": {
         "title": "ConfigBody",

@@ -43,13 +43,16 @@ __all__ = [
 _MARKER = re.compile(
     r"::hut:([0-9a-f]{16}):(?:"
     r"(?P<begin>begin) (?P<encoding>base64|od|text)$"
-    r"|data (?P<number>[0-9]+) (?P<piece>.*)"
-    r"|end (?P<pieces>[0-9]+) (?P<check>[a-z0-9=,-]+)$"
+    r"|data (?P<number>[0-9]{1,9}) (?P<piece>.*)"
+    r"|end (?P<pieces>[0-9]{1,9}) (?P<check>[a-z0-9=,-]+)$"
     r"|no-file (?P<why>.+)"
     r"|(?P<what>timeout|not-started|no-fetch) (?P<sentence>.+)"
     r")",
     re.ASCII | re.DOTALL,
 )
+
+
+_MOST_CHARACTERS = 128 * 1024 * 1024  # of pieces; od writes 32 MiB, the largest file, as 96
 
 
 class Damaged(ValueError):  # noqa: N818 - named after what it says
@@ -114,6 +117,7 @@ class Markers:
     _pieces: dict[int, str] = field(default_factory=dict)
     _end: tuple[int, str] | None = None
     _why_no_file: str = ""
+    _size: int = 0
 
     def feed(self, line: str) -> None:
         """Take a line of the log; any other line than a marker changes nothing."""
@@ -123,7 +127,10 @@ class Markers:
         if match["begin"]:
             self._encoding = match["encoding"]
         elif match["number"]:
-            self._pieces[int(match["number"])] = match["piece"]
+            # A copy by the launcher is smaller; what else a task prints must not fill the memory.
+            self._size += len(match["piece"])
+            if self._size <= _MOST_CHARACTERS:
+                self._pieces[int(match["number"])] = match["piece"]
         elif match["pieces"]:
             self._end = int(match["pieces"]), match["check"]
         elif match["why"]:
@@ -147,6 +154,8 @@ class Markers:
         """
         if self._why_no_file:
             raise NoFile(self._why_no_file)
+        if self._size > _MOST_CHARACTERS:
+            raise Damaged("the log holds more than a copy of a file can have")
         if self._end is None or not self._encoding:
             return None
         count, check = self._end
