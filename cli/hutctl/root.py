@@ -121,7 +121,8 @@ def invoke(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except click.ClickException as error:
-        error.message = printable_lines(error.message)
+        # It quotes arguments, and is final for those who raise it only.
+        error.message = printable_lines(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
     except BrokenPipeError:
