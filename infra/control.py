@@ -205,7 +205,11 @@ class ControlStack(Stack):
         )
 
     def _watch_jobs_and_executions(self) -> None:
-        """Send what becomes of this deployment's jobs and executions to the observe queue."""
+        """Send what becomes of this deployment's jobs and executions to the observe queue.
+
+        Only AWS puts events of its own sources on the bus; where an account lets another one forward
+        its events to it, they carry that one's number.
+        """
         target = targets.SqsQueue(self._observe_queue)
         ours = {
             "jobName": [{"prefix": f"{self._settings.prefix}-"}],
@@ -229,6 +233,7 @@ class ControlStack(Stack):
                 description=description,
                 event_pattern=events.EventPattern(
                     source=["aws.batch"],
+                    account=[self.account],
                     detail_type=["Batch Job State Change"],
                     detail={**ours, **wanted},
                 ),
@@ -240,6 +245,7 @@ class ControlStack(Stack):
             description="Executions of runs that ended otherwise than by themselves",
             event_pattern=events.EventPattern(
                 source=["aws.states"],
+                account=[self.account],
                 detail_type=["Step Functions Execution Status Change"],
                 detail={
                     "status": ["ABORTED", "TIMED_OUT", "FAILED"],

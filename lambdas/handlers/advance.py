@@ -11,8 +11,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
+from handlers.logs import new_logger
 from handlers.wiring import surroundings
 from hut.measuring import measure, measured
 from hut.metrics import Metric
@@ -22,7 +21,7 @@ from hut.store.port import UnknownRun
 
 __all__ = ["handler"]
 
-logger = Logger()
+logger = new_logger()
 
 
 @measured

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
+from handlers.logs import new_logger
 from handlers.wiring import surroundings
 from hut.measuring import measure, measured
 from hut.metrics import ENDED_RUNS, Metric
@@ -14,7 +13,7 @@ from hut.views import run_document
 
 __all__ = ["handler"]
 
-logger = Logger()
+logger = new_logger()
 
 
 @measured

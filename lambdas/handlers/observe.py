@@ -10,8 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
+from handlers.logs import new_logger
 from handlers.wiring import surroundings
 from hut.backends.batch import job_from_detail
 from hut.backends.port import Job, JobName, parse_job_name
@@ -26,7 +25,7 @@ __all__ = ["handler"]
 
 _PAUSES = (1.0, 3.0, 6.0)  # seconds
 
-logger = Logger()
+logger = new_logger()
 
 
 @measured

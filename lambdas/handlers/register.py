@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
+from handlers.logs import new_logger
 from handlers.wiring import surroundings
 from hut.measuring import measure, measured
 from hut.metrics import Metric
@@ -20,7 +19,7 @@ from hut.service.advancing import Advancing
 
 __all__ = ["handler"]
 
-logger = Logger()
+logger = new_logger()
 
 
 @measured

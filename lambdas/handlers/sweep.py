@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
+from handlers.logs import new_logger
 from handlers.wiring import surroundings
 from hut.measuring import measure, measured
 from hut.metrics import Metric
@@ -15,7 +14,7 @@ from hut.store.port import UnusableStore
 
 __all__ = ["handler"]
 
-logger = Logger()
+logger = new_logger()
 
 _NAMES = {
     "runs": Metric.RUNS_ACTIVE,

@@ -31,10 +31,35 @@ def test_the_stage_logs_throttles_and_traces(default: Synthesis) -> None:
     assert "AccessLogs" in flat(stage["AccessLogSetting"]["DestinationArn"])
     fields = json.loads(stage["AccessLogSetting"]["Format"])
     assert {"caller", "method", "path", "request_id", "status"} <= set(fields)
+    # No header but the client's name, no query, no key, no body: a new field is thought about here.
+    assert set(fields.values()) == {
+        "$context.requestTime",
+        "$context.requestId",
+        "$context.identity.userArn",
+        "$context.identity.sourceIp",
+        "$context.identity.userAgent",
+        "$context.httpMethod",
+        "$context.path",
+        "$context.status",
+        "$context.responseLength",
+        "$context.responseLatency",
+        "$context.integrationLatency",
+        "$context.error.message",
+        "$context.xrayTraceId",
+    }
     [settings] = stage["MethodSettings"]
     assert (settings["ThrottlingRateLimit"], settings["ThrottlingBurstLimit"]) == (50, 100)
     assert (settings["HttpMethod"], settings["ResourcePath"]) == ("*", "/*")
     assert settings["DataTraceEnabled"] is False
+    assert settings["LoggingLevel"] == "OFF"  # execution logs would have every header of requests
+
+
+def test_no_other_origin_is_let_in_and_nobody_is_told_of_a_preflight(default: Synthesis) -> None:
+    for method in default.resources("AWS::ApiGateway::Method").values():
+        assert method["Properties"]["HttpMethod"] != "OPTIONS"
+    for answer in default.resources("AWS::ApiGateway::GatewayResponse").values():
+        assert "Access-Control" not in json.dumps(answer)
+    assert not default.resources("AWS::ApiGateway::DomainName")
 
 
 def test_what_a_client_needs_is_an_output(default: Synthesis) -> None:

@@ -162,6 +162,7 @@ def test_the_pattern_of_job_events(default: Synthesis, disposable: Synthesis) ->
         rule = default.properties("AWS::Events::Rule", name)
         assert rule["EventPattern"] == {
             "source": ["aws.batch"],
+            "account": [{"Ref": "AWS::AccountId"}],
             "detail-type": ["Batch Job State Change"],
             "detail": {
                 **detail,
@@ -179,6 +180,7 @@ def test_the_pattern_of_execution_events(default: Synthesis) -> None:
     rule = default.properties("AWS::Events::Rule", "ExecutionStops")
     pattern = rule["EventPattern"]
     assert pattern["source"] == ["aws.states"]
+    assert pattern["account"] == [{"Ref": "AWS::AccountId"}]
     assert pattern["detail-type"] == ["Step Functions Execution Status Change"]
     assert pattern["detail"]["status"] == ["ABORTED", "TIMED_OUT", "FAILED"]
     [machine] = pattern["detail"]["stateMachineArn"]

@@ -50,12 +50,7 @@ PATTERNS = {
     r"<HutStorage:\w+Table\w+Arn\w+>/stream/\*",
     r"<HutStorage:\w+Bucket\w+Arn\w+>/(uploads|plans|bodies|scripts)/\*",
 }
-WRITES = {
-    "dynamodb:BatchWriteItem",
-    "dynamodb:DeleteItem",
-    "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-}
+WRITES = {"dynamodb:BatchWriteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
 
 
 def test_actions_are_named_one_by_one(default: Synthesis) -> None:
@@ -132,6 +127,35 @@ def test_only_who_is_asked_why_and_the_sweep_look_at_queues(default: Synthesis) 
     assert all("Queue" in queue for queue in queues)
 
 
+def test_indexes_are_read_by_who_makes_lists(default: Synthesis) -> None:
+    indexes = {
+        name: {
+            resource.rpartition("/")[2]
+            for resource in default.allowed(f"{name}Role").get("dynamodb:Query", ())
+            if "/index/" in resource
+        }
+        for name in FUNCTIONS
+    }
+    assert indexes == {
+        **{name: set() for name in FUNCTIONS},
+        "Api": {"runs", "owners", "workflows"},
+        "Sweep": {"active"},
+    }
+
+
+def test_no_function_lists_the_bucket_or_puts_what_it_only_reads(default: Synthesis) -> None:
+    for name in FUNCTIONS:
+        may = default.allowed(f"{name}Role")
+        assert "s3:ListBucket" not in may
+        puts = {resource.split("/")[1] for resource in may.get("s3:PutObject", ())}
+        assert puts == {
+            "Api": {"uploads", "plans", "bodies"},
+            "Advance": {"bodies", "scripts"},
+            "Observe": {"bodies"},
+            "Sweep": {"bodies", "scripts"},
+        }.get(name, set())
+
+
 def test_who_reads_runs_reads_their_bodies(default: Synthesis) -> None:
     for name in FUNCTIONS:
         readable = default.allowed(f"{name}Role")["s3:GetObject"]
@@ -149,9 +173,16 @@ def test_roles_are_passed_to_jobs_only(default: Synthesis) -> None:
 
 
 def test_finish_only_reads(default: Synthesis) -> None:
-    assert not WRITES & set(default.allowed("FinishRole"))
+    may = default.allowed("FinishRole")
+    assert {action for action in may if action.startswith("dynamodb:")} == {"dynamodb:GetItem"}
     for name in ("Api", "Register", "Advance", "Observe", "Sweep"):
         assert set(default.allowed(f"{name}Role")) >= WRITES
+
+
+def test_items_are_deleted_by_who_claims(default: Synthesis) -> None:
+    for name in FUNCTIONS:
+        deletes = "dynamodb:DeleteItem" in default.allowed(f"{name}Role")
+        assert deletes is (name in {"Advance", "Sweep"}), name
 
 
 def test_the_audit_record_is_only_added_to_and_read(default: Synthesis) -> None:

@@ -35,3 +35,22 @@ def test_a_table_that_needs_a_later_hut_is_told(api: Api, monkeypatch: pytest.Mo
     problem = json.loads(answer["body"])
     assert problem["type"].endswith("unusable")
     assert "deploy the release" in problem["detail"]
+
+
+def test_every_answer_is_kept_from_caches_and_pages(api: Api) -> None:
+    """Documents, texts and problems; also what no route gave, and faults of our own."""
+    run = api.run({"id": "a", "command": "echo '<script>alert(1)</script>'"})
+    api.fault = RuntimeError("broken")
+    answers = [
+        api.get("/health"),
+        api.get(f"/runs/{run}/tasks/a/script"),
+        api.get("/nowhere"),
+        api.post("/runs", [{"id": "a", "command": "true"}]),
+        api.get("/health", origin="https://elsewhere.example"),
+    ]
+    assert [answer.status for answer in answers] == [200, 200, 404, 500, 400]
+    for answer in answers:
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert not any(name.lower().startswith("access-control-") for name in answer.headers)
+        assert answer.headers["Content-Type"].partition(";")[0] != "text/html"

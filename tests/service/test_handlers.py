@@ -564,3 +564,36 @@ def test_sweep_answers_what_it_found(plane: ControlPlane, said: Callable[[], str
     logged = said()
     assert '"EndsFoundBySweep"' in logged
     assert '"message":"swept"' in logged
+
+
+def test_exceptions_are_logged_without_their_words(
+    plane: ControlPlane, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may quote anything, as botocore does with a parameter that is wrong: a command, a value."""
+
+    def quote(*_: Any, **__: Any) -> Any:
+        try:
+            raise KeyError(SECRET)
+        except KeyError as cause:
+            error = ValueError(f"Invalid type for parameter command, value: {SECRET}")
+            error.add_note(SECRET)
+            raise error from cause
+
+    run = submitted(plane)
+    event = job_event(plane.job("a"), "SUCCEEDED")
+    plane.backend.end()
+    plane.deliver_jobs()
+    records = stream_of(plane)
+    monkeypatch.setattr(observe, "job_from_detail", quote)
+    assert call(observe, event)
+    monkeypatch.setattr(plane.store, "get_run", quote)
+    call(advance, *records)
+    call(observe, sqs_record({"source": "aws.states", "detail": {"name": f"{run.id}-0"}}))
+    plane.sweep()
+    logged = said() + repr(plane.notes.told)
+    assert SECRET not in logged
+    for message in ("a message could not be taken in", "the run could not be advanced"):
+        [line, *_] = [json.loads(each) for each in logged.splitlines() if message in each]
+        assert line["exception"].startswith("ValueError\n  at ")
+        assert line["exception"].endswith(" quote")
+    assert "a run could not be swept" in logged

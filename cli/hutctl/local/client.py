@@ -174,7 +174,8 @@ class LocalClient:
         command = [sys.executable, "-m", "hutctl", "resume", run_id, "--target", "local"]
         if self._config is not None:
             command += ["--config", os.path.abspath(self._config)]
-        with (folder / "hutctl.log").open("ab") as log:
+        descriptor = os.open(folder / "hutctl.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as log:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -68,6 +68,7 @@ class BucketUploads:
         try:
             found = self._client.get_object(Bucket=self._bucket, Key=_key(owner, upload_id))
         except ClientError as error:
+            # Who may not list a bucket is told that an object which is not there is forbidden.
             if error.response["Error"]["Code"] in ("NoSuchKey", "404", "AccessDenied"):
                 raise UnknownUpload(upload_id) from None
             raise

@@ -6,19 +6,17 @@ Ids, routes, statuses and times only. Bodies, variables, commands and the messag
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 
 from aws_lambda_powertools import Logger
 
+from hut.faults import facts_of
 from hut.measuring import measure, publish
 from hut.metrics import Metric
 
 __all__ = ["count_submission", "log_failure", "log_request"]
 
 _logger = Logger()
-_FRAMES = 12
-_WORDS = 300
 
 
 def log_request(
@@ -33,16 +31,7 @@ def log_failure(
     error: Exception, notes: Mapping[str, str], what: str = "the request failed"
 ) -> None:
     """Log an error that is no fault of the request: its type, and where it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    facts: dict[str, object] = {
-        "error": type(error).__name__,
-        "raised_at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
-    }
-    operation = getattr(error, "operation_name", None)
-    if operation is not None:  # AWS refused a call; its words name actions and resources
-        facts["operation"] = operation
-        facts["detail"] = str(error)[:_WORDS]
-    _logger.error(what, extra={**facts, **notes})
+    _logger.error(what, extra={**facts_of(error), **notes})
 
 
 def count_submission(tasks: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hut.backends.port import Job, RemoteBackend, SubmitResult, parent_of
+from hut.faults import told
 from hut.lifecycle.attempt import queue_timeout
 from hut.model.quantities import format_span
 from hut.model.records import Outcome, Refusal, RunRecord, TaskRecord
@@ -153,7 +154,7 @@ class Queueing:
                 backend.cancel({handle: late[handle] for handle in some})
             except Exception as error:  # noqa: BLE001 - whatever a client raises: the sweep goes on
                 self._around.note.warning(
-                    "jobs could not be cancelled", run=run.id, error=repr(error)[:500]
+                    "jobs could not be cancelled", run=run.id, error=told(error)
                 )
                 break
             done += len(some)
@@ -177,7 +178,7 @@ class Queueing:
                 found = backend.queues()
             except Exception as error:  # noqa: BLE001 - whatever a client raises: the sweep goes on
                 self._around.note.warning(
-                    "queues could not be looked at", backend=name, error=repr(error)[:500]
+                    "queues could not be looked at", backend=name, error=told(error)
                 )
                 return None
             self._queues[name] = {queue.name: queue for queue in found}

@@ -21,6 +21,7 @@ from hut.backends.port import (
     parent_of,
     parse_job_name,
 )
+from hut.faults import told
 from hut.lifecycle.attempt import lost
 from hut.model.records import Outcome, RunRecord, TaskRecord
 from hut.model.states import ACTIVE, Reason, TaskState
@@ -100,9 +101,7 @@ class Sweeping:
                 self.sweep_run(run_id, swept)
             except Exception as error:  # noqa: BLE001 - one broken run must not keep the others
                 swept.failed += 1
-                self._around.note.warning(
-                    "a run could not be swept", run=run_id, error=repr(error)[:500]
-                )
+                self._around.note.warning("a run could not be swept", run=run_id, error=told(error))
         return swept
 
     def sweep_run(self, run_id: str, swept: Swept) -> None:

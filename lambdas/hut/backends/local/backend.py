@@ -337,7 +337,7 @@ class LocalBackend:
         if not launch.private and len(launch.script) < _LONGEST_ARGUMENT:
             return [self._shell, "-c", launch.script]
         folder = self.options.folder / "scripts"
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
         path = folder / f"{self.journal_key(launch.key)}.sh"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

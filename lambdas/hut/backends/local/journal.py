@@ -58,7 +58,7 @@ class JournalFiles:
 
     def open(self) -> None:
         """Let scripts of this epoch begin."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(_open_healed(self._ends))
         self._descriptor = _open_healed(self._starts)
         self._gate.touch(mode=0o600)

@@ -67,7 +67,7 @@ class LogFiles:
         self._epoch = epoch
         self._free: list[Slot] = []
         self._slots: list[Slot] = []
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def take(self, position: int, task_id: str, attempt: int) -> Slot:
         """Return a slot for an attempt."""

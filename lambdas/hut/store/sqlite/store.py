@@ -8,11 +8,13 @@ cut may lose the last moments but never leaves half a transaction.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hut.lifecycle.money import spending
@@ -54,7 +56,7 @@ class SqliteStore(Reading):
     Parameters
     ----------
     path
-        The file; created if it does not exist.
+        The file; created if it does not exist. Only its owner can read it: commands may hold secrets.
 
     Raises
     ------
@@ -64,10 +66,11 @@ class SqliteStore(Reading):
 
     def __init__(self, path: Path) -> None:
         try:
+            _keep_private(path)
             self._connection = sqlite3.connect(
                 path, timeout=_LOCK_SECONDS, isolation_level=None, cached_statements=256
             )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"can't open the store {path}: {error}") from error
         try:
             check_version(self._connection)  # before anything is written to a newer file
@@ -472,6 +475,20 @@ class SqliteStore(Reading):
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(run, *row) for row in rows],
         )
+
+
+def _keep_private(path: Path) -> None:
+    """Make the file if it is missing, and take it and what lies beside it from all but its owner.
+
+    It is never opened here if it exists: closing it would let go of the locks that this process has on it.
+    New files beside it get its mode from SQLite.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    for each in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with suppress(FileNotFoundError, PermissionError):  # it is gone again, or another user's
+            if stat.S_IMODE(each.stat().st_mode) & 0o077:
+                each.chmod(0o600)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
