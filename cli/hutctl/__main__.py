@@ -14,14 +14,16 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line of this process and exit."""
-    from hutctl.root import invoke
-
     try:
+        from hutctl.root import invoke
+
         code = invoke(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe (head, less) has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 128 + 13
+    except KeyboardInterrupt:  # before there was anything to cancel
+        code = 130
     sys.exit(code)
 
 

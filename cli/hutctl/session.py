@@ -225,8 +225,12 @@ def report(error: Exception, session: Session) -> int:
 
             traceback.print_exception(error)
         return EXIT_UNREACHABLE
+    import sqlite3
     import traceback
 
+    if isinstance(error, sqlite3.Error):
+        _error(f"the store of this machine can't be used: {error}")
+        return EXIT_UNREACHABLE
     traceback.print_exception(error)
     _error("this is a fault of hutctl; nothing of your run is lost. Please report the lines above")
     return EXIT_FAULT

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
+from hutctl.__main__ import main
+from hutctl.session import Session, report
 from tests.hutctl_process import Hut
 
 TASK = {"id": "train", "command": "true"}
@@ -241,3 +244,22 @@ def test_a_reader_that_has_enough_is_no_error(ended: Hut) -> None:
     assert done.stdout == "["
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_a_store_that_can_not_be_used_is_no_fault_of_hutctl(capsys: pytest.CaptureFixture) -> None:
+    assert report(sqlite3.OperationalError("disk I/O error"), Session()) == 4
+    said = capsys.readouterr().err
+    assert "disk I/O error" in said
+    assert "Traceback" not in said
+
+
+def test_an_interrupt_before_there_is_anything_to_cancel_is_told_by_the_exit_code_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hutctl.root.invoke", interrupt)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130

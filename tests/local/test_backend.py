@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import signal
@@ -778,3 +779,55 @@ def test_a_private_attempt_is_found_and_adopted_by_its_scripts_path(machine):
         assert first.find_unnoted([AttemptKey(10, 1, 1)]) == {}
         assert first._is_attempt(KEY, pid)
         assert not first._is_attempt(AttemptKey(0, 1, 11), pid)
+
+
+# A full disk --------------------------------------------------------------------------------------
+
+
+def full(path: Any = None) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def test_a_disk_that_is_full_for_the_runs_own_files_is_no_fault_of_the_task(machine, monkeypatch):
+    real = os.open
+
+    def refuse(path, flags, *mode, **more):
+        if "/scripts/" in str(path):
+            raise full(str(path))
+        return real(path, flags, *mode, **more)
+
+    with machine.backend() as backend:
+        monkeypatch.setattr(os, "open", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            backend.start(machine.launch(backend, "true", private=True))
+        monkeypatch.undo()
+        machine.run(backend, "echo fine")
+
+
+def test_a_disk_that_is_full_for_the_tasks_own_file_is_an_end_of_the_attempt(machine, monkeypatch):
+    real, path = os.open, str(machine.work / "o")
+
+    def refuse(name, flags, *mode, **more):
+        if name == path:
+            raise full(path)
+        return real(name, flags, *mode, **more)
+
+    with machine.backend() as backend:
+        monkeypatch.setattr(os, "open", refuse)
+        assert backend.start(machine.launch(backend, "true", output_file=path)) is None
+        assert "No space left" in only(backend.wait(60)).evidence.not_started
+
+
+def test_half_a_note_of_a_start_is_an_error_and_hides_no_other(tmp_path, monkeypatch):
+    journal = JournalFiles(tmp_path, 1)
+    journal.open()
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda to, content: real(to, content[:9]))
+    with pytest.raises(OSError, match="No space left"):
+        journal.note_start("0.1.1", NotedStart(7, 1.0, "1-0"))
+    monkeypatch.undo()
+    journal.close()
+    journal.open()  # as the next engine does
+    journal.note_start("1.1.1", NotedStart(8, 1.0, "1-1"))
+    assert journal.fence() == {"1.1.1": NotedStart(8, 1.0, "1-1")}
+    journal.close()

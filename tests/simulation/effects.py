@@ -7,6 +7,7 @@ turn is dying everywhere.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -32,33 +33,54 @@ class _Fate:
         Gets a line for each effect.
     """
 
-    def __init__(self, dies_before: int | str | None, tears: bool, told: Path) -> None:
+    def __init__(
+        self, dies_before: int | str | None, tears: bool, told: Path, full_from: int | None
+    ) -> None:
         self.number = 0
-        self.dies_before, self.tears = dies_before, tears
+        self.dies_before, self.tears, self.full_from = dies_before, tears, full_from
         self._told = _open(told, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def meet(self, what: str, torn: Callable[[], object] | None = None) -> None:
+    def meet(
+        self, what: str, path: object = None, torn: Callable[[], object] | None = None
+    ) -> None:
         self.number += 1
         fatal = self.dies_before
         dies = what.startswith(fatal) if isinstance(fatal, str) else self.number == fatal
         said = "dies before" if dies else ""
         _write(self._told, f"    {os.getpid()} {self.number:3} {said} {what}\n".encode())
+        if self.full_from is not None and self.number >= self.full_from:
+            if what == "commit":
+                raise sqlite3.OperationalError("database or disk is full")
+            if what.startswith(("make ", "write ")):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if dies:
             if torn is not None and self.tears:
                 torn()
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def install(dies_before: int | str | None, told: Path, *, tears: bool = False) -> None:
-    """Number the effects of this process from now on; it can't be undone."""
-    fate = _Fate(dies_before, tears, told)
+def install(
+    dies_before: int | str | None,
+    told: Path,
+    *,
+    tears: bool = False,
+    full_from: int | None = None,
+) -> None:
+    """Number the effects of this process from now on; it can't be undone.
+
+    Parameters
+    ----------
+    full_from
+        From this effect on there is no room on the disk.
+    """
+    fate = _Fate(dies_before, tears, told, full_from)
 
     def wrap(name: str, tell: Callable[..., str | None]) -> None:
         real = getattr(os, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
             if (what := tell(*arguments)) is not None:
-                fate.meet(what)
+                fate.meet(what, arguments[0])
             return real(*arguments, **options)
 
         setattr(os, name, call)
@@ -72,7 +94,7 @@ def install(dies_before: int | str | None, told: Path, *, tears: bool = False) -
 
     def write(descriptor: int, content: bytes) -> int:
         half = content[: len(content) // 2]
-        fate.meet(f"write {content!r}", lambda: _write(descriptor, half))
+        fate.meet(f"write {content!r}", torn=lambda: _write(descriptor, half))
         return _write(descriptor, content)
 
     os.write = write

@@ -38,16 +38,25 @@ class LocalHome:
         Empty; becomes the workflow's folder.
     cap
         How many tasks may run at once.
+    home
+        If the home is shared with others.
     """
 
     def __init__(
-        self, nursery: Nursery, folder: Path, tasks: Sequence[Mapping[str, Any]], *, cap: int
+        self,
+        nursery: Nursery,
+        folder: Path,
+        tasks: Sequence[Mapping[str, Any]],
+        *,
+        cap: int,
+        home: Path | None = None,
     ) -> None:
         self.folder, self._nursery = folder, nursery
+        self.home = home or folder / "home"
         folder.mkdir(parents=True)
         (folder / "w.json").write_text(json.dumps({"tasks": tasks, "max_concurrent": cap}))
         (folder / "hut.yaml").write_text("backends: [{name: local, type: local, kill_grace: 1s}]")
-        self.witnesses = Witnesses(folder, cap)
+        self.witnesses = Witnesses(folder, cap, self.home)
         self.processes: list[Process] = []
         self._store: SqliteStore | None = None
 
@@ -68,8 +77,10 @@ class LocalHome:
         return "\n".join(parts)
 
     def hutctl(self, *arguments: str, **dies: Any) -> Process:
-        """Start hutctl; it may be told to die before one of its effects."""
-        process = self._nursery.hutctl(self.folder, *arguments, **dies)
+        """Start hutctl; it may be told to die before one of its effects. ``last`` is the run here."""
+        run = self.run()
+        arguments = tuple(run.id if each == "last" and run else each for each in arguments)
+        process = self._nursery.hutctl(self.folder, *arguments, home=self.home, **dies)
         self.tell(f"{' '.join(arguments)} is {process.pid} {dies or ''}")
         self.processes.append(process)
         return process
@@ -80,13 +91,14 @@ class LocalHome:
     @property
     def store(self) -> SqliteStore | None:
         """The store, as soon as there is one."""
-        if self._store is None and (self.folder / "home" / "hut.db").exists():
-            self._store = SqliteStore(self.folder / "home" / "hut.db")
+        if self._store is None and (self.home / "hut.db").exists():
+            self._store = SqliteStore(self.home / "hut.db")
         return self._store
 
     def run(self) -> RunRecord | None:
         """Return the run, if it was stored."""
         runs = [] if self.store is None else self.store.list_runs(RunFilter())
+        runs = [run for run in runs if run.settings.base_dir == str(self.folder)]
         assert len(runs) <= 1
         return runs[0] if runs else None
 
@@ -120,7 +132,9 @@ class LocalHome:
         assert self.store is not None
         self.witnesses.check_end(self.store, run.id)
         for process in self.processes:
-            assert process.code in (0, 1, 2, 3, 130) or process.code in _SIGNALS, process.arguments
+            assert process.code in (0, 1, 2, 3, 4, 130) or process.code in _SIGNALS, (
+                process.arguments
+            )
             assert "Traceback" not in process.output, process.output
         return run
 

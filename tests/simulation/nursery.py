@@ -92,12 +92,20 @@ class Nursery:
         *arguments: str,
         dies_before: int | str | None = None,
         tears: bool = False,
+        full_from: int | None = None,
+        home: Path | None = None,
     ) -> Process:
-        """Start hutctl in a folder, with its home there."""
+        """Start hutctl in a folder, with its home there if it is nowhere else."""
         self._number += 1
         said = folder / f"said-{self._number}"
         pid = self.ask(
-            arguments=arguments, folder=str(folder), said=str(said), dies=dies_before, tears=tears
+            arguments=arguments,
+            folder=str(folder),
+            home=str(home or folder / "home"),
+            said=str(said),
+            dies_before=dies_before,
+            tears=tears,
+            full_from=full_from,
         )
         return Process(self, pid, arguments, said)
 
@@ -156,16 +164,23 @@ def _be_hutctl(request: dict[str, Any]) -> None:
         for place, old in enumerate((os.open(os.devnull, os.O_RDONLY), said, said)):
             os.dup2(old, place)
         folder = Path(request["folder"])
-        os.environ["HUT_HOME"] = str(folder / "home")
+        os.environ["HUT_HOME"] = request["home"]
         os.environ["XDG_CONFIG_HOME"] = str(folder / "xdg")
         os.environ.pop("HUT_TARGET", None)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        effects.install(request["dies"], folder / "history", tears=request["tears"])
+        effects.install(
+            request["dies_before"],
+            folder / "history",
+            tears=request["tears"],
+            full_from=request["full_from"],
+        )
         from hutctl.root import invoke
 
         code = invoke([*request["arguments"], "--target", "local"])
         sys.stdout.flush()
         sys.stderr.flush()
+    except KeyboardInterrupt:  # before there was anything to cancel
+        code = 130
     finally:
         os._exit(code)
 

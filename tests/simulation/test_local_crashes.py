@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,10 @@ import pytest
 
 from hut.model.states import RunState, TaskState
 from tests.simulation.local_home import DIED, LocalHome, task
-from tests.simulation.nursery import Nursery
+from tests.simulation.nursery import Nursery, Process
 
 DONE, FAILED, SKIPPED = TaskState.COMPLETED, TaskState.FAILED, TaskState.DEP_FAILED
+UNREACHABLE = 4
 _MOST = 200
 
 
@@ -129,31 +130,75 @@ def nursery() -> Iterator[Nursery]:
     nursery.close()
 
 
-def tell(story: Story, home: LocalHome, number: int, *, tears: bool) -> bool:
-    """Tell a story whose command dies before an effect; say whether it lived that long."""
+def tell(story: Story, home: LocalHome, **fault: Any) -> Process:
+    """Tell a story in which something goes wrong with its command; return what became of that."""
     story.before(home)
-    ended = home.hutctl(*story.command, dies_before=number, tears=tears).wait()
+    process = home.hutctl(*story.command, **fault)
+    stopped = process.wait() in (DIED, UNREACHABLE)
     home.check()
-    if story.command[0] != "run" and ended == DIED:
+    if story.command[0] != "run" and stopped:
         home.hutctl(*story.command).wait()  # a person says it again, or finds it done
     run = home.finish()
     assert (run.state, home.ended()) == (story.state, story.ends)
-    return ended == DIED
+    return process
+
+
+def every(
+    nursery: Nursery, folder: Path, name: str, fault: str, **more: Any
+) -> Iterator[tuple[int, Process]]:
+    """Tell a story as often as its command has effects, with the fault at each of them in turn."""
+    for number in range(1, _MOST):
+        home = LocalHome(nursery, folder / str(number), STORIES[name].tasks, cap=2)
+        try:
+            yield number, tell(STORIES[name], home, **{fault: number}, **more)
+        except AssertionError as error:
+            error.add_note(home.history)
+            raise
+        finally:
+            home.close()
+    raise AssertionError("it never comes to an end")
 
 
 @pytest.mark.parametrize(("name", "tears"), [(name, name not in WHOLE) for name in STORIES])
 def test_wherever_hutctl_dies_the_run_ends_right(
     nursery: Nursery, tmp_path: Path, name: str, tears: bool
 ) -> None:
-    for number in count(1):
-        home = LocalHome(nursery, tmp_path / str(number), STORIES[name].tasks, cap=2)
-        try:
-            died = tell(STORIES[name], home, number, tears=tears)
-        except AssertionError as error:
-            error.add_note(home.history)
-            raise
-        finally:
-            home.close()
-        if not died:
-            break
-        assert number < _MOST
+    for number, process in every(nursery, tmp_path, name, "dies_before", tears=tears):
+        if process.code != DIED:
+            assert number > 10, process.output
+            return
+
+
+@pytest.mark.parametrize("name", ["completes", "is cancelled"])
+def test_where_the_disk_is_full_hutctl_says_so_and_the_run_goes_on_when_there_is_room(
+    nursery: Nursery, tmp_path: Path, name: str
+) -> None:
+    for number, process in every(nursery, tmp_path, name, "full_from"):
+        if process.code != UNREACHABLE:
+            assert number > 10, process.output
+            return
+        assert re.search("No space left on device|disk is full", process.output)
+        assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("number", range(5, 60, 6))
+def test_a_run_in_the_same_home_is_not_disturbed(
+    nursery: Nursery, tmp_path: Path, number: int
+) -> None:
+    """Two runs begin at once in a new home; the hutctl of one of them dies."""
+    home = tmp_path / "home"
+    dying, other = (
+        LocalHome(nursery, tmp_path / name, DIAMOND, cap=2, home=home) for name in ("a", "b")
+    )
+    try:
+        dying.hutctl("run", "w.json", dies_before=number)
+        assert other.hutctl("run", "w.json").wait() == 0
+        for each in (other, dying):
+            assert each.finish().state is RunState.COMPLETED
+            assert each.ended() == STORIES["completes"].ends
+    except AssertionError as error:
+        error.add_note(dying.history + other.history)
+        raise
+    finally:
+        dying.close()
+        other.close()

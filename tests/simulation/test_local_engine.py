@@ -237,7 +237,7 @@ def test_whatever_happens_to_hutctl_nothing_is_lost_and_nothing_runs_twice(machi
             stateful_step_count=12,
             deadline=None,
             database=None,
-            phases=[Phase.generate],
+            phases=[Phase.generate, Phase.shrink],
             derandomize="HUT_SIMULATION_EXAMPLES" not in os.environ,
             suppress_health_check=list(HealthCheck),
         ),

@@ -62,6 +62,8 @@ class Witnesses:
 
     Attributes
     ----------
+    home : Path
+        That of hutctl.
     seen : dict
         Ended attempts, as they stood in the file when they were seen first.
     repeats_all : bool
@@ -70,6 +72,7 @@ class Witnesses:
 
     folder: Path
     cap: int
+    home: Path
     seen: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
     repeats_all: bool = False
 
@@ -95,7 +98,9 @@ class Witnesses:
             run = store.get_run(run_id)
             tasks = store.list_tasks(run_id, TaskFilter())
             changes, _ = store.changes(run_id, 0, 100_000)
-            rows = store._connection.execute("SELECT * FROM attempts").fetchall()
+            rows = store._connection.execute(
+                "SELECT a.* FROM attempts a JOIN runs r USING (run) WHERE r.id = ?", (run_id,)
+            ).fetchall()
         self._check_states(run, tasks)
         # Where generated tasks come again at other positions, the log takes them for each other.
         if not self.repeats_all:
@@ -152,7 +157,7 @@ class Witnesses:
         assert not list(_processes_of(self.folder)), "something outlived the run"
         (answer,) = store._connection.execute("PRAGMA integrity_check").fetchone()
         assert answer == "ok"
-        home = self.folder / "home" / "runs" / run_id
+        home = self.home / "runs" / run_id
         assert [path.name for path in home.rglob(".slot-*")] == []
         run, tasks = store.get_run(run_id), store.list_tasks(run_id, TaskFilter())
         attempts = store.list_attempts(run_id, [task.position for task in tasks])

@@ -693,3 +693,20 @@ def test_long_lives_of_runs_reach_every_operation(scratch):
     for seed in range(15):
         done.update(drive(scratch(), Random(seed), 80))
     assert done.keys() == {operation.__name__ for operation in Model.OPERATIONS}
+
+
+def test_a_full_disk_undoes_the_change_and_the_store_goes_on_when_there_is_room(world):
+    run = world.create({"id": "a"})
+    connection = world.store._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    large = [{"id": f"t{i}", "command": "x" * 500} for i in range(200)]
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        world.create(*large)
+    with pytest.raises(sqlite3.OperationalError, match="full"), world.store.batch():
+        world.create(*large)
+    assert not connection.in_transaction
+    assert world.claimed(run) == ["a"]
+    connection.execute("PRAGMA max_page_count = 100000")
+    assert world.create(*large).total == 200
+    assert world.store.check() is None

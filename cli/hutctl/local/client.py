@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -143,15 +144,20 @@ class LocalClient:
             run = self._store.get_run(run_id)
             if run.ended_at is not None:
                 return Attended(run_document(run))
-            attended = drive(
-                self._control,
-                self._store,
-                folder,
-                run_id,
-                self._machine(run),
-                display,
-                found=lambda left: _tell_found(left, say),
-            )
+            try:
+                attended = drive(
+                    self._control,
+                    self._store,
+                    folder,
+                    run_id,
+                    self._machine(run),
+                    display,
+                    found=lambda left: _tell_found(left, say),
+                )
+            except BrokenPipeError:
+                raise  # nobody reads what is shown any more
+            except (OSError, sqlite3.Error) as error:
+                raise Unreachable(_left_at(run_id, error)) from error
             if attended is None:
                 say(f"another hutctl works on run {run_id}; following it")
                 attended = follow(self._store, folder, run_id, display)
@@ -337,6 +343,17 @@ class LocalClient:
                 f"run {run_id} has no task {task_id!r}; {hint or f'see: hutctl tasks {run_id}'}"
             )
         return task
+
+
+def _left_at(run_id: str, error: OSError | sqlite3.Error) -> str:
+    """Say that the files of a run can't be written, and what becomes of it."""
+    where, why = "", str(error)
+    if isinstance(error, OSError):
+        where, why = f"{error.filename}: " if error.filename else "", error.strerror or why
+    return (
+        f"run {run_id} can't go on: {where}{why}; its tasks that run now go on by themselves, the "
+        f"others wait until what is wrong is put right and you say: hutctl resume {run_id}"
+    )
 
 
 def _say_nothing(message: str) -> None:

@@ -6,6 +6,7 @@ decided by the engine that owns this backend. One backend belongs to one run.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import shutil
@@ -183,6 +184,11 @@ class LocalBackend:
         """Start an attempt and return its process id.
 
         If it can't be started, None is returned and `wait` reports the end, with the reason.
+
+        Raises
+        ------
+        OSError
+            If the disk of the run's own files is full, which is no fault of the task.
         """
         key = launch.key
         slot = self.logs.take(key.position, launch.task_id, key.attempt)
@@ -201,6 +207,8 @@ class LocalBackend:
             pid = spawn(arguments, environment, stdout, stderr)
         except OSError as error:
             self.logs.give_back(slot)
+            if self._is_full(error):
+                raise
             what = f"{error.filename}: " if error.filename else ""
             message = f"the task could not be started: {what}{error.strerror}"
             now = time.time()
@@ -225,6 +233,12 @@ class LocalBackend:
         if pause := self._pace.pause_after(clock - began, clock):
             time.sleep(pause)
         return pid
+
+    def _is_full(self, error: OSError) -> bool:
+        """Say whether there is no room for the run's own files; a task may name others."""
+        folder = str(self.options.folder)
+        own = error.filename is None or str(error.filename).startswith(folder)
+        return own and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
     def adopt(self, key: AttemptKey, pid: int, started_at: float, time_limit: float) -> bool:
         """Take over an attempt that an earlier engine started; False if it does not live."""

@@ -10,6 +10,7 @@ that can be found by what its command line says.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,8 +77,9 @@ class JournalFiles:
 
     def note_start(self, name: str, start: NotedStart) -> None:
         """Note that an attempt runs."""
-        line = f"S {name} {start.pid} {start.at} {start.slot} .\n"
-        os.write(self._descriptor, line.encode())
+        line = f"S {name} {start.pid} {start.at} {start.slot} .\n".encode()
+        if os.write(self._descriptor, line) < len(line):  # the next line would be a part of this
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._starts))
 
     def fence(self) -> dict[str, NotedStart]:
         """Shut out scripts that have not begun yet; return all noted starts of this run's life."""

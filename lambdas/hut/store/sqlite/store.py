@@ -105,13 +105,14 @@ class SqliteStore(Reading):
         self._depth = 1
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._depth = 0
             self._edges_of.clear()
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # a full disk ends it by itself, mostly
+                self._connection.execute("ROLLBACK")
             raise
-        self._depth = 0
-        self._connection.execute("COMMIT")
+        finally:
+            self._depth = 0
 
     def create_run(self, new: NewRun) -> RunRecord:
         """Store a run with all its tasks, or nothing of it."""
