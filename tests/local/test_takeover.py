@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +18,7 @@ from hut.control import Control
 from hut.store.port import Claim
 from hutctl.local.takeover import Takeover, take_over
 from tests.contract.worlds import World, sqlite_world
+from tests.hutctl_process import alive, wait_until
 
 LIMIT = {"time_limit": "60s"}
 LONG_AFTER = 10_000.0
@@ -63,6 +69,35 @@ def test_an_attempt_whose_engine_died_before_it_noted_the_start_keeps_its_log(he
     assert finished.evidence is not None
     assert finished.evidence.exit_code == 0
     assert heir.log() == "whole\n"
+
+
+@pytest.fixture
+def leaving() -> Iterator[tuple[int, int]]:
+    """A shell that has ended, and a child it left in its group."""
+    command = ["sh", "-c", "sleep 60 & echo $!"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as shell:
+        assert shell.stdout is not None
+        left = int(shell.stdout.readline())
+    yield shell.pid, left
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(left, signal.SIGKILL)
+
+
+def test_what_it_left_running_is_killed_too(heir: Heir, leaving: tuple[int, int]) -> None:
+    shell, left = leaving
+    heir.note(ends=f"E {key(heir.claim)} 0 {time.time()} 1-0 {shell} .\n")
+    heir.take_over()
+    wait_until(lambda: not alive(left))
+
+
+@pytest.mark.parametrize("at", ["1.0", ""])
+def test_a_process_number_of_before_the_last_boot_says_nothing(
+    heir: Heir, leaving: tuple[int, int], at: str
+) -> None:
+    shell, left = leaving
+    heir.note(ends=f"E {key(heir.claim)} 0 {at} 1-0 {shell} .\n")
+    heir.take_over()
+    assert alive(left)
 
 
 @pytest.mark.parametrize("slot", ["../../x", "", "1-", "x"])

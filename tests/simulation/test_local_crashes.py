@@ -61,7 +61,7 @@ def fail_at_first(home: LocalHome) -> None:
 
 
 DIAMOND = [
-    task("a"),
+    task("a", "sleep 30 & end 0"),
     task("b", "sleep 0.03; end 0", deps=["a"]),
     task("c", '[ "$HUT_ATTEMPT" = 1 ] && end 3; end 0', deps=["a"], retries=1),
     task("d", deps=["b", "c"]),

@@ -82,6 +82,8 @@ def take_over(
         if end is None and start is not None:
             end = backend.journal.ends().get(name)  # it may have ended since we read them
         if end is not None:
+            if start is None:
+                backend.kill_leftovers(claim.key, end)
             found.ended.append((claim, _finished(claim, start, end, now)))
         elif start is None:
             unused.append(claim.key)
@@ -111,4 +113,4 @@ def _finished(claim: Claim, start: NotedStart | None, end: NotedEnd, now: float)
     # Without a time in the note (older shells know none) nobody can say that it was late.
     overran = None not in (started_at, end.at) and at - (started_at or at) >= limit
     evidence = Evidence(exit_code=end.exit_code, timed_out=overran, time_limit=limit)
-    return Finished(claim.key, evidence, None if start is None else start.pid, started_at, at)
+    return Finished(claim.key, evidence, end.pid if start is None else start.pid, started_at, at)

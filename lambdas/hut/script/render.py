@@ -145,7 +145,7 @@ def _journal_lines(journal: Journal) -> str:
     """
     note = "'echo \"E \0 $? $EPOCHREALTIME '"
     slot = '"${HUT_SLOT%%[!0-9-]*}"'  # read now: what people give may set it later
-    end = note + slot + shlex.quote(f' ." >> {shlex.quote(journal.ends)}')
+    end = note + slot + shlex.quote(f' $$ ." >> {shlex.quote(journal.ends)}')
     return (
         f"[ -e {shlex.quote(journal.gate)} ] || exit {EXIT_NOT_STARTED}\n"
         f"trap {end} EXIT; trap 'exit 143' HUP INT QUIT PIPE ALRM TERM\n"

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NamedTuple, Self
 
-from hut.backends.local.journal import JournalFiles, NotedStart
+from hut.backends.local.journal import JournalFiles, NotedEnd, NotedStart
 from hut.backends.local.logs import LogFiles, Slot
 from hut.backends.local.pace import StartPace
 from hut.backends.local.processes import (
@@ -394,6 +394,11 @@ class LocalBackend:
                     slot = variable_of(pid, "HUT_SLOT") or ""
                     found[key] = NotedStart(pid, time.time(), slot)
         return found
+
+    def kill_leftovers(self, key: AttemptKey, end: NotedEnd) -> None:
+        """Kill what an attempt left behind whose end is noted, but not its start."""
+        if end.pid is not None and end.at is not None and end.at >= boot_time():
+            self._kill_leftovers(key, end.pid)
 
     def _kill_leftovers(self, key: AttemptKey, leader: int) -> None:
         """Kill what a dead shell left in its group, unless its number has gone to a stranger."""

@@ -32,11 +32,16 @@ class NotedStart:
 
 @dataclass(frozen=True, slots=True)
 class NotedEnd:
-    """A script said that it ends with `exit_code`, and which slot it wrote to if it knew."""
+    """A script said that it ends with `exit_code`.
+
+    Slot and process are what the note of its start says too, unless its engine died before that;
+    scripts of an earlier Hut tell neither.
+    """
 
     exit_code: int
     at: float | None
     slot: str = ""
+    pid: int | None = None
 
 
 class JournalFiles:
@@ -94,7 +99,7 @@ class JournalFiles:
     def ends(self) -> dict[str, NotedEnd]:
         """Return the ends that scripts have noted so far."""
         return {
-            words[1]: NotedEnd(int(words[2]), _time(words[3]), _slot(words[4]))
+            words[1]: NotedEnd(int(words[2]), _time(words[3]), _slot(words[4]), _number(words[5:6]))
             for words in _entries(self._ends, "E")
         }
 
@@ -126,6 +131,10 @@ def _slot(text: str) -> str:
     """Read ``$HUT_SLOT``: a command may have set it to anything, and it is a part of paths."""
     epoch, _, number = text.partition("-")
     return text if epoch.isdigit() and number.isdigit() else ""
+
+
+def _number(words: list[str]) -> int | None:
+    return int(words[0]) if words and words[0].isdigit() else None
 
 
 def _time(text: str) -> float | None:
