@@ -1,6 +1,6 @@
 """Simulated Step Functions: the run state machine, as `infra.run_machine` describes it.
 
-The machine is modelled by hand; `tests/simulation/test_executions.py` compares its states and retry
+The machine is modelled by hand; `tests/infra/test_simulated.py` compares its states and retry
 rules with the definition that is deployed.
 """
 
@@ -17,12 +17,19 @@ from tests.simulation.functions import Result
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-__all__ = ["RETRIES", "Execution", "SimulatedStepFunctions"]
+__all__ = [
+    "BLOCKS_AT_ONCE",
+    "DAY",
+    "NOT_REGISTERED_RETRIES",
+    "RETRIES",
+    "Execution",
+    "SimulatedStepFunctions",
+]
 
 RETRIES = 8
 NOT_REGISTERED_RETRIES = 36
-_BLOCKS_AT_ONCE = 10
-_DAY = 24 * 3600.0
+BLOCKS_AT_ONCE = 10
+DAY = 24 * 3600.0
 
 
 @dataclass(eq=False)
@@ -108,7 +115,7 @@ class SimulatedStepFunctions:
             self._wait(execution, "Start", "start", execution.given["time_limit"])
             return
         execution.state = "Register"
-        for _ in range(min(_BLOCKS_AT_ONCE, len(execution.blocks_left))):
+        for _ in range(min(BLOCKS_AT_ONCE, len(execution.blocks_left))):
             self._next_block(execution)
 
     def _next_block(self, execution: Execution) -> None:
@@ -148,7 +155,7 @@ class SimulatedStepFunctions:
                 return
             execution.token = ""
             if state == "Start":
-                self._wait(execution, "Expire", "expire", _DAY)
+                self._wait(execution, "Expire", "expire", DAY)
             else:
                 self._abandon(execution)
 

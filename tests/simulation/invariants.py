@@ -80,6 +80,9 @@ class Watch:
         for meta in metas:
             self._began(meta)
         for change in changes:
+            if change.old is not None and change.key["pk"]["S"].endswith("#A"):
+                where = change.key["sk"]["S"]
+                self.expect(change.old == change.new, f"the ended attempt {where} has changed")
             if change.new is not None and change.new.get("kind", {}).get("S") == LOG:
                 item = load_item(change.new)
                 run = self.runs[item["run"]]

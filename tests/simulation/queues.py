@@ -11,11 +11,11 @@ from tests.simulation.functions import Result
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-__all__ = ["Message", "Queue", "SimulatedSQS"]
+__all__ = ["LONGEST_DELAY", "Message", "Queue", "SimulatedSQS"]
 
 _MOST_COPIES = 5
 _POLL_SECONDS = 0.02
-_LONGEST_DELAY = 900
+LONGEST_DELAY = 900
 
 
 @dataclass(eq=False)
@@ -157,6 +157,6 @@ class SimulatedSQS:
     def send_message(self, **given: Any) -> dict[str, Any]:
         """Send a message."""
         delay = given.get("DelaySeconds", 0)
-        assert 0 <= delay <= _LONGEST_DELAY
+        assert 0 <= delay <= LONGEST_DELAY
         self._queues[given["QueueUrl"]].send(given["MessageBody"], delay)
         return {"MessageId": "m"}

@@ -16,11 +16,11 @@ from tests.simulation.functions import Result
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-__all__ = ["Record", "Stream"]
+__all__ = ["BATCH", "RETRIES", "Record", "Stream"]
 
 _SHARDS = 2
-_BATCH = 100
-_RETRIES = 20
+BATCH = 100
+RETRIES = 20
 _LATENCY = 0.1
 
 
@@ -38,7 +38,7 @@ class _Shard:
     records: list[Record] = field(default_factory=list)
     next: int = 0
     tries: int = 0
-    most: int = _BATCH
+    most: int = BATCH
     busy: bool = False
     polled: bool = False
 
@@ -113,15 +113,15 @@ class Stream:
                 self.acknowledged(record)
         if taken:
             shard.next += taken
-            shard.tries, shard.most = 0, _BATCH
+            shard.tries, shard.most = 0, BATCH
         elif result.error and len(some) > 1:
             shard.most = (len(some) + 1) // 2
         else:
             shard.tries += 1
-            if shard.tries > _RETRIES:
+            if shard.tries > RETRIES:
                 self.given_up.append(some[0])
                 self._world.history.note("stream", f"gives up {some[0].number}")
-                shard.next, shard.tries, shard.most = shard.next + 1, 0, _BATCH
+                shard.next, shard.tries, shard.most = shard.next + 1, 0, BATCH
         if shard.next < len(shard.records):
             self._soon(shard, min(0.1 * 2**shard.tries, 60.0))
 

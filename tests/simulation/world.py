@@ -24,6 +24,7 @@ from hut.backends.port import parse_job_name
 from hut.rest import observing as rest_observing
 from hut.store.dynamodb import DynamoStore, StoreOptions
 from tests.aws_table import new_options
+from tests.simulation.acknowledging import Acknowledging
 from tests.simulation.agenda import Agenda
 from tests.simulation.batch import SimulatedBatch
 from tests.simulation.batch_job import SimulatedJob
@@ -42,7 +43,7 @@ from tests.simulation.s3 import SimulatedS3
 from tests.simulation.streams import Stream
 from tests.simulation.workflows import behaviour_of
 
-__all__ = ["World", "simulated"]
+__all__ = ["BEGIN", "SWEEP_SECONDS", "World", "passes", "simulated"]
 
 BEGIN = 1_800_000_000.0
 SWEEP_SECONDS = 120.0
@@ -98,6 +99,7 @@ class World:
         self.watch = Watch(self)
         self._make_services()
         self.people = People(self)
+        self.acknowledging = Acknowledging(self)
         self.agenda.after(self.chance.between("first sweep", 1, SWEEP_SECONDS), self._sweep)
 
     def _clock(self) -> float:
@@ -265,7 +267,7 @@ class World:
     def tell(self, event: dict[str, Any]) -> None:
         """Take an event on the bus, as the rules of `infra.control` let it through."""
         detail = event["detail"]
-        if event["source"] == "aws.batch" and not _passes(detail):
+        if event["source"] == "aws.batch" and not passes(detail):
             return
         label = self.chance.numbered(
             f"{detail.get('jobName', detail.get('name'))} {detail['status']}"
@@ -287,7 +289,7 @@ class World:
             self.functions.invoke("sweep", {}, lambda _: None)
 
 
-def _passes(detail: Mapping[str, Any]) -> bool:
+def passes(detail: Mapping[str, Any]) -> bool:
     """Say whether the rules for jobs let an event through."""
     if "size" in detail.get("arrayProperties", {}):
         return False

@@ -1,0 +1,142 @@
+"""No message is acknowledged before its effect is stored: looked at whenever one is about to be deleted."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hut.backends.port import parse_job_name
+from hut.model.states import ACTIVE, TaskState
+from hut.store.dynamodb.keys import PAGE, ready_partition
+from hut.store.dynamodb.log import told
+from hut.store.dynamodb.table import Pages
+from hut.store.port import UnknownRun
+from tests.simulation.queues import Message
+from tests.simulation.streams import Record
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+__all__ = ["Acknowledging"]
+
+
+class Acknowledging:
+    """Holds what is acknowledged against what is stored.
+
+    Attributes
+    ----------
+    looked_at : int
+        How many messages and records it has looked at.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.looked_at = 0
+        self._told: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        world.observe_queue.acknowledged = self._observed
+        world.wake_queue.acknowledged = self._woken
+        world.stream.acknowledged = self._streamed
+
+    def _observed(self, message: Message) -> None:
+        self.looked_at += 1
+        body = json.loads(message.body)
+        detail = body.get("detail")
+        if body["source"] == "aws.states":
+            self._stopped(detail)
+        else:
+            self._job(detail)
+
+    def _job(self, detail: dict[str, Any]) -> None:
+        """What is told of an attempt's own job is stored: that it runs, or that it has ended."""
+        job = self._world.batch.jobs[detail["jobId"]]
+        found, name = self._world.task_of(job), parse_job_name(job.name)
+        assert found is not None
+        assert name is not None
+        run_id, position, attempt, task_id = found
+        tasks = self._world.store.get_tasks(run_id, [position])
+        task = tasks.get(position)
+        if task is None or task.attempt != attempt or task.handle not in (None, job.handle):
+            return
+        if name.key is not None and task.epoch != name.key.epoch:
+            return
+        ended = detail["status"] in ("SUCCEEDED", "FAILED")
+        open_states = ACTIVE if ended else (TaskState.SUBMITTED,)
+        self._world.watch.expect(
+            task.state not in open_states,
+            f"{detail['status']} of {job.name} ({task_id}) acknowledged while it is {task.state}",
+        )
+
+    def _stopped(self, detail: dict[str, Any]) -> None:
+        run_id, _, generation = detail["name"].rpartition("-")
+        run = self._world.store.get_run(run_id)
+        over = run.ended_at is not None or run.generation != int(generation)
+        self._world.watch.expect(
+            over or run.cancel_requested_at is not None,
+            f"{detail['status']} of {detail['name']} acknowledged before the run was stopped",
+        )
+
+    def _woken(self, message: Message) -> None:
+        self.looked_at += 1
+        body = json.loads(message.body)
+        self._followed(body["run"], body["ended"], "wake message", message)
+
+    def _streamed(self, record: Record) -> None:
+        self.looked_at += 1
+        news = told(record.image)
+        assert news is not None
+        self._followed(news.run_id, news.ended, "record", None)
+
+    def _followed(
+        self, run_id: str, ended: Sequence[int], what: str, message: Message | None
+    ) -> None:
+        """What waited for tasks that ended is free, or will never run; or somebody else is told."""
+        run = self._world.watch.runs[run_id]
+        if run.stopped or run.ended or run.planned is None:
+            return
+        names = {run.tasks[p].id for p in ended if p in run.tasks}
+        if not names:
+            return
+        self._told[run_id, run.generation] |= names
+        handed_on = self._handed_on(run_id, message)
+        try:
+            ids = self._world.store.task_ids(run_id)
+        except UnknownRun:
+            return
+        for position, task_id in enumerate(ids):
+            deps = run.planned.deps[task_id]
+            mine = names & deps
+            if not mine or mine <= handed_on:
+                continue
+            # An end may just have been stored whose own record is still to come.
+            followed = [run.by_id[dep].state for dep in deps & self._told[run_id, run.generation]]
+            failed = any(state in (TaskState.FAILED, TaskState.DEP_FAILED) for state in followed)
+            if not failed and followed.count(TaskState.COMPLETED) < len(deps):
+                continue
+            (task,) = self._world.store.get_tasks(run_id, [position]).values()
+            waits = task.state is TaskState.PENDING
+            is_free = waits and not failed and position in self._ready(run_id, run.generation)
+            self._world.watch.expect(
+                is_free or not waits,
+                f"{what} of the ends of {sorted(mine)} acknowledged while {task_id} still waits",
+            )
+
+    def _ready(self, run_id: str, generation: int) -> set[int]:
+        """Return the positions of the tasks that may be claimed."""
+        pages = self._world.store._table.query(Pages(ready_partition(run_id, generation)))
+        return {
+            int(page["sk"].rpartition("#")[2]) * PAGE + offset
+            for page in pages
+            for offset in page.get("ready", ())
+        }
+
+    def _handed_on(self, run_id: str, but: Message | None) -> set[str]:
+        """Return the tasks whose ends a message in the wake queue tells of."""
+        run = self._world.watch.runs[run_id]
+        found: set[str] = set()
+        for message in self._world.wake_queue.messages.values():
+            body = json.loads(message.body)
+            if message is not but and body["run"] == run_id:
+                found |= {run.tasks[p].id for p in body["ended"] if p in run.tasks}
+        return found

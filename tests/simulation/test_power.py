@@ -1,0 +1,148 @@
+"""What the simulation can find: the product is broken on purpose, in one place at a time.
+
+Each break takes away one of the conditions or orders that the code relies on. If nobody noticed, the
+simulation would prove nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from hut.backends.port import JobState
+from hut.service import advancing, observing, sweeping
+from hut.store.dynamodb import store as dynamo
+from hut.store.dynamodb import table, unit
+from tests.simulation.faults import Faults
+from tests.simulation.scenarios import finish, random_people, random_trial
+from tests.simulation.shrinking import Trial, try_seed
+from tests.simulation.world import World
+
+_MOST_SEEDS = 25
+Break = Callable[[], AbstractContextManager[Any]]
+
+
+def without_seq() -> AbstractContextManager[Any]:
+    """Changes of a run no longer exclude each other."""
+    whole = unit.Unit._writes
+
+    def writes(self: unit.Unit) -> Any:
+        return [
+            replace(each, condition=None) if n == 0 else each for n, each in enumerate(whole(self))
+        ]
+
+    return mock.patch.object(unit.Unit, "_writes", writes)
+
+
+def any_attempt_ends() -> AbstractContextManager[Any]:
+    """An end is taken for whatever attempt the task has now."""
+    return mock.patch.object(observing, "_is_attempt", lambda task, _: task.handle is not None)
+
+
+def submits_before_it_claims() -> AbstractContextManager[Any]:
+    """The handles of jobs are never noted, and no claim is looked for."""
+    return mock.patch.object(sweeping, "_CLAIM_SECONDS", 1e9)
+
+
+def sweep_looks_at_no_jobs() -> AbstractContextManager[Any]:
+    """Lost ends stay lost."""
+    return mock.patch.object(sweeping.Sweeping, "_check_jobs", return_value=None)
+
+
+def forgets_who_follows() -> AbstractContextManager[Any]:
+    """Ends are taken off the stream, and nobody is released by them."""
+    return mock.patch.object(dynamo.DynamoStore, "follow", return_value=None)
+
+
+def submits_in_stopped_runs() -> AbstractContextManager[Any]:
+    """A claim does not look whether the run was stopped."""
+    whole = dynamo.DynamoStore._claim
+
+    def claim(self: Any, request: Any, most: int, work: unit.Unit) -> Any:
+        stop = work.meta.pop("stop", None)
+        result = whole(self, request, most, work)
+        if stop is not None:
+            work.meta["stop"] = stop
+        return result
+
+    return mock.patch.object(dynamo.DynamoStore, "_claim", claim)
+
+
+def gives_up_races() -> AbstractContextManager[Any]:
+    """What was raced is believed to be done."""
+    return mock.patch.object(table.Table, "transact", _careless(table.Table.transact))
+
+
+def _careless(whole: Any) -> Any:
+    def transact(self: table.Table, writes: Any) -> None:
+        try:
+            whole(self, writes)
+        except table.Cancelled:
+            return
+
+    return transact
+
+
+def never_tells_the_end() -> AbstractContextManager[Any]:
+    """Whoever waits for the end of a run is not told."""
+    return mock.patch.object(advancing.Advancing, "_tell", return_value=None)
+
+
+def leaves_jobs_alone() -> AbstractContextManager[Any]:
+    """A job whose attempt is not wanted is not ended."""
+    return mock.patch.object(
+        observing.Observing, "observe", _without_unwanted(observing.Observing.observe)
+    )
+
+
+def _without_unwanted(whole: Any) -> Any:
+    def observe(self: Any, run_id: str, seen: Any) -> Any:
+        return whole(self, run_id, [e for e in seen if e[1].state is JobState.ENDED])
+
+    return observe
+
+
+BREAKS: dict[str, Break] = {
+    each.__name__: each
+    for each in (
+        any_attempt_ends,
+        forgets_who_follows,
+        gives_up_races,
+        never_tells_the_end,
+        submits_before_it_claims,
+        submits_in_stopped_runs,
+        sweep_looks_at_no_jobs,
+        without_seq,
+    )
+}
+_HARSH = Faults(crash=0.04, raced=0.2, lost=0.4, repeated=0.5, late=120.0, calls_at_most=2.0)
+
+
+def harsh(seed: int) -> Trial:
+    def play(world: World) -> None:
+        random_people(world)
+        finish(world)
+
+    return Trial(seed, {"faults": _HARSH, "fault_seconds": 300.0}, play)
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_product_is_found(name: str) -> None:
+    with BREAKS[name]():
+        assert any(harsh(seed).run() is not None for seed in range(_MOST_SEEDS))
+
+
+def test_what_is_found_is_told_with_the_fewest_faults() -> None:
+    with sweep_looks_at_no_jobs():
+        seed = next(seed for seed in range(200) if random_trial(seed).run() is not None)
+        told = try_seed(random_trial(seed))
+    head, _, history = told.partition("  what happened:\n")
+    faults = [line for line in head.splitlines() if line.startswith("    ")]
+    assert f"seed {seed}" in head
+    assert 1 <= len(faults) <= 6, head
+    assert "sweep" in history
