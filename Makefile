@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 LOCKED := bootstrap people lambda dev digits
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format unit bench synth deploy destroy sandbox lock upgrade digits clean
+.PHONY: help run test check lint format unit soak bench synth deploy destroy sandbox lock upgrade digits clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ test: .venv/.dev .node/.ready ## all checks and all tests, also a real deploymen
 	@$(MAKE) --no-print-directory lint synth
 	@$(WITH_NODE) $(BIN)/python -m pytest -q -n 2 tests --ignore=tests/e2e
 	@$(WITH_NODE) $(BIN)/python -m pytest -q tests/e2e
+
+soak: .venv/.dev ## simulate 20,000 histories with faults, and fuzz for longer (an hour or more)
+	HUT_SIMULATION_EXAMPLES=10 $(BIN)/python -m pytest -q -n 2 tests/simulation tests/fuzz
+	$(BIN)/python -m tests.simulation soak --seeds 20000
 
 bench: .venv/.dev .node/.ready ## measure speed beside other tools, and bills; writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks

@@ -57,11 +57,13 @@ class Chance:
 
     def fault(self, kind: str, label: str, share: float) -> bool:
         """Say whether a fault happens here, and keep it if it does."""
+        if share <= 0 and self._allowed is None:
+            return False
         name = f"{kind}: {label}"
         if self._allowed is not None:
             happens = name in self._allowed
         else:
-            happens = share > 0 and self.roll(name) < share
+            happens = self.roll(name) < share
         if happens:
             self.faults.append(name)
         return happens

@@ -205,6 +205,7 @@ class Functions:
         self.running: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.invocations: Counter[str] = Counter()
+        self.answered: Callable[[str, Any], object] = lambda *_: None
 
     # Calling functions ---------------------------------------------------------------------------
 
@@ -351,6 +352,7 @@ class Functions:
         answer: Any = _refused(request, happens)
         if answer is None:
             answer = self._serve(request)
+            self.answered(invocation.name, answer)
         told = "" if not isinstance(answer, Exception) else f": {_code(answer)}"
         world.history.note(invocation.name, about(request.operation, request.arguments) + told)
         if happens == "crash after":

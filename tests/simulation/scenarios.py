@@ -30,7 +30,7 @@ def random_trial(seed: int) -> Trial:
     return Trial(seed, options, play)
 
 
-def random_people(world: World, *, most: int = 12) -> None:
+def random_people(world: World, *, most: int = 8) -> None:
     """Let people do what they do: submit a few runs, cancel one, repeat another."""
     chance = world.chance
 
