@@ -1,7 +1,7 @@
 """Seeds, one after the other: a few runs each, with faults of several kinds at random strengths.
 
-`make soak` looks at twenty thousand. What a seed once found is fixed and stands in `FOUND`, so that it
-stays so; `python -m tests.simulation SEED` tells the shrunken history of a seed that goes wrong.
+`make soak` looks at twenty thousand. `python -m tests.simulation SEED` tells the shrunken history of a
+seed that goes wrong; what it found gets a test of its own, as a seed's history changes with the code.
 """
 
 from __future__ import annotations
@@ -20,13 +20,6 @@ from tests.simulation.world import simulated
 _ROOT = Path(__file__).resolve().parents[2]
 _SEEDS = 500 * int(os.environ.get("HUT_SIMULATION_EXAMPLES", "1"))
 _AT_ONCE = 20
-
-FOUND = {
-    46: "a run that was repeated while its first end was being told was not listed as active any more",
-    56: "the same, after a sweep that died",
-}
-"""Seeds that went wrong, and why."""
-
 
 @pytest.mark.parametrize("first", range(0, _SEEDS, _AT_ONCE))
 def test_whatever_goes_wrong_every_run_ends_right(first: int) -> None:
@@ -61,7 +54,7 @@ def test_a_seed_is_always_the_same_history() -> None:
 
 def test_seeds_have_faults_of_every_kind() -> None:
     kinds: set[str] = set()
-    for seed in range(40):
+    for seed in range(20):
         trial = random_trial(seed)
         with simulated(seed, **trial.options) as world:
             trial.play(world)
