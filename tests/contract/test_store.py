@@ -167,6 +167,15 @@ def test_a_freed_place_can_be_taken(world: World) -> None:
     assert [c.spec.id for c in world.claim(run, caps=Caps(run=1))] == ["b"]
 
 
+def test_nothing_is_claimed_once_the_budget_is_spent(world: World) -> None:
+    run = world.create(*({"id": name} for name in "abc"))
+    claims = world.claim(run, 2, caps=Caps(cost=1.0))
+    world.end(run, (claims[0], COMPLETED), cost=0.75)
+    world.end(run, (claims[1], COMPLETED), cost=0.25)
+    assert world.claim(run, caps=Caps(cost=1.0)) == []
+    assert [claim.spec.id for claim in world.claim(run, caps=Caps(cost=1.5))] == ["c"]
+
+
 def test_tasks_of_other_backends_are_left_alone(world: World) -> None:
     run = world.create({"id": "a"})
     request = ClaimRequest(run.id, run.epoch, world.now, 10, backend="elsewhere")

@@ -188,6 +188,8 @@ class FakeBackend:
         Happens between the look at jobs and the call that cancels some.
     found_at_once : int
         How many names are looked for between two looks at the time.
+    price : float or None
+        What each job costs, in dollars.
     events : list of (JobName, Job)
         What happened to jobs and was not taken yet.
     """
@@ -217,6 +219,7 @@ class FakeBackend:
     known_queues: list[Queue] | Exception = field(default_factory=lambda: [HEALTHY])
     queue_calls: int = 0
     submits: int = 0
+    price: float | None = None
     found_at_once: int = 1000
 
     # The port -----------------------------------------------------------------------------------
@@ -366,7 +369,7 @@ class FakeBackend:
         return job.outcome
 
     def cost(self, job: Job) -> float | None:  # noqa: ARG002
-        return None
+        return self.price
 
     def remarks(self, tasks: Sequence[TaskSpec]) -> list[Problem]:  # noqa: ARG002
         return []

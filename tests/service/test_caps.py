@@ -10,7 +10,7 @@ import pytest
 
 from hut.backends.port import RemoteBackend
 from hut.model.records import RunRecord
-from hut.model.states import RunState
+from hut.model.states import Reason, RunState
 from hut.service.advancing import Advancing
 from hut.service.observing import Observing
 from hut.service.sweeping import Sweeping
@@ -163,3 +163,25 @@ def test_the_configuration_of_a_run_is_known_before_the_run_is_worked_on(
         use(kind(replace(plane.around(), backends=known, see=see)))
         assert known.keys() == {"batch"}, kind
         assert active(plane, run) == 1
+
+
+def test_a_run_whose_budget_is_spent_is_stopped(plane: ControlPlane) -> None:
+    plane.backend.price = 0.6
+    tasks = [{"id": "a"}, {"id": "b", "deps": ["a"]}, {"id": "c", "deps": ["b"]}]
+    run = plane.begin(*tasks, {"id": "d", "deps": ["c"]}, max_cost=1.0)
+    ended = plane.finish(run)
+    assert (ended.state, ended.reason) == (RunState.FAILED, Reason.BUDGET)
+    assert ended.message == "the run reached its max_cost"
+    assert plane.states(run) == {"a": "completed", "b": "completed", "c": "failed", "d": "failed"}
+    assert ended.cost == pytest.approx(1.2)
+
+
+def test_what_runs_when_the_budget_is_spent_is_ended(plane: ControlPlane) -> None:
+    plane.backend.price = 2.0
+    run = plane.begin({"id": "a"}, {"id": "long"}, max_cost=1.0)
+    plane.deliver()
+    plane.backend.start()
+    plane.backend.end(plane.job("a"))
+    assert plane.finish(run).reason is Reason.BUDGET
+    assert plane.states(run) == {"a": "completed", "long": "failed"}
+    assert [reason for _, reason in plane.backend.terminated] == ["hut: cancelled"]

@@ -60,10 +60,8 @@ class Chance:
         if share <= 0 and self._allowed is None:
             return False
         name = f"{kind}: {label}"
-        if self._allowed is not None:
-            happens = name in self._allowed
-        else:
-            happens = self.roll(name) < share
+        allowed = self._allowed
+        happens = self.roll(name) < share if allowed is None else name in allowed
         if happens:
             self.faults.append(name)
         return happens

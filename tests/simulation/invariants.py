@@ -51,6 +51,7 @@ class _Run:
     stopped: bool = False
     ended: bool = False
     total: int = 0
+    cost: float = 0.0
     counts: Counter[TaskState] = field(default_factory=Counter)
 
 
@@ -119,6 +120,10 @@ class Watch:
             self.expect(before is TaskState.PENDING, f"{who}: claimed while {before}")
             self.expect(entry.attempt == task.attempt + 1, f"{who}: claimed after {task.attempt}")
             self.expect(not run.stopped, f"{who}: claimed in a stopped run")
+            most = run.planned.max_cost if run.planned else None
+            self.expect(
+                most is None or run.cost < most, f"{who}: claimed with {run.cost} of {most} spent"
+            )
             self._check_dependencies(run, entry.task_id, f"{who}: claimed")
         elif entry.state is TaskState.RUNNING:
             self.expect(before is TaskState.SUBMITTED, f"{who}: runs after {before}")
@@ -143,7 +148,7 @@ class Watch:
             for position in [p for p in run.tasks if p >= meta["total"]]:
                 gone = run.tasks.pop(position)
                 run.counts[gone.state] -= gone.state is not TaskState.PENDING
-        run.total = meta["total"]
+        run.total, run.cost = meta["total"], float(meta.get("cost", 0.0))
         run.stopped = run.stopped or bool(meta.get("stop"))
         run.ended = meta.get("ended") is not None
         others = sum(n for state, n in run.counts.items() if state is not TaskState.PENDING)

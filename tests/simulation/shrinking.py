@@ -11,7 +11,7 @@ from tests.simulation.world import World, simulated
 
 __all__ = ["Failure", "Trial", "shrunken", "try_seed"]
 
-_MOST_TRIALS = 400
+_MOST_TRIALS = 200
 _LINES = 150
 
 

@@ -21,6 +21,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _SEEDS = 500 * int(os.environ.get("HUT_SIMULATION_EXAMPLES", "1"))
 _AT_ONCE = 20
 
+
 @pytest.mark.parametrize("first", range(0, _SEEDS, _AT_ONCE))
 def test_whatever_goes_wrong_every_run_ends_right(first: int) -> None:
     for seed in range(first, first + _AT_ONCE):

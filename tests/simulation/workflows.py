@@ -60,6 +60,11 @@ class Planned:
         return frozenset(self.deps)
 
     @property
+    def max_cost(self) -> float | None:
+        """The run's budget."""
+        return self.document.get("max_cost")
+
+    @property
     def max_concurrent(self) -> int | None:
         """The run's own cap."""
         return self.document.get("max_concurrent")
@@ -174,4 +179,6 @@ def random_workflow(chance: Chance, name: str, *, most: int = 24) -> Planned:
     fields: dict[str, Any] = {}
     if below("capped", 4) == 0:
         fields["max_concurrent"] = 1 + below("cap", 4)
+    if below("budget", 6) == 0:
+        fields["max_cost"] = 0.0002 * (1 + below("dollars", 8))
     return workflow(*tasks, **fields)

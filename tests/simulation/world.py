@@ -153,6 +153,7 @@ class World:
             "job_role_arn": None,
             "execution_role_arn": None,
             "max_concurrent": self.cap,
+            "prices": {"ec2": {"vcpu_hour": 0.033, "gib_hour": 0.00375}},
         }
         environment = {
             "HUT_TABLE": options.table,

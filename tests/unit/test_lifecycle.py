@@ -392,7 +392,7 @@ def counts(**given):
 
 
 @pytest.mark.parametrize("open_state", ["pending", "submitted", "running"])
-@pytest.mark.parametrize("stopped", [None, Reason.CANCELLED, Reason.TIMEOUT])
+@pytest.mark.parametrize("stopped", [None, Reason.CANCELLED, Reason.TIMEOUT, Reason.BUDGET])
 def test_a_run_with_an_open_task_is_not_over(open_state, stopped):
     open_ones = counts(completed=5, failed=1, dep_failed=2, **{open_state: 1})
     assert not is_over(open_ones)

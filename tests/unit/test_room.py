@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hut.scheduling.room import Caps, claim_ahead, room
+from hut.scheduling.room import Caps, claim_ahead, is_spent, room
 
 COUNTS = st.integers(0, 1000)
 CAPS = st.builds(Caps, st.none() | COUNTS, st.none() | COUNTS)
@@ -65,3 +65,17 @@ def test_claims_ahead_cover_the_horizon_at_the_rate_just_seen(ended, seconds, ho
 @given(COUNTS, st.floats(1e-9, 100) | st.floats(-1, 0), st.floats(0, 10), COUNTS)
 def test_claims_ahead_are_bounded(ended, seconds, horizon, most):
     assert 0 <= claim_ahead(ended, seconds, horizon=horizon, most=most) <= most
+
+
+@pytest.mark.parametrize(
+    ("cost", "most", "spent"),
+    [
+        (None, 1.0, False),
+        (5.0, None, False),
+        (0.99, 1.0, False),
+        (1.0, 1.0, True),
+        (2.0, 1.0, True),
+    ],
+)
+def test_a_budget_is_spent_once_it_is_reached(cost, most, spent):
+    assert is_spent(cost, Caps(cost=most)) is spent

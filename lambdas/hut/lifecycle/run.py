@@ -38,8 +38,8 @@ def end_of_run(counts: Mapping[TaskState, int], *, stopped: Reason | None = None
     counts
         Number of tasks by state.
     stopped
-        Why the run was stopped from outside, if it was: CANCELLED or TIMEOUT. A run whose tasks
-        all completed before that took effect is completed.
+        Why the run was stopped from outside, if it was: CANCELLED, TIMEOUT or BUDGET. A run whose
+        tasks all completed before that took effect is completed.
     """
     if not is_over(counts):
         return None
@@ -50,6 +50,8 @@ def end_of_run(counts: Mapping[TaskState, int], *, stopped: Reason | None = None
         return RunEnd(RunState.CANCELLED, Reason.CANCELLED, "cancelled")
     if stopped is Reason.TIMEOUT:
         return RunEnd(RunState.FAILED, Reason.TIMEOUT, "the run reached its time limit")
+    if stopped is Reason.BUDGET:
+        return RunEnd(RunState.FAILED, Reason.BUDGET, "the run reached its max_cost")
     message = f"{failed:,} task{'s' if failed != 1 else ''} failed"
     if skipped:
         message += f", {skipped:,} not run because of it"

@@ -55,6 +55,7 @@ class Reason(StrEnum):
     LAUNCH_FAILED = "launch_failed"
     UNSATISFIABLE = "unsatisfiable"
     QUEUE_TIMEOUT = "queue_timeout"
+    BUDGET = "budget"
     INVALID_OUTPUT = "invalid_output"
     DEPENDENCY = "dependency"
     TASK_FAILED = "task_failed"

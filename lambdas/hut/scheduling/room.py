@@ -8,18 +8,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["NO_CAPS", "Caps", "claim_ahead", "room"]
+__all__ = ["NO_CAPS", "Caps", "claim_ahead", "is_spent", "room"]
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Upper bounds on active (submitted or running) tasks; None is no bound."""
+    """Upper bounds; None is no bound.
+
+    Attributes
+    ----------
+    run, backend : int or None
+        On active (submitted or running) tasks.
+    cost : float or None
+        On what the ended attempts of the run have cost, in dollars: once it is reached, no task is
+        claimed any more.
+    """
 
     run: int | None = None
     backend: int | None = None
+    cost: float | None = None
 
 
 NO_CAPS = Caps()
+
+
+def is_spent(cost: float | None, caps: Caps) -> bool:
+    """Say whether the run's budget is used up by what its attempts have cost."""
+    return cost is not None and caps.cost is not None and cost >= caps.cost
 
 
 def room(asked: int, caps: Caps, *, active_in_run: int, active_on_backend: int) -> int:

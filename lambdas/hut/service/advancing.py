@@ -27,8 +27,8 @@ from hut.backends.port import (
 from hut.control import Control
 from hut.metrics import Metric
 from hut.model.records import Outcome, Refusal, RunRecord
-from hut.model.states import ACTIVE
-from hut.scheduling.room import Caps
+from hut.model.states import ACTIVE, Reason
+from hut.scheduling.room import Caps, is_spent
 from hut.service.counting import count_ends
 from hut.service.queueing import (
     destination_of,
@@ -89,6 +89,8 @@ class Advancing:
         run = self._store.get_run(run_id)
         self._around.see(run)
         stopped = run.cancel_requested_at is not None
+        if run.ended_at is None and not stopped and self._is_spent(run):
+            run, stopped = self._store.cancel_run(run_id, Reason.BUDGET, self._around.clock()), True
         if ended and not stopped:
             self._store.follow(run_id, ended)
         if run.ended_at is None and stopped and wholly:
@@ -106,6 +108,11 @@ class Advancing:
             self.tell_end(run)
         self._wake_waiting()
         return run
+
+    @staticmethod
+    def _is_spent(run: RunRecord) -> bool:
+        """Say whether the run has used up its budget; a claim looks at it too, in its transaction."""
+        return is_spent(run.cost, Caps(cost=run.settings.max_cost))
 
     def tell_end(self, run: RunRecord) -> None:
         """Tell the run's execution that it has ended; told twice is told once."""
@@ -217,7 +224,8 @@ class Advancing:
     def _claim(self, run: RunRecord, name: str, most: int) -> list[Claim]:
         """Claim up to `most` tasks, on a bounded backend no more than the run's share."""
         cap = self._around.caps.get(name)
-        caps = Caps(run=run.settings.max_concurrent, backend=cap)
+        settings = run.settings
+        caps = Caps(run=settings.max_concurrent, backend=cap, cost=settings.max_cost)
         request = ClaimRequest(
             run.id, run.epoch, self._around.clock(), most, backend=name, caps=caps
         )

@@ -19,7 +19,7 @@ from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import Refusal, RunRecord
 from hut.model.states import ACTIVE, Reason, RunState, TaskState, read_reason
-from hut.scheduling.room import Caps, room
+from hut.scheduling.room import Caps, is_spent, room
 from hut.store.dynamodb.arrays import Arrays
 from hut.store.dynamodb.bodies import Bodies
 from hut.store.dynamodb.dependencies import Followers
@@ -233,6 +233,8 @@ class DynamoStore(Growth, Repeating):
         meta = unit.meta
         begun = meta.get("begun", meta["generation"]) == meta["generation"]
         if meta.get("stop") or meta["phase"] != "active" or not begun:
+            return [], False, meta, None
+        if is_spent(meta.get("cost"), request.caps):
             return [], False, meta, None
         counts = counts_of(meta)
         if not counts[TaskState.PENDING]:

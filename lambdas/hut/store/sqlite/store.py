@@ -22,7 +22,7 @@ from hut.lifecycle.retry import Spent
 from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import RunRecord
 from hut.model.states import Reason, TaskState, read_reason
-from hut.scheduling.room import room
+from hut.scheduling.room import is_spent, room
 from hut.store.encoding import decode_spec, encode_settings
 from hut.store.port import (
     AttemptKey,
@@ -170,13 +170,13 @@ class SqliteStore(Reading):
         """Take ready tasks: higher priority first, then document order."""
         with self.batch():
             row = self._connection.execute(
-                "SELECT run, submitted + running, stop_reason FROM runs WHERE id = ?",
+                "SELECT run, submitted + running, stop_reason, cost FROM runs WHERE id = ?",
                 (request.run_id,),
             ).fetchone()
             if row is None:
                 raise UnknownRun(f"there is no run {request.run_id!r}")
-            run, active, stopped = row
-            if stopped is not None:
+            run, active, stopped, cost = row
+            if stopped is not None or is_spent(cost, request.caps):
                 return []
             on_backend = 0
             if request.caps.backend is not None:
