@@ -26,7 +26,14 @@ from tests.simulation import effects
 __all__ = ["Nursery", "Process"]
 
 _BECOME_SUBREAPER = 36  # prctl(2), PR_SET_CHILD_SUBREAPER
-_ELSEWHERE = ("hut.aws", "hut.backends.batch", "hut.rest", "hut.store.dynamodb", "hutctl.remote")
+_ELSEWHERE = (
+    "hut.aws",
+    "hut.backends.batch",
+    "hut.rest",
+    "hut.store.dynamodb",
+    "hutctl.recovery",
+    "hutctl.remote",
+)
 """What no run on this machine needs."""
 _LIMIT = 60.0
 
