@@ -91,6 +91,8 @@ def test_versions_are_listed_newest_first_page_by_page(place: Place) -> None:
     assert [each.number for each in place.store.versions(limit=5)] == [12, 11, 10, 9, 8]
     assert [each.number for each in place.store.versions(before=8, limit=3)] == [7, 6, 5]
     assert place.store.versions(before=1) == []
+    assert place.store.versions(before=0) == []
+    assert [each.number for each in place.store.versions(before=2**53, limit=1)] == [12]
     assert place.store.versions(limit=1) == [version(12)]
 
 

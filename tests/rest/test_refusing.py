@@ -143,6 +143,9 @@ def test_a_problem_that_quotes_megabytes_still_fits(api: Api) -> None:
         ("/runs/r000000001/tasks/first/logs", "unknown-route"),
         ("/", "unknown-route"),
         ("/RUNS", "unknown-route"),
+        ("/runs\n", "unknown-route"),
+        ("/runs/\n", "unknown-route"),
+        ("/runs/r000000001/tasks/first\x1b[2J", "unknown-route"),
     ],
 )
 def test_what_does_not_exist_is_not_found(api: Api, path: str, kind: str) -> None:

@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
-from hut.model.problems import Problem, did_you_mean
+from hut.model.problems import Problem, did_you_mean, is_one_line
 from hut.planning.fields import TASK_ID
 from hut.rest import attempts, audit, configuring, entries, runs, submitting, tasks
 from hut.rest.answers import Answer, json_answer, problem_answer
@@ -71,11 +71,16 @@ def respond(
     try:
         event = _plain(event)
         method = str(event["httpMethod"]).upper()
-        route, parts = api.find(method, str(event["path"]))
+        path = str(event["path"])
+        if not is_one_line(path):  # the pattern of a route would let a line end pass behind it
+            raise _no_route(method, path)
+        route, parts = api.find(method, path)
         notes |= _ids(event, parts)
         exchange = Exchange(services(), event, notes)
         api.append_context(exchange=exchange)  # type: ignore[no-untyped-call]
         answer = api.resolve(_plain(event), context)  # a copy: powertools writes into the query
+    except Refusal as refused:
+        answer = _as_event(problem_answer(refused, request_id_of(event)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem document
         log_failure(error, notes)
         refusal = refusal_of(error) if isinstance(error, UnusableStore) else None
@@ -164,7 +169,7 @@ def _tell(error: Exception) -> Response[str]:
 
 
 def _no_route(method: str, path: str) -> Refusal:
-    methods = api.methods_of(path)
+    methods = api.methods_of(path) if is_one_line(path) else []
     if not methods:
         return Refusal(404, "unknown-route", f"there is no {path[:200]}; see /openapi.json")
     known = ", ".join(methods)

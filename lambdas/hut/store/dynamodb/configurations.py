@@ -29,6 +29,7 @@ from hut.store.dynamodb.values import Item
 __all__ = ["DynamoConfigurations"]
 
 _POINTER = Key("CONFIG", "CURRENT")
+_LAST = 10**9 - 1  # nine digits keep numbers in order as texts
 
 
 class DynamoConfigurations:
@@ -57,7 +58,9 @@ class DynamoConfigurations:
 
     def versions(self, *, before: int | None = None, limit: int = 100) -> list[Version]:
         """Return versions, newest first."""
-        last = _version_key(10**9 if before is None else before - 1)
+        if before is not None and before <= 1:
+            return []  # DynamoDB refuses bounds that hold nothing
+        last = _version_key(_LAST if before is None else min(before - 1, _LAST))
         pages = Pages(last.pk, first=_version_key(0).sk, last=last.sk, forward=False, limit=limit)
         return [_version_of(item) for item in islice(self._table.query(pages), limit)]
 
