@@ -100,7 +100,7 @@ def test_every_answer_to_anybody_is_described(
         operation.as_strategy(generation_mode=modes.NEGATIVE),
     )
 
-    @sized(6, shrinks=FACTOR > 1)
+    @sized(4, shrinks=FACTOR > 1)
     @given(case=cases, name=st.sampled_from([*people, "anonymous", "admin"]))
     def ask(case: Any, name: str) -> None:
         auth = None if name == "anonymous" else Signed(people[name].credentials)

@@ -142,7 +142,7 @@ def judged(read: Callable[[], Any]) -> list[Any] | None:
     return told
 
 
-@sized(400)
+@sized(250)
 @given(text=texts, name=st.sampled_from(["w.json", "w.yaml"]))
 @example(text="a: &a [&b [&c [&d [&e [&f [*a]]]]]]", name="w.yaml")
 @example(text="&a [*a, *a]", name="w.yaml")
@@ -165,7 +165,7 @@ def test_whatever_is_like_a_workflow_is_a_plan_or_its_problems(text: str, name: 
     judged(lambda: extend_run(text, filename=name, existing=["a", "b", "c"]))
 
 
-@sized(150)
+@sized(80)
 @given(
     data=st.data(), number=st.integers(0, len(EXAMPLES) - 1), as_=st.sampled_from(["json", "yaml"])
 )
@@ -179,7 +179,7 @@ def test_a_mutated_example_is_a_plan_or_its_problems(
     judged(lambda: plan_text(text, filename=f"w.{as_}"))
 
 
-@sized(150)
+@sized(80)
 @given(
     content=st.binary(max_size=60), head=st.sampled_from([b"", b"\xef\xbb\xbf", b"\xff\xfe", b"[{"])
 )
@@ -195,7 +195,7 @@ def test_any_bytes_are_a_document_or_are_not(content: bytes, head: bytes, format
     assert fault.line is None or fault.line >= 1
 
 
-@sized(200)
+@sized(80)
 @given(text=texts, name=st.sampled_from(["h.yaml", "h.json"]))
 def test_anything_as_a_configuration_is_one_or_its_problems(text: str, name: str) -> None:
     judged(lambda: read_configuration(text, filename=name))
@@ -236,7 +236,7 @@ entries = st.builds(
 )
 
 
-@sized(250)
+@sized(80)
 @given(
     sections=st.dictionaries(
         st.sampled_from(SECTIONS), st.one_of(st.lists(entries, max_size=3), values)
@@ -248,7 +248,7 @@ def test_anything_in_the_sections_of_a_configuration_is_judged(sections: dict[st
         assert all(problem.field is not None or problem.line is not None for problem in told)
 
 
-@sized(60)
+@sized(30)
 @given(text=texts)
 def test_what_is_refused_leaves_nothing_in_the_store(
     tmp_path_factory: pytest.TempPathFactory, text: str

@@ -104,7 +104,7 @@ JOB = {
 }
 
 
-@sized(300)
+@sized(150)
 @given(detail=damaged(JOB))
 def test_of_a_damaged_job_only_what_can_be_stored_is_read(detail: Any) -> None:
     try:
@@ -146,7 +146,7 @@ def bodies(good: str) -> st.SearchStrategy[str]:
     )
 
 
-@sized(12, shrinks=False)
+@sized(8, shrinks=False)
 @given(data=st.data())
 def test_messages_of_jobs_are_taken_in_whatever_stands_between_them(
     plane: ControlPlane, data: st.DataObject
@@ -167,7 +167,7 @@ def test_messages_of_jobs_are_taken_in_whatever_stands_between_them(
     plane.images.clear()
 
 
-@sized(12, shrinks=False)
+@sized(8, shrinks=False)
 @given(data=st.data())
 def test_wakes_and_records_of_the_stream_are_taken_whatever_stands_between_them(
     plane: ControlPlane, data: st.DataObject

@@ -38,7 +38,7 @@ SCHEMA.app = Gateway(API)
 
 
 @SCHEMA.parametrize()
-@sized(30)
+@sized(20)
 def test_every_answer_is_described(case: Any) -> None:
     case.call_and_validate(checks=CHECKS)
 
@@ -54,7 +54,7 @@ HEADERS = st.sampled_from(
 )
 
 
-@sized(150)
+@sized(80)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]),
     path=st.sampled_from(["/runs", "/plan", "/config", "/environments/py", "/uploads", "/nothing"]),
