@@ -8,7 +8,7 @@ from aws_cdk import App
 from aws_cdk.aws_lambda import AssetCode
 
 from infra.assembly import add_stacks
-from infra.bundling import BundleError, make_bundle
+from infra.bundling import SMALL, BundleError, make_bundle
 from infra.settings import SettingsError, read_settings
 
 HERE = Path(__file__).resolve().parent
@@ -20,11 +20,14 @@ def main() -> None:
     app = App(context=json.loads((HERE / "cdk.json").read_text())["context"])
     try:
         settings = read_settings(app.node.get_all_context())
-        bundle = make_bundle(settings.bundle)
+        bundles = [make_bundle(settings.bundle, small=small) for small in (False, True)]
     except (SettingsError, BundleError) as error:
         sys.exit(f"hut: {error}")
-    code = AssetCode(str(bundle.path), asset_hash=bundle.digest, exclude=["**/__pycache__"])
-    add_stacks(app, settings, code)
+    whole, small = (
+        AssetCode(str(bundle.path), asset_hash=bundle.digest, exclude=["**/__pycache__"])
+        for bundle in bundles
+    )
+    add_stacks(app, settings, {"api": whole, **dict.fromkeys(SMALL, small)})
     app.synth()
 
 

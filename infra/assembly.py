@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aws_cdk import App, Environment, Tags
@@ -28,13 +29,13 @@ class Deployment:
     watch: WatchStack | None
 
 
-def add_stacks(app: App, settings: Settings, code: lambda_.Code) -> Deployment:
+def add_stacks(app: App, settings: Settings, code: Mapping[str, lambda_.Code]) -> Deployment:
     """Add the stacks to an app.
 
     Parameters
     ----------
     code
-        The bundle of the Lambda functions; see `infra.bundling`.
+        The bundle of each Lambda function; see `infra.bundling`.
     """
     name = settings.prefix.capitalize()
     env = Environment(account=settings.account, region=settings.region)

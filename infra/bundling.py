@@ -9,6 +9,10 @@ and the runtime's copy changes without notice. Of botocore's service description
 services Hut calls are kept. Left out as well: tests, type stubs, package metadata, commands, and the
 adapters for one machine (SQLite, child processes).
 
+There are two: of everything, for the API, and a small one for the functions that are called all the
+time. That one holds what they can reach by imports, those inside of functions included, and nothing
+that is compiled: see `infra.reach` and decision 20.
+
 A bundle is kept in .bundle/ under the hash of what it is made from, so it is made once per change;
 the wheels are kept apart under the hash of the lock file, so that a change of code needs no network.
 """
@@ -27,16 +31,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["SERVICES", "Bundle", "BundleError", "make_bundle"]
+from infra.reach import reached
+
+__all__ = ["SERVICES", "SMALL", "Bundle", "BundleError", "make_bundle"]
 
 ROOT = Path(__file__).resolve().parents[1]
-SERVICES = frozenset({"batch", "dynamodb", "logs", "s3", "sqs", "stepfunctions", "sts"})
+SERVICES = frozenset({"batch", "dynamodb", "logs", "s3", "sqs", "stepfunctions"})
+SMALL = ("advance", "finish", "observe", "register", "sweep")
+"""Functions whose bundle is the small one."""
+
 _LOCK = Path("requirements/lambda.lock")
 _SOURCES = ("handlers", "hut")
 _NOT_IN_LAMBDA = frozenset({"hut/store/sqlite", "hut/backends/local"})
 _DROPPED_FOLDERS = frozenset({"__pycache__", "bin", "tests", "test", "examples"})
 _DROPPED_ENDINGS = (".pyi", ".pyx", ".pxd", ".dist-info", ".pyc")
-_LAYOUT = b"1"  # counts changes of what this module keeps and drops
+# Packages of the small bundle that import by names they make, so all of them is taken.
+_WHOLE = ("botocore", "dateutil", "jmespath", "six", "urllib3")
+_LAYOUT = b"2"  # counts changes of what this module keeps and drops
 _KEPT = 4
 
 
@@ -53,12 +64,18 @@ class Bundle:
 
 
 def make_bundle(
-    kind: Literal["lambda", "host"], *, root: Path = ROOT, cache: Path | None = None
+    kind: Literal["lambda", "host"],
+    *,
+    small: bool = False,
+    root: Path = ROOT,
+    cache: Path | None = None,
 ) -> Bundle:
     """Return the bundle of the present sources, made anew only if they changed.
 
     Parameters
     ----------
+    small
+        Only what the functions in `SMALL` need.
     root
         Folder with ``lambdas/`` and ``requirements/``.
     cache
@@ -86,7 +103,14 @@ def make_bundle(
     bundle = cache / f"{kind}-{_digest([wheels_key.encode(), *code])[:16]}"
     if not bundle.is_dir():
         _place(bundle, lambda folder: _assemble(wheels, sources, folder))
-    _touch_and_prune(bundle, wheels)
+    used = [bundle, wheels]
+    if small:
+        made_by = Path(__file__).with_name("reach.py").read_bytes()
+        bundle = cache / f"small-{kind}-{_digest([bundle.name.encode(), made_by])[:16]}"
+        if not bundle.is_dir():
+            _place(bundle, lambda folder: _pick(used[0], folder))
+        used.append(bundle)
+    _touch_and_prune(*used)
     return Bundle(bundle, content_digest(bundle))
 
 
@@ -167,6 +191,17 @@ def _assemble(wheels: Path, sources: Iterable[tuple[str, Path]], folder: Path) -
     shutil.copytree(wheels, folder, dirs_exist_ok=True)
     for name, path in sources:
         target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def _pick(whole: Path, folder: Path) -> None:
+    """Copy what the functions of the small bundle can reach."""
+    roots = [*(f"handlers.{name}" for name in SMALL), *_WHOLE]
+    for path in sorted(reached(whole, roots, own=_SOURCES, whole=_WHOLE)):
+        if "__pycache__" in path.parts:  # left by somebody who imported from there
+            continue
+        target = folder / path.relative_to(whole)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
 

@@ -7,6 +7,7 @@ and `finish`. What can't be processed ends in a dead-letter queue, and the sweep
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aws_cdk import Duration, Stack
@@ -56,7 +57,7 @@ class ControlStack(Stack):
         *,
         storage: StorageStack,
         compute: ComputeStack,
-        code: lambda_.Code,
+        code: Mapping[str, lambda_.Code],
         **options: Any,
     ) -> None:
         super().__init__(scope, name, **options)
@@ -109,7 +110,9 @@ class ControlStack(Stack):
 
     # Functions -----------------------------------------------------------------------------------
 
-    def _make_functions(self, compute: ComputeStack, code: lambda_.Code) -> dict[str, Function]:
+    def _make_functions(
+        self, compute: ComputeStack, code: Mapping[str, lambda_.Code]
+    ) -> dict[str, Function]:
         settings, storage = self._settings, self._storage
         grants = Grants(
             storage=storage,
@@ -140,7 +143,7 @@ class ControlStack(Stack):
                 self,
                 name,
                 function_name=f"{settings.prefix}-{name}",
-                code=code,
+                code=code[name],
                 log_group=storage.function_logs[name],
                 environment=environment,
                 reserve=settings.reserve_sweep,

@@ -8,17 +8,18 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.measure import Command, CommandError, announce, spread, timed
 from benchmarks.results import Claim, Figure, Findings, Table
 from benchmarks.setting import Scenario, Setting
-from infra.bundling import BundleError, make_bundle
+from infra.bundling import SMALL, BundleError, make_bundle
 
 __all__ = ["SCENARIO"]
 
 _TIMES_BARE = 1.3
-_HOT = ("advance", "observe", "register", "finish", "sweep")
 _BARE_PACKAGES = ("botocore", "dateutil", "jmespath", "six.py", "urllib3")
+_KINDS: tuple[Literal["host", "lambda"], ...] = ("host", "lambda")
 _CLIENT = (
     "import botocore.session; botocore.session.get_session().create_client('dynamodb', 'us-east-1')"
 )
@@ -38,19 +39,22 @@ _QUICK = Sizes(rounds=2)
 def _run(setting: Setting) -> Findings:
     sizes = _QUICK if setting.quick else _FULL
     try:
-        host, shipped = make_bundle("host").path, make_bundle("lambda").path
+        host, shipped = (
+            [make_bundle(kind, small=small).path for small in (False, True)] for kind in _KINDS
+        )
     except BundleError as error:
         raise CommandError(str(error)) from None
     programs = {"bare": _CLIENT}
-    programs |= {name: f"import handlers.{name}; {_CLIENT}" for name in (*_HOT, "api")}
+    programs |= {name: f"import handlers.{name}; {_CLIENT}" for name in (*SMALL, "api")}
     samples: dict[str, list[float]] = {name: [] for name in programs}
     with tempfile.TemporaryDirectory(prefix="hut-benchmark-") as folder:
         for number in range(sizes.rounds + 1):
             for name, code in programs.items():
-                cpu = timed(_start(setting, host, code, Path(folder))).cpu
+                bundle = host[name not in ("api", "bare")]
+                cpu = timed(_start(setting, bundle, code, Path(folder))).cpu
                 if number:
                     samples[name].append(cpu)
-    claims = tuple(_claim(name, samples) for name in _HOT)
+    claims = tuple(_claim(name, samples) for name in SMALL)
     announce(f"  {', '.join(f'{claim.label} {claim.value:.2f}' for claim in claims)}")
     return Findings(
         method=(
@@ -63,7 +67,7 @@ def _run(setting: Setting) -> Findings:
         figures=tuple(Figure(name, "s of CPU", tuple(each)) for name, each in samples.items()),
         claims=claims,
         versions={},
-        tables=(_sizes(shipped),),
+        tables=(_sizes(*shipped),),
     )
 
 
@@ -85,14 +89,15 @@ def _claim(name: str, samples: dict[str, list[float]]) -> Claim:
     return Claim(label, value, "times", "at most", _TIMES_BARE, limits)
 
 
-def _sizes(bundle: Path) -> Table:
-    whole = _packed(bundle, lambda _: True)
-    bare = _packed(bundle, lambda top: top in _BARE_PACKAGES)
-    rows = (
-        ("all functions share one bundle", f"{whole / 1e6:.2f}", f"{whole / bare:.2f}"),
-        ("botocore and what it needs, cut to the same services", f"{bare / 1e6:.2f}", "1"),
-    )
-    return Table("Archive for Lambda", ("", "MB", "times"), rows)
+def _sizes(whole: Path, small: Path) -> Table:
+    bare = _packed(whole, lambda top: top in _BARE_PACKAGES)
+    sizes = {
+        "of the API": _packed(whole, lambda _: True),
+        "of all other functions": _packed(small, lambda _: True),
+        "botocore and what it needs, cut to the same services": bare,
+    }
+    rows = tuple((name, f"{size / 1e6:.2f}", f"{size / bare:.2f}") for name, size in sizes.items())
+    return Table("Archives for Lambda", ("", "MB", "times"), rows)
 
 
 def _packed(bundle: Path, wanted: Callable[[str], bool]) -> int:

@@ -15,6 +15,6 @@ __all__ = ["handler"]
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a REST API proxy event."""
-    from handlers.wiring import services  # makes clients; an import must not
+    from handlers.serving import services  # makes clients; an import must not
 
     return respond(event, context, services)

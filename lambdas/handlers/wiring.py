@@ -12,20 +12,18 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import botocore.session
 from botocore.config import Config
 
 from handlers.settings import FunctionSettings, read_settings
-from hut import __version__
 from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
 from hut.backends.batch import BatchBackend, Clients, Pace
 from hut.backends.batch.fleet import Fleet, LiveBackends, LiveCaps
 from hut.backends.batch.refining import Refinement
-from hut.control import Control
 from hut.measuring import measure
 from hut.metrics import Metric
 from hut.service.surroundings import Surroundings
@@ -40,7 +38,9 @@ if TYPE_CHECKING:
 
     from hut.rest.services import Services
 
-__all__ = ["Edge", "Notes", "Process", "new_id", "process", "services", "surroundings"]
+__all__ = ["Edge", "Notes", "Process", "new_id", "process", "started", "surroundings"]
+
+_Made = TypeVar("_Made")
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 that don't look like each other
 _RUN_LETTERS = 10
@@ -107,12 +107,18 @@ class Process:
     ----------
     edge
         Where it meets the world.
+
+    Attributes
+    ----------
+    serving : Services or None
+        What the REST API works with, once `handlers.serving` has made it.
     """
 
     def __init__(self, edge: Edge | None = None) -> None:
-        self._edge = edge or Edge()
+        self.edge = edge or Edge()
         self._clients: dict[tuple[str, bool], Any] = {}
         self._form = 0
+        self.serving: Services | None = None
 
     def surroundings(self, logger: Logger, context: Any = None) -> Surroundings:
         """Return what the use cases of a function work with.
@@ -124,16 +130,16 @@ class Process:
         context
             The invocation's context, which knows how much time is left.
         """
-        settings, edge = self._settings, self._edge
+        settings, edge = self.settings, self.edge
         until = float("inf")
         if context is not None:
             left = context.get_remaining_time_in_millis() / 1000
             until = edge.monotonic() + left - _SPARE_SECONDS
         return Surroundings(
-            store=self._store,
+            store=self.store,
             backends=LiveBackends(self._fleet, self._refinements),
-            executions=StateMachine(self._client("stepfunctions"), settings.state_machine),
-            wakes=WakeQueue(self._client("sqs"), settings.wake_queue),
+            executions=StateMachine(self.client("stepfunctions"), settings.state_machine),
+            wakes=WakeQueue(self.client("sqs"), settings.wake_queue),
             note=Notes(logger),
             clock=edge.clock,
             prefix=settings.prefix,
@@ -149,64 +155,31 @@ class Process:
     def _migrate(self, has_time: Callable[[], bool]) -> None:
         """Bring the table nearer to the form this Hut knows, until it has it."""
         if self._form < FORM:
-            self._form = migrate(self._table, self._edge.clock(), has_time)
-
-    @cached_property
-    def services(self) -> Services:
-        """What the REST API works with."""
-        from hut.aws.audit import AuditTable
-        from hut.aws.uploads import BucketUploads
-        from hut.rest.services import Services
-        from hut.service.configuring import Configuring
-        from hut.service.submitting import Submitting
-
-        settings, store, clock = self._settings, self._store, self._edge.clock
-        fresh = partial(new_id, random_bytes=self._edge.random_bytes)
-        configuring = Configuring(self._configurations, settings.stack, settings.prefix)
-        machine = StateMachine(self._client("stepfunctions"), settings.state_machine)
-        submitting = Submitting(store, machine)
-        return Services(
-            control=Control(store),
-            store=store,
-            submit=lambda submission, setting: submitting.submit(
-                submission, setting, now=clock(), new_id=fresh()
-            ),
-            cancel=lambda run_id: submitting.cancel(run_id, clock()),
-            retry=lambda run_id, everything: submitting.retry(run_id, everything=everything),
-            backend=self._find_backend,
-            uploads=BucketUploads(
-                self._client("s3"), settings.bucket, clock=clock, new_id=lambda: fresh(26)
-            ),
-            audit=AuditTable(
-                Table(self._client("dynamodb"), settings.audit_table), days=settings.audit_days
-            ),
-            configuring=configuring,
-            active_on=store.active_on,
-            clock=clock,
-            version=__version__,
-            prefix=settings.prefix,
-        )
+            self._form = migrate(self._table, self.edge.clock(), has_time)
 
     # What is made once ---------------------------------------------------------------------------
 
     @cached_property
-    def _settings(self) -> FunctionSettings:
-        return read_settings(self._edge.environment)
+    def settings(self) -> FunctionSettings:
+        """What the stack has set."""
+        return read_settings(self.edge.environment)
 
-    def _client(self, service: str, *, repeats: bool = True) -> Any:
+    def client(self, service: str, *, repeats: bool = True) -> Any:
+        """Return the client of a service, the same each time."""
         key = service, repeats
         if key not in self._clients:
-            self._clients[key] = self._edge.client(service, repeats=repeats)
+            self._clients[key] = self.edge.client(service, repeats=repeats)
         return self._clients[key]
 
     @cached_property
     def _table(self) -> Table:
-        return Table(self._client("dynamodb"), self._settings.table, sleep=self._edge.sleep)
+        return Table(self.client("dynamodb"), self.settings.table, sleep=self.edge.sleep)
 
     @cached_property
-    def _store(self) -> DynamoStore:
+    def store(self) -> DynamoStore:
+        """The store."""
         check(self._table)  # once: what a process has read stays as its release knows it
-        settings = self._settings
+        settings = self.settings
         options = StoreOptions(
             settings.table,
             settings.bucket,
@@ -215,11 +188,11 @@ class Process:
             counted=frozenset(each.name for each in settings.backends if each.max_concurrent),
         )
         return DynamoStore(
-            self._client("dynamodb"),
-            self._client("s3"),
+            self.client("dynamodb"),
+            self.client("s3"),
             options,
-            clock=self._edge.clock,
-            sleep=self._edge.sleep,
+            clock=self.edge.clock,
+            sleep=self.edge.sleep,
         )
 
     @cached_property
@@ -227,42 +200,43 @@ class Process:
         """The pace of SubmitJob, which all functions of the deployment keep together."""
         from aws_lambda_powertools import Logger
 
-        settings = self._settings
+        settings = self.settings
         return Pace(
-            TableBucket(self._client("dynamodb"), settings.table, "batch"),
+            TableBucket(self.client("dynamodb"), settings.table, "batch"),
             most=settings.submit_rate,
-            clock=self._edge.clock,
-            sleep=self._edge.sleep,
+            clock=self.edge.clock,
+            sleep=self.edge.sleep,
             note=Logger().warning,
             count=lambda: measure(Metric.SUBMITS_THROTTLED),
         )
 
     @cached_property
     def _fleet(self) -> Fleet:
-        settings = self._settings
+        settings = self.settings
         clients = Clients(
-            self._client("batch"),
-            self._client("logs"),
-            self._client("s3"),
+            self.client("batch"),
+            self.client("logs"),
+            self.client("s3"),
             settings.bucket,
-            self._client("batch", repeats=False),
+            self.client("batch", repeats=False),
         )
-        images = TableImages(self._table, clock=self._edge.clock)
-        shared = {"pace": self._pace, "images": images, "sleep": self._edge.sleep}
+        images = TableImages(self._table, clock=self.edge.clock)
+        shared = {"pace": self._pace, "images": images, "sleep": self.edge.sleep}
         return Fleet(settings.stack, settings.prefix, clients, **shared)
 
     @cached_property
-    def _configurations(self) -> DynamoConfigurations:
+    def configurations(self) -> DynamoConfigurations:
+        """The configurations that were applied."""
         return DynamoConfigurations(self._table)
 
     @cached_property
     def _recent(self) -> Recent:
-        return Recent(self._configurations.current, self._edge.monotonic)
+        return Recent(self.configurations.current, self.edge.monotonic)
 
     def _refinements(self) -> Sequence[Refinement]:
         return self._recent.current().backends
 
-    def _find_backend(self, name: str) -> BatchBackend | None:
+    def find_backend(self, name: str) -> BatchBackend | None:
         """Return a backend; one that is not known may just have been added."""
         live = LiveBackends(self._fleet, self._refinements)
         if name not in live:
@@ -289,14 +263,12 @@ def _end_start() -> None:
 
 def surroundings(logger: Logger, context: Any = None) -> Surroundings:
     """Return what the use cases of a function work with; see `Process.surroundings`."""
-    found = process().surroundings(logger, context)
-    _end_start()
-    return found
+    return started(lambda found: found.surroundings(logger, context))
 
 
-def services() -> Services:
-    """Return what the REST API works with."""
-    found = process().services
+def started(make: Callable[[Process], _Made]) -> _Made:
+    """Return what is made of this process, whose start is over with it."""
+    found = make(process())
     _end_start()
     return found
 

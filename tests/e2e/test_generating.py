@@ -21,7 +21,7 @@ def test_a_generator_may_generate_generators(hut: RemoteHut) -> None:
     leaves = [{"id": f"leaf.{i}", "command": f"echo {i} >> leaves"} for i in range(20)]
     after = {"id": "after", "deps": ["leaf.*"], "command": "sort -n leaves | tail -n 1"}
     inner = {**writing([*leaves, after], "inner.json"), "deps": ["early"]}
-    outer = writing([{"id": "early", "command": "true"}, inner], "outer.json")
+    outer = writing([{"id": "early", "command": "true"}, inner], "outer.yaml")  # as all JSON is
     run = hut.run([outer, {"id": "beside", "command": "true"}])
     assert run["state"] == "completed"
     assert run["total"] == 2 + 2 + 21

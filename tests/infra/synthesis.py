@@ -19,6 +19,7 @@ from aws_cdk import App
 from aws_cdk.aws_lambda import AssetCode
 
 from infra.assembly import Deployment, add_stacks
+from infra.functions import FUNCTIONS
 from infra.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +35,8 @@ def new_app() -> App:
 def synthesize(code: Path, hut: Mapping[str, object] | None = None) -> Synthesis:
     """Put the app together as app.py does, with a folder in place of the bundle."""
     app = new_app()
-    deployment = add_stacks(app, read_settings({"hut": dict(hut or {})}), AssetCode(str(code)))
+    bundles = dict.fromkeys(FUNCTIONS, AssetCode(str(code)))
+    deployment = add_stacks(app, read_settings({"hut": dict(hut or {})}), bundles)
     return Synthesis(app, deployment)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import struct
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.bundling import SERVICES, Bundle, make_bundle
+from infra.bundling import SERVICES, SMALL, Bundle, make_bundle
 from infra.functions import FUNCTIONS
+from infra.reach import imports_of
 from tests.infra.synthesis import ROOT
 
 pytestmark = pytest.mark.network  # wheels, if they are not in uv's cache
@@ -40,6 +42,8 @@ PACKAGES = {
     "urllib3",
     "yaml",
 }
+_ONLY_API = {"annotated_types", "boto3", "pydantic", "pydantic_core", "s3transfer"}
+_SMALL = PACKAGES - _ONLY_API - {"_yaml", "typing_inspection"}
 _AARCH64 = 183  # e_machine, of the ELF header
 # Nothing but the bundle and the standard library; -S leaves out site-packages.
 _ALONE = """
@@ -55,7 +59,13 @@ outside = [
 assert not outside, outside
 """
 
-_HOT = ("advance", "observe", "register", "finish", "sweep")
+# Each module of a bundle, so that one that is imported late is missed here if what it needs is.
+_EVERY = """
+import sys, importlib
+sys.path.insert(0, sys.argv[1])
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+"""
 _MODULES = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -69,6 +79,8 @@ _BARE = (
 _HEAVY = {"boto3", "click", "jsonschema", "pydantic", "rich", "s3transfer", "yaml"}
 _MOST_MODULES = 1.3  # of what a bare client of botocore has
 _LARGEST_ARCHIVE = 7_000_000
+_LARGEST_SMALL = 1.3  # times an archive of a bare client for the same services
+_BARE_PACKAGES = {"botocore", "dateutil", "jmespath", "six.py", "urllib3"}
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +91,16 @@ def for_lambda() -> Bundle:
 @pytest.fixture(scope="module")
 def for_host() -> Bundle:
     return make_bundle("host")
+
+
+@pytest.fixture(scope="module")
+def small_for_lambda() -> Bundle:
+    return make_bundle("lambda", small=True)
+
+
+@pytest.fixture(scope="module")
+def small_for_host() -> Bundle:
+    return make_bundle("host", small=True)
 
 
 def libraries(bundle: Bundle) -> list[Path]:
@@ -144,8 +166,93 @@ def test_botocore_knows_every_service_that_is_called(for_lambda: Bundle) -> None
     assert called <= SERVICES
 
 
-def test_every_function_has_its_handler() -> None:
+def test_every_function_has_its_handler_and_its_bundle() -> None:
     assert set(FUNCTIONS) <= set(HANDLERS)
+    assert set(FUNCTIONS) == {"api", *SMALL}
+
+
+@pytest.mark.parametrize("kind", ["small_for_lambda", "small_for_host"])
+def test_the_small_bundle_holds_nothing_that_only_the_api_needs(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    bundle: Bundle = request.getfixturevalue(kind)
+    assert {path.name for path in bundle.path.iterdir()} == _SMALL
+    assert not libraries(bundle)
+    assert not (bundle.path / "hut/rest").exists()
+    assert not (bundle.path / "handlers/api.py").exists()
+
+
+def module_names(bundle: Bundle, *packages: str) -> list[str]:
+    """Return all modules of packages, by their dotted names."""
+    paths = [
+        path.relative_to(bundle.path).with_suffix("")
+        for package in packages
+        for path in sorted((bundle.path / package).rglob("*.py"))
+        if "__pycache__" not in path.parts
+    ]
+    return [".".join(path.parts).removesuffix(".__init__") for path in paths]
+
+
+@pytest.mark.parametrize("kind", ["small_for_host", "for_host"])
+def test_every_module_finds_what_it_imports_in_its_bundle_alone(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Whatever Hut imports, early or late, in any function: see test_reach for how it is found."""
+    bundle: Bundle = request.getfixturevalue(kind)
+    names = module_names(bundle, "handlers", "hut")
+    for module in list(names):
+        place = bundle.path.joinpath(*module.split("."))
+        is_package = place.is_dir()
+        text = (place / "__init__.py" if is_package else place.with_suffix(".py")).read_text()
+        package = module if is_package else module.rpartition(".")[0]
+        for name in imports_of(text, package):
+            top = name.partition(".")[0]
+            if top in sys.stdlib_module_names:
+                continue
+            path = bundle.path.joinpath(*name.split("."))
+            # What is no module is something in one, which importing that one shows.
+            if path.is_dir() or path.with_suffix(".py").is_file():
+                names.append(name)
+            else:
+                assert "." in name, f"{module} imports {name}, which is not there"
+                names.append(name.rpartition(".")[0])
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-S", "-c", _EVERY, str(bundle.path), *dict.fromkeys(names)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_powertools_in_the_small_bundle_are_whole_enough(small_for_host: Bundle) -> None:
+    names = module_names(small_for_host, "aws_lambda_powertools")
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-S", "-c", _EVERY, str(small_for_host.path), *names],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_imported_by_a_name_that_is_made() -> None:
+    """Such an import is seen by nobody who reads the code."""
+    for path in (ROOT / "lambdas").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node, "attr", None) or getattr(node, "id", None)
+            assert name not in {"import_module", "__import__", "find_spec"}, path
+
+
+def test_yaml_is_read_without_libyaml(small_for_host: Bundle) -> None:
+    code = (
+        "import yaml; from hut.model.documents import read_document\n"
+        "assert not yaml.__with_libyaml__\n"
+        "text = '- {id: a, command: \"echo é\"}\\n- id: b\\n  deps: [a]\\n'\n"
+        "read = read_document(text, format='yaml').data\n"
+        "assert read == [{'id': 'a', 'command': 'echo é'}, {'id': 'b', 'deps': ['a']}], read"
+    )
+    assert "yaml" in modules(small_for_host, code)
 
 
 @pytest.mark.parametrize("name", HANDLERS)
@@ -159,14 +266,19 @@ def test_a_handler_imports_from_the_bundle_alone(for_host: Bundle, name: str) ->
     assert done.returncode == 0, done.stderr
 
 
-def test_clients_can_be_made_from_the_bundle_alone(for_host: Bundle) -> None:
+@pytest.mark.parametrize("kind", ["small_for_host", "for_host"])
+def test_clients_can_be_made_from_the_bundle_alone(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    bundle: Bundle = request.getfixturevalue(kind)
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import boto3\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import botocore.session\n"
+        "session = botocore.session.get_session()\n"
         "for service in sys.argv[2:]:\n"
-        "    boto3.client(service, region_name='eu-west-1')\n"
+        "    session.create_client(service, region_name='eu-west-1')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-B", "-S", "-c", code, str(for_host.path), *sorted(SERVICES)],
+        [sys.executable, "-I", "-B", "-S", "-c", code, str(bundle.path), *sorted(SERVICES)],
         capture_output=True,
         text=True,
         check=False,
@@ -174,11 +286,11 @@ def test_clients_can_be_made_from_the_bundle_alone(for_host: Bundle) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", _HOT)
-def test_a_function_that_takes_messages_starts_lightly(for_host: Bundle, name: str) -> None:
+@pytest.mark.parametrize("name", SMALL)
+def test_a_function_that_takes_messages_starts_lightly(small_for_host: Bundle, name: str) -> None:
     """What is imported is what a cold start takes; no clock is as certain."""
-    bare = modules(for_host, _BARE)
-    found = modules(for_host, f"import handlers.{name}")
+    bare = modules(small_for_host, _BARE)
+    found = modules(small_for_host, f"import handlers.{name}")
     tops = {each.partition(".")[0] for each in found}
     assert not tops & _HEAVY
     assert not [each for each in found if each.startswith("hut.rest")]
@@ -199,10 +311,18 @@ def test_garbage_is_looked_for_once_a_function_has_started(for_host: Bundle) -> 
     assert "gc" in modules(for_host, "import gc, handlers\nassert gc.isenabled()")
 
 
-def test_the_archive_is_small(for_lambda: Bundle) -> None:
+def packed(bundle: Bundle, tops: set[str] | None = None) -> int:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        for path in for_lambda.path.rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                file.write(path, path.relative_to(for_lambda.path))
-    assert len(archive.getvalue()) <= _LARGEST_ARCHIVE
+        for path in bundle.path.rglob("*"):
+            name = path.relative_to(bundle.path)
+            wanted = tops is None or name.parts[0] in tops
+            if wanted and path.is_file() and "__pycache__" not in path.parts:
+                file.write(path, name)
+    return len(archive.getvalue())
+
+
+def test_archives_are_small(for_lambda: Bundle, small_for_lambda: Bundle) -> None:
+    assert packed(for_lambda) <= _LARGEST_ARCHIVE
+    bare = packed(for_lambda, _BARE_PACKAGES)
+    assert packed(small_for_lambda) <= _LARGEST_SMALL * bare

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def test_the_handler_answers_with_the_services_that_are_wired(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wiring = SimpleNamespace(services=lambda: api.services)
-    monkeypatch.setitem(sys.modules, "handlers.wiring", wiring)
+    serving = SimpleNamespace(services=lambda: api.services)
+    monkeypatch.setitem(sys.modules, "handlers.serving", serving)
     answer = handler(api_event("GET", "/health"), SimpleNamespace(aws_request_id="x"))
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["version"] == "1.2.3"
@@ -29,7 +29,7 @@ def test_a_table_that_needs_a_later_hut_is_told(api: Api, monkeypatch: pytest.Mo
     def services() -> None:
         raise UnusableStore("table t needs a Hut that knows form 9 of its data: deploy the release")
 
-    monkeypatch.setitem(sys.modules, "handlers.wiring", SimpleNamespace(services=services))
+    monkeypatch.setitem(sys.modules, "handlers.serving", SimpleNamespace(services=services))
     answer = handler(api_event("GET", "/runs"), SimpleNamespace(aws_request_id="x"))
     assert answer["statusCode"] == 503
     problem = json.loads(answer["body"])

@@ -87,6 +87,17 @@ def test_what_can_not_be_used_fails_the_attempt(
     assert plane.run(run).total == 1
 
 
+def test_a_large_list_must_be_json(plane: ControlPlane) -> None:
+    """The functions have no libyaml: a larger list would take them longer than they may run."""
+    run = plane.begin({"id": "gen", "generates_source": "gen.YML"})
+    plane.deliver()
+    plane.backend.generated["gen"] = "[]" + " " * (1 << 20)
+    assert plane.finish(run).state is RunState.FAILED
+    task = plane.task(run, "gen")
+    assert task.reason is Reason.INVALID_OUTPUT
+    assert "more than 1 MiB of YAML; write it as JSON" in task.message
+
+
 def test_a_generator_that_failed_generates_nothing(plane: ControlPlane) -> None:
     run = begin(plane, "gen")
     plane.backend.outcomes["gen"] = [FAILED]

@@ -2,8 +2,10 @@
 
 How much memory they had at most is asked of the system: the emulator does not bound it.
 
-Functions run in warm processes of the emulator's own interpreter: packages that a bundle lacks
-go unnoticed here. Not modelled: memory limits, ephemeral storage, SnapStart, layers' runtimes.
+Functions run in warm processes of their own that find the standard library and the function's archive,
+and nothing else: a package that the archive lacks is missed here. AWS would be milder, as its runtime
+has a boto3 of its own; here only functions that bring no botocore get one. Not modelled: memory limits,
+ephemeral storage, SnapStart, layers' runtimes.
 """
 
 from __future__ import annotations
@@ -11,7 +13,11 @@ from __future__ import annotations
 import contextvars
 import json
 import queue
+import shlex
+import sys
+import sysconfig
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ministack.core import lambda_runtime
@@ -19,7 +25,7 @@ from ministack.services import lambda_svc
 
 from tests.testbed import record
 from tests.testbed.hooks import hook
-from tests.testbed.patching import replace, replace_text, require
+from tests.testbed.patching import replace, replace_text, require, settings
 
 _LARGEST_ANSWER = 6_291_556  # bytes
 _END_OF_LOG = "\x1e end of the invocation's log \x1e"
@@ -54,6 +60,7 @@ _last_error: contextvars.ContextVar[tuple[str, list[str]] | None] = contextvars.
 
 def install() -> None:
     lambda_runtime._PYTHON_WORKER_SCRIPT = _improved(lambda_runtime._PYTHON_WORKER_SCRIPT)
+    replace(lambda_runtime, "_detect_runtime_binary", _alone(_write_interpreter()))
     invoke = replace(lambda_runtime.Worker, "invoke", None)
     execute = replace(lambda_svc, "_execute_function_warm", None)
     credentials = replace(lambda_runtime, "execution_credentials", None)
@@ -107,8 +114,32 @@ def _kill(body: dict[str, Any]) -> dict[str, int]:
     return {"killed": len(busy)}
 
 
+def _write_interpreter() -> str:
+    """Return a program that is this Python without its packages."""
+    path = settings.work / "python-alone"
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -S "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def _alone(interpreter: str) -> Callable[[str], tuple[str, str]]:
+    def interpreter_of(runtime: str) -> tuple[str, str]:
+        if not runtime.startswith("python"):
+            return "", ""
+        return interpreter, lambda_runtime._PYTHON_WORKER_SCRIPT
+
+    return interpreter_of
+
+
 def _improved(script: str) -> str:
     """Let functions report their errors' types and mark where the log of an invocation ends."""
+    script = replace_text(
+        script,
+        "    sys.path.insert(0, code_dir)\n",
+        "    sys.path.insert(0, code_dir)\n"
+        '    if not os.path.isdir(os.path.join(code_dir, "botocore")):\n'
+        f"        sys.path.append({sysconfig.get_path('purelib')!r})\n",
+    )
     error = (
         '_real_stdout.write(json.dumps({"status": "error", "error": str(e), '
         '"trace": traceback.format_exc()}) + "\\n")'

@@ -8,9 +8,10 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.testbed.running import ACCOUNT, REGION, TestBed
@@ -69,14 +70,21 @@ class Maker:
         found = self.bed.client("dynamodb").describe_table(TableName=table)
         return str(found["Table"]["LatestStreamArn"])
 
-    def function(self, body: str, **environment: str) -> str:
-        """Make a function of a handler's body; ``note(thing)`` writes down what it saw."""
+    def function(
+        self, body: str, files: Mapping[str, str] = MappingProxyType({}), **environment: str
+    ) -> str:
+        """Make a function of a handler's body; ``note(thing)`` writes down what it saw.
+
+        `files` are in its archive beside it.
+        """
         name = self.name("function")
         lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
         source = f"{_NOTE}def handler(event, context):\n{lines}\n"
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as file:
             file.writestr("index.py", source)
+            for path, text in files.items():
+                file.writestr(path, text)
         self.bed.client("lambda").create_function(
             FunctionName=name,
             Runtime="python3.12",

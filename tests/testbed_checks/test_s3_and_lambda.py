@@ -9,6 +9,8 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from tests.testbed_checks.making import Maker, wait_for
 
 
@@ -79,6 +81,16 @@ def test_functions_reach_the_test_bed(make: Maker) -> None:
     )
     assert invoke(make, function)[0] == make.bed.url
     assert make.bed.client("dynamodb").scan(TableName=table)["Count"] == 1
+
+
+@pytest.mark.parametrize("package", ["yaml", "boto3", "hut", "tests.testbed"])
+def test_a_function_that_brings_its_client_finds_nothing_else(make: Maker, package: str) -> None:
+    function = make.function(
+        f"import importlib; return importlib.import_module({package!r}).__name__",
+        files={"botocore/__init__.py": ""},
+    )
+    answer, kind = invoke(make, function)
+    assert (kind, answer["errorType"]) == ("Unhandled", "ModuleNotFoundError")
 
 
 def test_functions_run_at_the_same_time(make: Maker) -> None:

@@ -14,6 +14,7 @@ from hut.backends.port import Job, JobName, JobState
 from hut.control import Control
 from hut.lifecycle.attempt import invalid_output
 from hut.lifecycle.retry import Spent
+from hut.model.documents import format_of
 from hut.model.problems import InvalidInput
 from hut.model.records import Outcome, RunRecord, TaskRecord
 from hut.model.states import ACTIVE, TaskState
@@ -31,6 +32,9 @@ _PROBLEMS_SHOWN = 5
 
 _LOG_SECONDS = 300.0
 """How long after its end a job's log may still be incomplete."""
+
+_LARGEST_YAML = 1024 * 1024
+"""Characters of a generated list in YAML. Functions read it without libyaml, in about 15 seconds."""
 
 Seen = tuple[JobName, Job]
 
@@ -204,6 +208,9 @@ class Observing:
                     raise _NotYet("its log is not complete yet")
                 detail = f"generates_source {path}: can't be read: the log does not hold it"
                 return invalid_output(detail), None
+            if len(text) > _LARGEST_YAML and format_of(path) == "yaml":
+                detail = f"is more than {_LARGEST_YAML >> 20} MiB of YAML; write it as JSON"
+                return invalid_output(f"generates_source {path}: {detail}"), None
             adds = self._control.plan_generated(run, text, path)
         except InvalidInput as error:
             shown = [str(problem) for problem in error.problems[:_PROBLEMS_SHOWN]]
