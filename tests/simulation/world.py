@@ -323,7 +323,10 @@ def simulated(seed: int, *arguments: Any, **options: Any) -> Iterator[World]:
         patch(hut.backends.batch.calls, "ThreadPoolExecutor", _OneByOne)
         patch(hut.measuring, "_metrics", lambda: _NoMetrics)
         for logger in {id(each): each for each in (*_LOGGERS, rest_observing._logger)}.values():
+            stack.callback(logger._logger.setLevel, logger._logger.level)
+            logger._logger.setLevel(logging.WARNING)
             patch(logger._logger, "handlers", [notes])
+            patch(logger._logger, "propagate", new=False)
         try:
             yield world
         finally:
