@@ -778,3 +778,16 @@ def test_another_process_sees_what_was_written(world: World) -> None:
     world.complete(run, "a")
     other = world.open_another()
     assert other.get_run(run.id).counts[TaskState.COMPLETED] == 1
+
+
+def test_a_claim_by_a_slow_clock_takes_nothing_away(world: World) -> None:
+    run = world.create({"id": "a", "retries": 1, "retry_delay": "10s"})
+    (claim,) = world.claim(run)
+    world.end(run, (claim, FAILED))
+    world.now += 10
+    (claim,) = world.claim(run)
+    world.store.release_claims(run.id, [claim.key])
+    world.now -= 5
+    assert world.claimed(run) == []
+    world.now += 5
+    assert world.claimed(run) == ["a"]

@@ -47,20 +47,25 @@ def take_ready(unit: Unit, backend: str, now: float, wanted: int) -> tuple[list[
             break
         tasks = unit.tasks([position for _, position, _, _ in chunk])
         for _, position, key, delayed in chunk:
+            task = tasks.get(position)
+            if task is not None and not _waits(task, unit):
+                task = None
+            if task is not None and float(task.get("not_before", 0)) > now:
+                if not delayed:
+                    continue  # it was given back, and this caller's clock is slow: it stays there
+                task = None
             if delayed:
                 unit.wait_no_more(key)
             else:
                 unit.page_at(key, position, ready=False)
-            task = tasks.get(position)
-            if task is not None and _may_run(task, unit, now):
+            if task is not None:
                 taken[position] = task
     return list(taken.values()), is_full
 
 
-def _may_run(task: Item, unit: Unit, now: float) -> bool:
-    """Say whether a task still waits; what stood on a page waits for nothing else."""
-    waits = bool(task["state"] == TaskState.PENDING and task["generation"] == unit.generation)
-    return waits and float(task.get("not_before", 0)) <= now
+def _waits(task: Item, unit: Unit) -> bool:
+    """Say whether a task still waits; what stood on a page waits for nothing but its time."""
+    return bool(task["state"] == TaskState.PENDING and task["generation"] == unit.generation)
 
 
 def _due(unit: Unit, backend: str, now: float) -> list[_Candidate]:
