@@ -527,6 +527,18 @@ def test_a_generated_task_behind_a_failed_one_is_dep_failed(world: World) -> Non
     world.check(run)
 
 
+def test_a_generated_task_behind_a_skipped_one_names_the_root_cause(world: World) -> None:
+    run = world.create(
+        {"id": "gen", "generates_source": "g.json"}, {"id": "bad"}, {"id": "b", "deps": ["bad"]}
+    )
+    claims = {claim.spec.id: claim for claim in world.claim(run)}
+    world.end(run, (claims["bad"], FAILED))
+    adds = join(world, run, json.dumps([{"id": "n", "command": "true", "deps": ["b"]}]))
+    world.end(run, (claims["gen"], COMPLETED), adds=adds)
+    assert world.states(run)["n"] == "dep_failed"
+    assert world.task(run, "n").cause == world.task(run, "bad").position
+
+
 def test_a_run_does_not_end_before_what_was_generated_has(world: World) -> None:
     run = world.create({"id": "gen", "generates_source": "g.json"})
     (claim,) = world.claim(run)
@@ -552,11 +564,14 @@ def test_a_run_ends_once_when_every_task_has(world: World) -> None:
 
 
 def test_cancelling_ends_what_waits_and_lets_nothing_start(world: World) -> None:
-    run = world.create(*DIAMOND, {"id": "z"})
-    claims = {claim.spec.id: claim for claim in world.claim(run, 1)}
+    run = world.create({"id": "late", "retries": 1, "retry_delay": "10s"}, *DIAMOND, {"id": "z"})
+    claims = {claim.spec.id: claim for claim in world.claim(run, 2)}
+    world.end(run, (claims["late"], FAILED))
+    assert world.store.next_retry(run.id, world.now) == 1010.0
     world.store.cancel_run(run.id, Reason.CANCELLED, world.now)
     assert world.claimed(run) == []
     assert world.states(run) == {
+        "late": "failed",
         "a": "submitted",
         "b": "failed",
         "c": "failed",
@@ -564,6 +579,9 @@ def test_cancelling_ends_what_waits_and_lets_nothing_start(world: World) -> None
         "z": "failed",
     }
     assert world.task(run, "z").reason is Reason.CANCELLED
+    assert world.store.next_retry(run.id, world.now) is None
+    late = world.task(run, "late")
+    assert (late.reason, late.exit_code, late.not_before) == (Reason.CANCELLED, None, 0.0)
     assert world.store.settle(run.id, world.now).ended_at is None
     world.end(run, (claims["a"], CANCELLED), cancelling=True)
     ended = world.store.settle(run.id, world.now)

@@ -264,7 +264,7 @@ class Reading:
     def next_retry(self, run_id: str, now: float) -> float | None:
         """Return when the next delayed retry may start, if one waits."""
         meta = self._meta(run_id)
-        if not meta.get("waits"):
+        if not meta.get("waits") or meta.get("stop"):
             return None
         first = f"{now:020.6f}#9999999"
         pages = Pages(wait_partition(run_id, meta["generation"]), first=first, limit=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from hut.planning.graph import Graph
@@ -91,16 +91,22 @@ def release(connection: sqlite3.Connection, run: int, completed: Sequence[int]) 
 
 
 def propagate_failure(
-    connection: sqlite3.Connection, run: int, failed: Iterable[int], now: float
+    connection: sqlite3.Connection, run: int, failed: Mapping[int, int], now: float
 ) -> list[int]:
     """Make everything pending that depends on `failed`, directly or not, ``dep_failed``.
+
+    Parameters
+    ----------
+    failed
+        Positions of failed tasks, and for each the one whose failure is the root cause: itself, or
+        another for one that is ``dep_failed``.
 
     Returns
     -------
     list of int
         Positions of those tasks. Each names its root cause: the first failed task that reaches it.
     """
-    causes: dict[int, int] = {position: position for position in failed}
+    causes = dict(failed)
     frontier = sorted(causes)
     reached: list[int] = []
     while frontier:

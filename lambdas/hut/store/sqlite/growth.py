@@ -34,13 +34,13 @@ def add_tasks(
 
 def join_tasks(
     connection: sqlite3.Connection, run: int, adds: Extension, generator: int, now: float
-) -> list[int]:
+) -> dict[int, int]:
     """Store tasks that the task at position `generator` has generated.
 
     Returns
     -------
-    list of int
-        Positions of failed tasks, if any of the new ones may depend on them.
+    dict of int to int
+        Positions of failed tasks with their root causes, if any new one may depend on them.
 
     Raises
     ------
@@ -56,16 +56,16 @@ def join_tasks(
         "SELECT backend FROM tasks WHERE run = ? AND pos = ?", (run, generator)
     ).fetchone()
     completed: set[int] = set()
-    failed: list[int] = []
-    for position, state in connection.execute(
-        "SELECT pos, state FROM tasks WHERE run = ? "
+    failed: dict[int, int] = {}
+    for position, state, cause in connection.execute(
+        "SELECT pos, state, cause FROM tasks WHERE run = ? "
         "AND state IN ('completed', 'failed', 'dep_failed') ORDER BY pos",
         (run,),
     ):
         if state == "completed":
             completed.add(position)
         else:
-            failed.append(position)
+            failed[position] = position if cause is None else cause
     # A task that was withdrawn by a retry of everything goes on with its numbering.
     earlier = dict(
         connection.execute(
@@ -77,7 +77,7 @@ def join_tasks(
     _insert(connection, run, adds.tasks, now, generator, first=adds.graph.first)
     remaining = add_graph(connection, run, adds.graph, barriers, completed)
     _insert_states(connection, run, adds.tasks, adds.graph, remaining, backend, earlier)
-    return failed if any(adds.graph.waits) else []
+    return failed if any(adds.graph.waits) else {}
 
 
 def _insert(

@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -312,7 +312,8 @@ class SqliteStore(Reading):
                 release(self._connection, run, [end.key.position for end in completed])
             if failed:
                 now = max(end.at for end in failed)
-                self._fail_dependents(run, [end.key.position for end in failed], now)
+                roots = {end.key.position: end.key.position for end in failed}
+                self._fail_dependents(run, roots, now)
         # Last: tasks that join see all these ends as they stand, and must not be told of them again.
         for end in completed:
             if end.adds is not None and end.adds.tasks:
@@ -385,7 +386,7 @@ class SqliteStore(Reading):
         ).fetchall()
         self._connection.execute(
             "UPDATE tasks SET state = 'failed', reason = 'cancelled', ended_at = ?, "
-            "message = ? WHERE run = ? AND state = 'pending'",
+            "message = ?, exit_code = NULL, not_before = 0 WHERE run = ? AND state = 'pending'",
             (stopped_at, "cancelled before it started", run),
         )
         self._log(run, stopped_at, [(pos, n, "failed", "cancelled", None) for pos, n in pending])
@@ -431,7 +432,7 @@ class SqliteStore(Reading):
             )
             return len(rows)
 
-    def _fail_dependents(self, run: int, failed: Sequence[int], now: float) -> None:
+    def _fail_dependents(self, run: int, failed: Mapping[int, int], now: float) -> None:
         reached = propagate_failure(self._connection, run, failed, now)
         self._log(run, now, [(pos, 0, "dep_failed", "dependency", None) for pos in reached])
         self._count(run, {TaskState.PENDING: -len(reached), TaskState.DEP_FAILED: len(reached)})
