@@ -13,17 +13,19 @@ from typing import Any, NamedTuple
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.simulation.attribute_values import checked
 from tests.simulation.dynamodb import SimulatedDynamoDB
+from tests.sized import sized
 from tests.testbed.running import TestBed
 
 _TABLE = "differences"
 _KEYS = {"pk": "S", "sk": "S", "g": "S", "h": "N"}
 _NUMBER = itertools.count()
 _INDEX = "by_g"
+_EITHER = {"IdempotentParameterMismatchException", "ValidationException"}
 
 
 class Both(NamedTuple):
@@ -309,7 +311,7 @@ def plain(value: Any) -> Any:
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@sized(40)
 @given(sequence=st.lists(calls(), min_size=1, max_size=12))
 def test_the_same_calls_have_the_same_answers(
     both: Both, sequence: list[tuple[str, dict[str, Any]]]
@@ -318,7 +320,10 @@ def test_the_same_calls_have_the_same_answers(
     for operation, arguments in sequence:
         own = _own(arguments, number)
         emulated = list(answer(both.emulated, operation, own))
-        assert list(answer(both.simulated, operation, own)) == emulated, (operation, own)
+        simulated = list(answer(both.simulated, operation, own))
+        if "ClientRequestToken" in arguments and {emulated[0][0], simulated[0][0]} == _EITHER:
+            continue  # of two faults one is told; which one, is documented nowhere
+        assert simulated == emulated, (operation, own)
     for partition in "pq":
         everything = {
             "TableName": _TABLE,
