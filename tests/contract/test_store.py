@@ -527,6 +527,16 @@ def test_a_generated_task_behind_a_failed_one_is_dep_failed(world: World) -> Non
     world.check(run)
 
 
+def test_what_two_tasks_generate_may_wait_for_each_others_generator(world: World) -> None:
+    run = world.create(*({"id": name, "generates_source": "g.json"} for name in ("g0", "g1")))
+    claims = {claim.spec.id: claim for claim in world.claim(run)}
+    for mine, other in (("g0", "g1"), ("g1", "g0")):
+        text = json.dumps([{"id": f"by-{mine}", "command": "true", "deps": [other]}])
+        world.end(run, (claims[mine], COMPLETED), adds=join(world, run, text))
+    assert world.claimed(run) == ["by-g0", "by-g1"]
+    world.check(run)
+
+
 def test_a_generated_task_behind_a_skipped_one_names_the_root_cause(world: World) -> None:
     run = world.create(
         {"id": "gen", "generates_source": "g.json"}, {"id": "bad"}, {"id": "b", "deps": ["bad"]}

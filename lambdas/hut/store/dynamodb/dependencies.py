@@ -94,6 +94,7 @@ class Followers:
             Tasks that wait and may be put on the pages of ready ones; None: all.
         """
         rest = list(dict.fromkeys(positions))
+        done: set[int] = set()  # what two tasks generated may wait for the other's generator
         while rest:
             meta = known(self._table.get(meta_key(run_id)), run_id)
             tasks = self._tasks.at(meta, sorted(rest))
@@ -103,15 +104,18 @@ class Followers:
                 if task["generation"] != meta["generation"]:
                     continue
                 if task["state"] == TaskState.COMPLETED:
+                    done.add(position)
                     for entry in self.edges_of_task(meta, position, apart):
                         self._completed(meta, entry, position, effects)
                     if task.get("grew"):
                         rest.extend(self._open(meta, position, effects))
                 elif task["state"] in (TaskState.FAILED, TaskState.DEP_FAILED):
+                    done.add(position)
                     cause = int(task.get("cause", position))
                     for entry in self.edges_of_task(meta, position, apart):
                         self._collect_failed(entry, cause, effects)
             rest.extend(self._apply(meta, effects, among))
+            rest = [position for position in dict.fromkeys(rest) if position not in done]
 
     def make_ready(self, meta: Item, tasks: Iterable[Item]) -> None:
         """Put tasks on their pages."""
