@@ -9,6 +9,7 @@ from typing import Any
 from hut.control import Control, Setting, Submission
 from hut.model.records import Change, Outcome, RunRecord
 from hut.model.states import Reason, TaskState
+from hut.scheduling.room import NO_CAPS, Caps
 from hut.store.dynamodb import DynamoStore
 from hut.store.port import Claim, ClaimRequest, Start, Store, TaskFilter
 from hut.views import run_document, task_document
@@ -56,9 +57,11 @@ class Player:
             self._store.register_block(self._run_id, block, at)
         return self._store.begin_run(self._run_id, standing.generation, at).epoch
 
-    def _claim(self, at: float, most: int) -> list[list[Any]]:
-        epoch = self._store.get_run(self._run_id).epoch
-        claims = self._control.claim(ClaimRequest(self._run_id, epoch, at, most))
+    def _claim(self, at: float, most: int, *, capped: bool = True) -> list[list[Any]]:
+        run = self._store.get_run(self._run_id)
+        bounds = Caps(run=run.settings.max_concurrent, cost=run.settings.max_cost)
+        caps = bounds if capped else NO_CAPS
+        claims = self._control.claim(ClaimRequest(run.id, run.epoch, at, most, caps=caps))
         self._claims.update({claim.spec.id: claim for claim in claims})
         return [[claim.spec.id, claim.key.attempt, claim.key.epoch] for claim in claims]
 
@@ -128,7 +131,7 @@ class Player:
             self._settle(at)
         self._reset(at + 1, True)
         self._begin(at + 2)
-        while claimed := self._claim(at + 3, 100):
+        while claimed := self._claim(at + 3, 100, capped=False):  # a budget may be spent
             completed = ["completed", "exit", 0, ""]
             self._end(at + 4, {task: completed for task, *_ in claimed}, {})
             self._follow(at + 4)

@@ -148,6 +148,21 @@ STORIES: dict[str, tuple[dict[str, Any], list[Step]]] = {
             [1303, "settle"],
         ),
     ),
+    "spends its money": (
+        {"tasks": [task("a"), task("b"), task("c")], "max_concurrent": 2, "max_cost": 1},
+        begun(
+            [1002, "claim", 5],
+            [1003, "start", {"a": "job-a", "b": "job-b"}],
+            [1005, "end", {"a": DONE}, {"cost": 1.5}],
+            [1005, "follow"],
+            [1006, "claim", 5],
+            [1006, "mark", "has nothing left"],
+            [1007, "cancel", "budget"],
+            [1008, "end", {"b": STOPPED}, {"cancelling": True, "cost": 0.25}],
+            [1008, "follow"],
+            [1008, "settle"],
+        ),
+    ),
     "grows": (
         {"tasks": [task("gen", generates_source="g.json"), task("end", "gen")]},
         begun(
