@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hut.model.states import ACTIVE, Reason, RunState
+from hut.model.records import RunRecord
+from hut.model.states import ACTIVE, Reason, RunState, TaskState
 from hut.store.dynamodb.copying import bring_back, close, count_active, open_again, runs_since
 from hut.store.dynamodb.form import check
 from hut.store.dynamodb.table import Table
@@ -152,8 +153,15 @@ def go_on(plane: ControlPlane) -> None:
     assert not plane.backend.active()
 
 
-def length(plane: ControlPlane) -> int:
-    return sum(1 for _ in scenario(plane))
+def finished(plane: ControlPlane, run_id: str) -> RunRecord:
+    """Let a run end of which not all tasks are there."""
+    for _ in range(20):
+        plane.clock.now += 200
+        plane.invoke(plane.sweep)
+        plane.deliver()
+        if plane.run(run_id).ended_at is not None:
+            return plane.run(run_id)
+    raise AssertionError(f"run {run_id} does not end")
 
 
 @pytest.mark.parametrize("later", [2, 100])
@@ -180,6 +188,7 @@ def test_a_torn_backup_is_mended(plane: ControlPlane, moment: int, runs: bool) -
     if broken:  # tasks joined just then: it says so, and a person decides
         assert "missing" in broken["run1"]
         plane.submitting.cancel("run1", plane.clock.now)
+        assert finished(plane, "run1").state is RunState.CANCELLED
         return
     go_on(plane)
 
@@ -314,6 +323,9 @@ def test_tasks_that_are_missing_are_told(plane: ControlPlane) -> None:
     plane.clock.now += 300
     broken = restore(plane, items)
     assert broken == {run.id: f"of run {run.id} 16 of 40 tasks are missing"}
+    plane.submitting.cancel(run.id, plane.clock.now)
+    done = finished(plane, run.id)
+    assert (done.state, done.counts[TaskState.FAILED]) == (RunState.CANCELLED, 40)
 
 
 @pytest.mark.parametrize("write", range(40))

@@ -28,7 +28,7 @@ from hutctl.recovery.place import Place
 __all__ = ["Report", "end_leftovers", "restore"]
 
 _CLOSED = "it is being restored; do it again until it says that all is done: hutctl recover restore"
-_PAUSE = 5.0  # seconds between looks at what was told to end
+_PAUSE = 2.0  # seconds between looks at what was told to end
 
 
 @dataclass

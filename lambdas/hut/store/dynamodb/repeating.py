@@ -279,19 +279,21 @@ class Repeating(Reading):
         _list_as_active(unit)
 
     def _count_anew(self, unit: Unit) -> None:
-        """Let a run's numbers be those of its tasks."""
+        """Let a run's numbers be those of its tasks; in a stopped one, what is missing has failed."""
         meta, counts, active = unit.meta, Counter[str](), Counter[str]()
         for task in self._tasks.between(meta, 0, meta["total"]):
             counts[task["state"]] += 1
             if task.get("counted"):
                 active[task["backend"]] += 1
-            if task.get("grew") and not self._has_grown(meta, task["position"]):
+            grew = task.get("grew") and not meta.get("stop")
+            if grew and not self._has_grown(meta, task["position"]):
                 raise StoreError(f"of run {meta['id']} what task {task['id']} generated is missing")
-        if counts.total() != meta["total"]:
-            missing = meta["total"] - counts.total()
+        missing = meta["total"] - counts.total()
+        if missing and not meta.get("stop"):
             raise StoreError(
                 f"of run {meta['id']} {missing:,} of {meta['total']:,} tasks are missing"
             )
+        counts[TaskState.FAILED] += missing
         for name in [name for name in meta if name.startswith(on_backend(""))]:
             del meta[name]
         meta.update({on_backend(name): number for name, number in active.items()})
