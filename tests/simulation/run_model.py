@@ -43,6 +43,8 @@ class TaskModel:
         Those whose completion has reached it.
     opened : bool
         Whether a task that joined may run: the end of its generator was followed.
+    first : int
+        Position of the first task that joined together with it.
     """
 
     spec: TaskSpec
@@ -50,6 +52,7 @@ class TaskModel:
     met: set[int] = field(default_factory=set)
     opened: bool = True
     generated_by: int | None = None
+    first: int = 0
     state: TaskState = TaskState.PENDING
     reason: Reason | None = None
     code: int | None = None
@@ -236,7 +239,8 @@ class RunModel:
 
     def _join(self, adds: Extension, generator: int) -> None:
         assert adds.graph.first == len(self.tasks), "planned against the run as it is"
-        for position, spec in enumerate(adds.tasks, len(self.tasks)):
+        first = len(self.tasks)
+        for position, spec in enumerate(adds.tasks, first):
             earlier = max((told.attempt for told in self.attempts.get(spec.id, ())), default=0)
             self.tasks.append(
                 TaskModel(
@@ -244,6 +248,7 @@ class RunModel:
                     frozenset(adds.graph.dependencies(position)),
                     opened=False,
                     generated_by=generator,
+                    first=first,
                     attempt=earlier,
                 )
             )
@@ -267,7 +272,9 @@ class RunModel:
             for joined in self.tasks:
                 if joined.generated_by == position:
                     joined.opened = True
-                    rest += joined.deps
+                    rest += [
+                        dep for dep in joined.deps if dep < joined.first
+                    ]  # they may have ended
 
     def _fail_behind(self, task: TaskModel) -> bool:
         if task.state is not TaskState.PENDING:
