@@ -342,7 +342,7 @@ class Runs(RuleBasedStateMachine):
         else:
             self.record_ends(caller, [end])
 
-    @precondition(lambda self: self.steps > 12)
+    @precondition(lambda self: self.steps > 8)
     @rule(caller=callers, reason=st.sampled_from([Reason.CANCELLED, Reason.TIMEOUT]))
     def cancel(self, caller: int, reason: Reason) -> None:
         self.stores[caller].cancel_run(RUN, reason, self.now)
@@ -465,14 +465,14 @@ class RacedRuns(Runs):
             lambda: self.release(other, numbers[:1]),
             lambda: self.start(other, numbers),
             lambda: self.take_up(other),
-            *([lambda: self.stop(other)] if self.steps > 12 else []),
+            *([lambda: self.stop(other)] if self.steps > 8 else []),
         ]
         afterwards: list[Callable[[], None]] = [
             lambda: self.record_ends(caller, [self.end_record(c, second) for c in chosen]),
             lambda: self.take(caller, 3, NO_CAPS, self.model.epoch, self.now),
             lambda: self.release(caller, numbers),
             lambda: self.start(caller, numbers),
-            *([lambda: self.stop(caller)] if self.steps > 12 else []),
+            *([lambda: self.stop(caller)] if self.steps > 8 else []),
         ]
         before = data.draw(st.sampled_from(between))
         once = self.world.overtake(caller, before)
