@@ -115,7 +115,8 @@ class Acknowledging:
             if not failed and followed.count(TaskState.COMPLETED) < len(deps):
                 continue
             (task,) = self._world.store.get_tasks(run_id, [position]).values()
-            waits = task.state is TaskState.PENDING
+            known = run.tasks.get(position)
+            waits = task.state is TaskState.PENDING and not (known and known.was_free)
             is_free = waits and not failed and position in self._ready(run_id, run.generation)
             self._world.watch.expect(
                 is_free or not waits,

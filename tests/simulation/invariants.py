@@ -37,6 +37,7 @@ class _Task:
     id: str
     state: TaskState = TaskState.PENDING
     attempt: int = 0
+    was_free: bool = False
     ended: set[int] = field(default_factory=set)
 
 
@@ -101,6 +102,8 @@ class Watch:
         if meta["generation"] > run.generation:
             self.expect(run.ended, f"run {meta['id']} was repeated before it had ended")
             run.generation, run.stopped, run.ended = meta["generation"], False, False
+            for task in run.tasks.values():
+                task.was_free = False
         self.expect(not run.ended or meta.get("ended") is not None, "an ended run goes on")
 
     def _moved(self, run_id: str, run: _Run, entry: Change) -> None:
@@ -125,6 +128,7 @@ class Watch:
                 most is None or run.cost < most, f"{who}: claimed with {run.cost} of {most} spent"
             )
             self._check_dependencies(run, entry.task_id, f"{who}: claimed")
+            task.was_free = True
         elif entry.state is TaskState.RUNNING:
             self.expect(before is TaskState.SUBMITTED, f"{who}: runs after {before}")
         elif entry.state is TaskState.COMPLETED:
