@@ -80,20 +80,27 @@ class Acknowledging:
     def _woken(self, message: Message) -> None:
         self.looked_at += 1
         body = json.loads(message.body)
-        self._followed(body["run"], body["ended"], "wake message", message)
+        told_at = message.sent_at
+        self._followed(body["run"], body["ended"], "wake message", told_at, message)
 
     def _streamed(self, record: Record) -> None:
         self.looked_at += 1
         news = told(record.image)
         assert news is not None
-        self._followed(news.run_id, news.ended, "record", None)
+        self._followed(news.run_id, news.ended, "record", record.at)
 
     def _followed(
-        self, run_id: str, ended: Sequence[int], what: str, message: Message | None
+        self,
+        run_id: str,
+        ended: Sequence[int],
+        what: str,
+        told_at: float,
+        message: Message | None = None,
     ) -> None:
         """What waited for tasks that ended is free, or will never run; or somebody else is told."""
         run = self._world.watch.runs[run_id]
-        if run.stopped or run.ended or run.planned is None:
+        of_the_past = told_at < run.began_at  # of an earlier generation
+        if run.stopped or run.ended or run.planned is None or of_the_past:
             return
         names = {run.tasks[p].id for p in ended if p in run.tasks}
         if not names:

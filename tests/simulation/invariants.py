@@ -49,6 +49,7 @@ class _Run:
     tasks: dict[int, _Task] = field(default_factory=dict)
     by_id: dict[str, _Task] = field(default_factory=dict)
     generation: int = 0
+    began_at: float = 0.0
     stopped: bool = False
     ended: bool = False
     total: int = 0
@@ -101,7 +102,8 @@ class Watch:
         self.expect(meta["generation"] in (run.generation, run.generation + 1), "a lost generation")
         if meta["generation"] > run.generation:
             self.expect(run.ended, f"run {meta['id']} was repeated before it had ended")
-            run.generation, run.stopped, run.ended = meta["generation"], False, False
+            run.generation, run.began_at = meta["generation"], self._world.agenda.now
+            run.stopped, run.ended = False, False
             for task in run.tasks.values():
                 task.was_free = False
         self.expect(not run.ended or meta.get("ended") is not None, "an ended run goes on")

@@ -24,8 +24,8 @@ class Message:
 
     Attributes
     ----------
-    visible_at : float
-        From when on it may be received.
+    visible_at, sent_at : float
+        From when on it may be received; when it was sent.
     received : int
         How often it was.
     """
@@ -33,6 +33,7 @@ class Message:
     id: str
     body: str
     visible_at: float
+    sent_at: float
     received: int = 0
 
 
@@ -78,7 +79,7 @@ class Queue:
         for copy in range(copies):
             late = chance.between(f"late {label} {copy}", 0.0, faults.late)
             visible_at = self.world.agenda.now + delay + late
-            message = Message(f"{label}.{copy}", body, visible_at)
+            message = Message(f"{label}.{copy}", body, visible_at, self.world.agenda.now)
             self.messages[message.id] = message
             self.world.agenda.at(visible_at + _POLL_SECONDS, self._poll)
 
