@@ -76,6 +76,7 @@ def _scenario(title: str, record: Record, newest: Conditions) -> list[str]:
     parts += _figures(found)
     for table in found.tables:
         parts += [f"**{table.title}**", _table(table.head, table.rows)]
+    parts += [f"![{title}]({picture})" for picture in found.pictures]
     if found.claims:
         rows = [(c.label, _value(c), _target(c), _VERDICTS[c.holds]) for c in found.claims]
         parts.append(_table(("Figure", "Measured", "Target", ""), rows))

@@ -109,6 +109,8 @@ class Findings:
     notes : tuple of str
         What was left out or went otherwise than meant.
     tables : tuple of Table
+    pictures : tuple of str
+        Files beside the report.
     """
 
     method: str
@@ -118,6 +120,7 @@ class Findings:
     versions: Mapping[str, str]
     notes: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
+    pictures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,7 @@ def _record(entry: Mapping[str, Any]) -> Record:
     findings["claims"] = tuple(_claims(findings["claims"]))
     findings["notes"] = tuple(findings["notes"])
     findings["tables"] = tuple(_tables(findings.get("tables", ())))
+    findings["pictures"] = tuple(findings.get("pictures", ()))
     return Record(Findings(**findings), Conditions(**conditions))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.scenarios import cloud, functions, planning, small, start, throughput
+from benchmarks.scenarios import cloud, functions, load, planning, small, start, throughput
 from benchmarks.scenarios import help as help_text
 from benchmarks.setting import Scenario, Setting
 
@@ -15,5 +15,6 @@ ALL: tuple[Scenario, ...] = (
     help_text.SCENARIO,
     planning.SCENARIO,
     cloud.SCENARIO,
+    load.SCENARIO,
     functions.SCENARIO,
 )
