@@ -20,6 +20,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PICTURE = "load.svg"
 _LIMIT = 7200.0  # seconds
 _SIZES, _QUICK_SIZES = (100, 500, 2000, 5000), (20, 40)
+_SIMULATED, _QUICK_SIMULATED = (1000, 10_000, 100_000), (50, 100)
 _GROWS_AT_MOST = 1.1  # from the second size on: in the smallest one a run's own events show
 _PEAK_MIB = 256.0  # half of what functions have
 
@@ -30,8 +31,18 @@ def _run(setting: Setting) -> Findings:
     runs, tasks = (2, 20) if setting.quick else (20, 500)
     (rough,) = _loads(setting, ["--runs", str(runs), "--tasks", str(tasks)])
     rows = [_row(each) for each in plain]
+    simulated_sizes = _QUICK_SIMULATED if setting.quick else _SIMULATED
+    simulated = [
+        CostRow(
+            each["tasks"],
+            each["requests"] / each["attempts"],
+            each["write_units"] / each["attempts"],
+        )
+        for each in _run_module(setting, "tests.simulation.load", list(map(str, simulated_sizes)))
+    ]
     if not setting.quick:
-        plot_costs({"test bed": rows}, _ROOT / "benchmarks" / _PICTURE)
+        series = {"test bed": rows, "simulator": simulated}
+        plot_costs(series, _ROOT / "benchmarks" / _PICTURE)
     for row in rows:
         announce(f"  {row.tasks:,} tasks: {row.requests:.2f} requests, {row.write_units:.2f} units")
     first, last = rows[1], rows[-1]
@@ -41,12 +52,14 @@ def _run(setting: Setting) -> Findings:
             "fiftieth fails, as many never run for it. Requests are calls of functions to AWS, "
             "counted by botocore in them; memory is the peak the system tells of their processes. "
             f"The last row is {runs} runs at once while a tenth of the events is lost, all come "
-            "twice and late, the table throttles, Batch fails and loses answers, and functions are "
-            "killed; sweeps are in it."
+            "twice and late, the table throttles, Batch fails and loses answers; sweeps are in it. "
+            "In the simulator all ends come in a few seconds of virtual time, so many are told at "
+            "once and each costs less."
         ),
         commands=(
             ("One run", "python -m tests.e2e.load --plain --runs 1 --tasks 100 500 2000 5000"),
             ("Rough", "python -m tests.e2e.load --runs 20 --tasks 500"),
+            ("Simulated", "python -m tests.simulation.load 1000 10000 100000"),
         ),
         figures=(),
         claims=(
@@ -65,6 +78,14 @@ def _run(setting: Setting) -> Findings:
                 _GROWS_AT_MOST,
             ),
             Claim(
+                f"Simulated: requests for an attempt, {simulated[-1].tasks:,} tasks to "
+                f"{simulated[0].tasks:,}",
+                simulated[-1].requests / simulated[0].requests,
+                "times",
+                "at most",
+                _GROWS_AT_MOST,
+            ),
+            Claim(
                 "Memory of the largest function",
                 max(row.peak_mib for row in (*rows, _row(rough))),
                 "MiB",
@@ -74,15 +95,20 @@ def _run(setting: Setting) -> Findings:
         ),
         versions={},
         notes=("The emulator does not bound memory: the figure is what the processes took.",),
-        tables=(_table([*plain, rough]),),
+        tables=(_table([*plain, rough]), _simulated_table(simulated)),
         pictures=(_PICTURE,),
     )
 
 
 def _loads(setting: Setting, arguments: Sequence[str]) -> list[dict[str, Any]]:
+    return _run_module(setting, "tests.e2e.load", arguments)
+
+
+def _run_module(setting: Setting, module: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what a module prints, a JSON object a line."""
     with tempfile.TemporaryFile() as errors:
         done = subprocess.run(
-            [str(setting.python), "-m", "tests.e2e.load", *arguments],
+            [str(setting.python), "-m", module, *arguments],
             cwd=_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -128,6 +154,12 @@ def _table(loads: Sequence[dict[str, Any]]) -> Table:
         for each in loads
     ]
     return Table("What an attempt costs", head, tuple(rows))
+
+
+def _simulated_table(rows: Sequence[CostRow]) -> Table:
+    head = ("Tasks of one run", "Requests each", "Write units each")
+    cells = [(f"{r.tasks:,}", f"{r.requests:.2f}", f"{r.write_units:.2f}") for r in rows]
+    return Table("What an attempt costs in the simulator", head, tuple(cells))
 
 
 SCENARIO = Scenario("load", "Load", _run)

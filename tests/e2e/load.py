@@ -1,7 +1,7 @@
 """Load: many runs at once while everything goes wrong, and what it cost, counted.
 
-Events are lost, repeated and late, the table throttles, Batch loses answers, functions are killed in
-the middle of their work. Afterwards each run has ended as it must, its counts are those of its tasks, no
+Events are lost, repeated and late, the table throttles, Batch loses answers; with ``--kills`` functions
+are killed in the middle of their work. Afterwards each run has ended as it must, its counts are those of its tasks, no
 attempt ran twice, and no job is left. Bounds are on counts and sizes, never on time.
 
 ``python -m tests.e2e.load --runs 20 --tasks 500`` does it on a test bed of its own and prints what it
@@ -125,8 +125,8 @@ def attempts(number: int) -> int:
 
 
 @contextlib.contextmanager
-def disturbed(hut: RemoteHut) -> Iterator[Counter[str]]:
-    """Let everything go wrong now and then; yield how many calls were killed."""
+def disturbed(hut: RemoteHut, *, kills: bool) -> Iterator[Counter[str]]:
+    """Let everything go wrong now and then; yield how many calls were killed, if any are to be."""
     bed, prefix = hut.bed, hut.deployment.prefix
     bed.hook("events/disturb", {"source": "aws.batch", "lose": 0.1, "copies": 2, "delay": 1.0})
     throttled = "ProvisionedThroughputExceededException"
@@ -149,21 +149,34 @@ def disturbed(hut: RemoteHut) -> Iterator[Counter[str]]:
             left[name] -= found > 0
 
     killer = threading.Thread(target=kill, name="killer")
-    killer.start()
+    if kills:
+        killer.start()
     try:
         yield killed
     finally:
         over.set()
-        killer.join()
+        if kills:
+            killer.join()
         bed.hook("faults/clear", {})
         bed.hook("events/disturb", {"source": "aws.batch"})
 
 
-def load(hut: RemoteHut, runs: int, tasks: int, *, disturb: bool = True, cancel: int = 0) -> Load:
+def load(
+    hut: RemoteHut,
+    runs: int,
+    tasks: int,
+    *,
+    disturb: bool = True,
+    kills: bool = False,
+    cancel: int = 0,
+) -> Load:
     """Let runs go to their ends, and check what came of them.
 
     Parameters
     ----------
+    disturb, kills
+        Whether anything goes wrong but the tasks; whether functions are killed, too: each of those
+        costs minutes, as AWS shows its messages again only then.
     cancel
         How many of the runs are cancelled on their way.
 
@@ -179,7 +192,7 @@ def load(hut: RemoteHut, runs: int, tasks: int, *, disturb: bool = True, cancel:
     started = time.monotonic()
     file = hut.write(workflow(tasks), f"load-{tasks}.json")
     with contextlib.ExitStack() as stack:
-        killed = stack.enter_context(disturbed(hut)) if disturb else Counter[str]()
+        killed = stack.enter_context(disturbed(hut, kills=kills)) if disturb else Counter[str]()
         names: list[str] = []
         for _ in range(runs):
             until(lambda: _beginning(hut, names) < _AT_ONCE, "runs began", _LIMIT)
@@ -323,6 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--tasks", type=int, nargs="+", default=[500])
     parser.add_argument("--plain", action="store_true", help="let nothing go wrong")
+    parser.add_argument("--kills", action="store_true", help="kill functions in their work, too")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="hut-load-") as text:
         folder = Path(text)
@@ -330,7 +344,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             hut = _deployed(bed, folder)
             cancel = 0 if given.plain else given.runs // 10
             for tasks in given.tasks:
-                found = load(hut, given.runs, tasks, disturb=not given.plain, cancel=cancel)
+                found = load(
+                    hut,
+                    given.runs,
+                    tasks,
+                    disturb=not given.plain,
+                    kills=given.kills,
+                    cancel=cancel,
+                )
                 print(json.dumps(asdict(found)), flush=True)
     return 0
 
