@@ -34,6 +34,7 @@ __all__ = ["FUNCTIONS", "Load", "disturbed", "expected", "load", "workflow"]
 FUNCTIONS = ("api", "register", "advance", "observe", "sweep", "finish")
 _SLOTS = 24
 _AT_ONCE = 6  # runs that begin: each needs a function, and those of this machine start slowly
+_SWEEP_SECONDS = 15.0
 _LIMIT = 1800.0  # seconds for the end of all runs
 _KILLS = {"advance": 6, "observe": 6, "register": 2, "sweep": 2}
 """How often all calls of a function are killed at once: an execution tries a step nine times only."""
@@ -189,7 +190,7 @@ def load(
     bed.hook("batch/slots", {"jobs": _SLOTS})
     bed.hook("requests/reset", {})
     lost = sum(bed.hook("events/lost").values())
-    started = time.monotonic()
+    started, sweep = time.monotonic(), _Sweeps(hut)
     file = hut.write(workflow(tasks), f"load-{tasks}.json")
     with contextlib.ExitStack() as stack:
         killed = stack.enter_context(disturbed(hut, kills=kills)) if disturb else Counter[str]()
@@ -198,11 +199,11 @@ def load(
             until(lambda: _beginning(hut, names) < _AT_ONCE, "runs began", _LIMIT)
             names.append(_submit(hut, file))
         for name in names[:cancel]:
-            until(lambda name=name: _sweep(hut) and _has_opened(hut, name), "it opened", _LIMIT)
+            until(lambda name=name: sweep() and _has_opened(hut, name), "it opened", _LIMIT)
             until(lambda name=name: hut.call("POST", f"/runs/{name}/cancel").status < 300, "told")
-        _until_ended(hut, names)
+        _until_ended(hut, names, sweep)
     # The last events may be under way; what they tell is known.
-    until(lambda: not (_open(hut, names) and _sweep(hut)), "the executions ended", 240)
+    until(lambda: not (_open(hut, names) and sweep()), "the executions ended", 240)
     found = bed.hook("requests")
     for number, name in enumerate(names):
         _check_run(hut, name, tasks, cancelled=number < cancel)
@@ -241,19 +242,29 @@ def _submit(hut: RemoteHut, file: str) -> str:
     return str(until(submit, "the run was taken", 120))
 
 
-def _sweep(hut: RemoteHut) -> bool:
-    """Sweep; one that was killed counts too."""
-    hut.bed.hook("scheduler/fire", {"name": f"{hut.deployment.prefix}-sweep"})
-    return True
+class _Sweeps:
+    """Sweeps now and then, as the schedule does: among so many runs each takes a while."""
+
+    def __init__(self, hut: RemoteHut) -> None:
+        self._hut = hut
+        self._next = 0.0
+
+    def __call__(self) -> bool:
+        if time.monotonic() >= self._next:
+            with contextlib.suppress(TimeoutError):  # it goes on, though nobody waits for it
+                name = f"{self._hut.deployment.prefix}-sweep"
+                self._hut.bed.hook("scheduler/fire", {"name": name})
+            self._next = time.monotonic() + _SWEEP_SECONDS
+        return True
 
 
-def _until_ended(hut: RemoteHut, names: Sequence[str]) -> None:
+def _until_ended(hut: RemoteHut, names: Sequence[str], sweep: _Sweeps) -> None:
     """Sweep now and then until all runs have ended. Who waits here does not ask the API."""
-    pause, end = 2.0, time.monotonic() + _LIMIT
+    end = time.monotonic() + _LIMIT
     while left := _without(hut, names, "ended"):
         assert time.monotonic() < end, f"{left} runs never ended"
-        time.sleep(pause)
-        _sweep(hut)
+        time.sleep(2.0)
+        sweep()
 
 
 def _beginning(hut: RemoteHut, names: Sequence[str]) -> int:
