@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = ROOT / ".node/node_modules/.bin/cdk"
 _LIMIT = 600  # seconds for one call of the CDK
 _STAGE = "v1"
+_EVENTS = 10_000
 _WORDS_SHOWN = 6000
 
 
@@ -139,6 +140,19 @@ class Deployment:
     def update(self, **context: object) -> None:
         """Deploy again with other choices; those that are not given stay."""
         self.cdk.deploy({**self.context, **context})
+
+    def log_events(self, group: str) -> Iterator[dict[str, Any]]:
+        """Yield all events of a log group, oldest first; some perhaps twice.
+
+        The emulator answers with the first 10,000 and never says that there are more.
+        """
+        logs, since = self.bed.client("logs"), 0
+        while True:
+            found = logs.filter_log_events(logGroupName=group, startTime=since, limit=_EVENTS)
+            yield from found["events"]
+            if len(found["events"]) < _EVENTS:
+                return
+            since = max(found["events"][-1]["timestamp"], since + 1)
 
     def destroy(self) -> None:
         """Delete the stacks."""

@@ -86,9 +86,8 @@ def _logs(deployment: Deployment) -> Iterator[tuple[str, bytes]]:
             place = "logs of functions" if name.startswith(_FUNCTION_GROUPS) else "other logs"
             if name == f"/{deployment.prefix}/jobs":
                 place = "logs of jobs"
-            pages = logs.get_paginator("filter_log_events").paginate(logGroupName=name)
             yield place, name.encode()
-            for event in (event for page in pages for event in page["events"]):
+            for event in deployment.log_events(name):
                 yield place, f"{event['logStreamName']} {event['message']}".encode()
 
 

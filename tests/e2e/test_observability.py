@@ -15,8 +15,7 @@ def all_log_lines(hut: RemoteHut) -> dict[str, list[str]]:
         for group in page["logGroups"]:
             name = group["logGroupName"]
             if name != "/hut/jobs":
-                pages = logs.get_paginator("filter_log_events").paginate(logGroupName=name)
-                found[name] = [event["message"] for page in pages for event in page["events"]]
+                found[name] = [event["message"] for event in hut.deployment.log_events(name)]
     return found
 
 
