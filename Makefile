@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 LOCKED := bootstrap people lambda dev digits
 
 .DEFAULT_GOAL := help
-.PHONY: help run test beside e2e check lint format unit soak bench synth deploy destroy sandbox lock upgrade digits clean
+.PHONY: help run test check lint format unit soak bench synth deploy destroy sandbox lock upgrade digits clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -37,13 +37,7 @@ unit: .venv/.dev
 
 test: .venv/.dev .node/.ready ## all checks and all tests, also a real deployment on the test bed
 	@$(MAKE) --no-print-directory lint synth
-	@$(MAKE) --no-print-directory -j2 --output-sync=target beside e2e
-
-beside: .venv/.dev .node/.ready
 	@$(WITH_NODE) $(BIN)/python -m pytest -q -n 2 tests --ignore=tests/e2e
-
-# It mostly waits, so it runs beside the others.
-e2e: .venv/.dev .node/.ready ## the tests of a real deployment alone
 	@$(WITH_NODE) $(BIN)/python -m pytest -q tests/e2e
 
 soak: .venv/.dev ## simulate 20,000 histories with faults, and fuzz for longer (an hour or more)

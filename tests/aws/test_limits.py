@@ -36,8 +36,9 @@ def complete_all(world: StoreWorld, run, most: int = 5000) -> int:
 
 
 def test_large_specifications_and_settings_go_to_the_bucket(world: StoreWorld) -> None:
-    command, value = "echo " + noise(200_000), noise(200_000)
-    run = world.create({"id": "a", "command": command}, {"id": "b"}, env_vars={"LARGE": value})
+    command, value = "echo " + noise(200_000), noise(90_000)
+    large = {"LARGE": value, "TOO": noise(90_000)}
+    run = world.create({"id": "a", "command": command}, {"id": "b"}, env_vars=large)
     listed = world.bed.client("s3").list_objects_v2(Bucket=world.options.bucket)
     assert len(listed["Contents"]) == 2
     assert {entry["Key"].split("/")[0] for entry in listed["Contents"]} == {"bodies"}

@@ -33,7 +33,7 @@ ENDED = [
 UNDER_WAY = [
     {"id": "again", "command": "exit 7", "priority": 9, "retries": 2, "retry_delay": "1h"},
     *({"id": f"quick.{i}", "command": "true", "priority": 8} for i in range(20)),
-    {"id": "hold", "command": "echo printed; touch on; sleep 600", "priority": 5},
+    {"id": "hold", "command": "echo printed; touch on; sleep 7200", "priority": 5},
     {"id": "blocked", "command": "true", "deps": ["hold", "again"]},
     *({"id": f"ready.{i}", "command": "echo never"} for i in range(6)),
 ]

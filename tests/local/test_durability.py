@@ -199,6 +199,17 @@ def test_ctrl_c_cancels_cleanly(hut: Hut) -> None:
     assert tasks["b"]["attempt"] == 0
 
 
+def test_ctrl_c_ends_a_run_that_only_waits_for_a_retry(hut: Hut) -> None:
+    file = hut.write([{"id": "a", "command": "exit 7", "retries": 1, "retry_delay": "1h"}])
+    process = hut.popen("run", file)
+    wait_until(lambda: hut("tasks", "last", exit_code=None).returncode == 0)
+    wait_until(lambda: hut.tasks()["a"]["state"] == "pending" and hut.tasks()["a"]["attempt"] == 1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert hut.states() == {"a": "failed"}
+
+
 def test_a_second_ctrl_c_kills_what_does_not_listen(hut: Hut) -> None:
     (hut.folder / "hut.yaml").write_text("backends: [{name: local, type: local, kill_grace: 1h}]")
     command = "trap '' TERM; echo $$ >> pids; while :; do sleep 0.2; done"

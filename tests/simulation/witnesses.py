@@ -22,6 +22,7 @@ from hut.store.port import TaskFilter
 from hut.store.sqlite import SqliteStore
 from hutctl.local.logs import read_attempt_log
 from tests.histories.replay import dependencies_of, disagreements, generators_of, play
+from tests.hutctl_process import wait_until
 
 __all__ = ["Line", "Witnesses", "lives"]
 
@@ -154,7 +155,8 @@ class Witnesses:
         """Check what must hold when the run has ended and every hutctl has left."""
         assert self.check(store, run_id).ended_at is not None
         assert not self.living(), "tasks outlived their run"
-        assert not list(_processes_of(self.folder)), "something outlived the run"
+        # What was killed may take a moment until it is gone.
+        wait_until(lambda: not list(_processes_of(self.folder)))
         (answer,) = store._connection.execute("PRAGMA integrity_check").fetchone()
         assert answer == "ok"
         home = self.home / "runs" / run_id

@@ -350,8 +350,8 @@ class Engine:
             claim = self._queue.popleft()
             outcome = cancelled_before_start()
             self._ends.append(self._control.end_of_attempt(claim, outcome, now, cancelling=True))
-        if not self._backend.running and self.run.ended_at is None:
-            self._may_claim = True
+        if not self._backend.running:
+            self._may_claim = True  # so that it is written that the run is over, or seen that it is
 
     def _leave(self) -> None:
         """Write what is known and give back what has not started; running tasks go on."""
