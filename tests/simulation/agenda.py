@@ -37,10 +37,6 @@ class Agenda:
         """Let something happen some seconds from now."""
         self.at(self.now + seconds, what)
 
-    def next_at(self) -> float:
-        """Return when the next thing happens; infinity if nothing will."""
-        return self._waiting[0][0] if self._waiting else float("inf")
-
     def step(self) -> None:
         """Let the next thing happen."""
         self.now, _, what = heapq.heappop(self._waiting)

@@ -41,8 +41,6 @@ class Faults:
         Of jobs: AWS Batch forgets them, without an event of their end.
     poisoned : float
         Of messages: one that can't be read is put in beside them.
-    stopped : float
-        Of executions: somebody stops them in the console.
     calls_at_most : float
         Seconds an AWS call may take.
     """
@@ -62,7 +60,6 @@ class Faults:
     reclaimed: float = 0.0
     vanished: float = 0.0
     poisoned: float = 0.0
-    stopped: float = 0.0
     calls_at_most: float = 0.02
 
 

@@ -92,7 +92,6 @@ class World:
         self.calls = 0
         self.labels: list[str] = []
         self.sweeps = 0
-        self.lost_events = 0
         self.current: wiring.Process | None = None
         self.active_jobs = 0
         self._specs: dict[tuple[str, int], tuple[str, str]] = {}
@@ -275,7 +274,6 @@ class World:
         )
         if self.chance.fault("lost", label, self.faults_now().lost):
             self.history.note("events", f"loses {label}", is_fault=True)
-            self.lost_events += 1
             return
         self.observe_queue.send(json.dumps({"source": event["source"], "detail": detail}))
         if self.chance.fault("poisoned", label, self.faults_now().poisoned):

@@ -231,27 +231,22 @@ class Table:
 
     def query(self, pages: Pages) -> Iterator[Item]:
         """Yield the items of a partition, page by page."""
-        arguments = {"TableName": self.name, **pages.arguments()}
-        while True:
-            answer = self._call("query", **arguments)
-            for attributes in answer.get("Items", []):
-                yield load_item(attributes)
-            last = answer.get("LastEvaluatedKey")
-            if not last:
-                return
-            arguments["ExclusiveStartKey"] = last
+        return self._pages("query", pages.arguments())
 
     def scan(self) -> Iterator[Item]:
         """Yield all there is, as it is when it is read. Nothing that serves a run asks for this."""
-        arguments: dict[str, Any] = {"TableName": self.name, "ConsistentRead": True}
+        return self._pages("scan", {"ConsistentRead": True})
+
+    def _pages(self, operation: str, arguments: Mapping[str, Any]) -> Iterator[Item]:
+        more: dict[str, Any] = {}
         while True:
-            answer = self._call("scan", **arguments)
+            answer = self._call(operation, TableName=self.name, **arguments, **more)
             for attributes in answer.get("Items", []):
                 yield load_item(attributes)
             last = answer.get("LastEvaluatedKey")
             if not last:
                 return
-            arguments["ExclusiveStartKey"] = last
+            more = {"ExclusiveStartKey": last}
 
     def put(self, item: Item, condition: Condition | None = None) -> None:
         """Write an item.
