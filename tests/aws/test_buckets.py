@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from hut.backends.batch.pace import Pace
+from hut.backends.pace import Pace
 from hut.scheduling.pacing import Bucket
 from hut.store.dynamodb import TableBucket
 from tests.aws.store_world import StoreWorld

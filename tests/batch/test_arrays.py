@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from hut.backends.batch.arrays import group, plan_array, shape_of, table_key
 from hut.backends.batch.jobs import LARGEST_OVERRIDES
-from hut.backends.batch.markers import Markers, nonce_of_child
 from hut.backends.batch.numbering import numbered
-from hut.backends.batch.script import StoredScript
+from hut.backends.launcher import StoredScript
+from hut.backends.markers import Markers, nonce_of_child
 from hut.backends.port import (
     ArrayRequest,
     JobRequest,

@@ -17,9 +17,9 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from hut.backends.batch import BatchBackend, Clients
-from hut.backends.batch.markers import cksum, nonce_of
-from hut.backends.batch.pace import OwnBucket, Pace
 from hut.backends.batch.refusals import is_throttled
+from hut.backends.markers import cksum, nonce_of
+from hut.backends.pace import OwnBucket, Pace
 from hut.backends.port import Job, JobState, LogPage, RemoteBackend, SubmitResult
 from hut.lifecycle.attempt import Evidence, judge
 from hut.model.problems import InvalidInput
@@ -290,7 +290,7 @@ def expect_description(stubber, *handles):
 
 def one_after_the_other(monkeypatch):
     """Let a stub answer in its order."""
-    monkeypatch.setattr("hut.backends.batch.calls._AT_A_TIME", 1)
+    monkeypatch.setattr("hut.backends.calls._AT_A_TIME", 1)
 
 
 @pytest.mark.parametrize("looks", [1, 2])

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from hut.backends.batch.jobs import LARGEST_OVERRIDES, environment_of, plan_job, script_key
-from hut.backends.batch.markers import nonce_of
 from hut.backends.batch.resources import Unsatisfiable
-from hut.backends.batch.script import StoredScript
+from hut.backends.launcher import StoredScript
+from hut.backends.markers import nonce_of
 from hut.model.quantities import parse_gres
 from hut.model.records import RunSettings
 from hut.model.workflow import Resources, TaskSpec

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hut.backends.batch.markers import Markers, NoFile, nonce_of
-from hut.backends.batch.script import (
+from hut.backends.launcher import (
     StoredScript,
     launcher,
     resolve,
     task_script,
     working_dir_of,
 )
+from hut.backends.markers import Markers, NoFile, nonce_of
 from hut.model.records import RunSettings
 from hut.model.workflow import Resources, TaskSpec
 from tests.batch.plain_batch import run_of

@@ -8,8 +8,8 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from hut.backends.batch.logs import JobLogs
-from hut.backends.batch.markers import Markers
+from hut.backends.job_logs import JobLogs
+from hut.backends.markers import Markers
 from hut.backends.port import LogPage, UnknownCursor
 
 MARK = "::hut:0123456789abcdef:"

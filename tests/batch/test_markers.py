@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hut.backends.batch.markers import (
+from hut.backends.markers import (
     Damaged,
     Markers,
     NoFile,
@@ -192,7 +192,7 @@ def test_any_lines_are_a_file_none_yet_or_a_reason(lines):
 
 
 def test_what_a_task_prints_does_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("hut.backends.batch.markers._MOST_CHARACTERS", 100)
+    monkeypatch.setattr("hut.backends.markers._MOST_CHARACTERS", 100)
     assert told(mark("begin base64"), mark("data 1 " + "A" * 100), mark("end 1 -")).content()
     markers = told(*COPY, *(mark(f"data {n} AAAA") for n in range(3, 100)))
     assert len(markers._pieces) < 30

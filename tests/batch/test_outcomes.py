@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from hut.backends.batch import job_from_detail, needs_log
-from hut.backends.batch.markers import Markers
 from hut.backends.batch.outcomes import told_by_log, with_limit
+from hut.backends.markers import Markers
 from hut.backends.port import Job, JobState
 from hut.lifecycle.attempt import Evidence, judge
 from hut.model.records import Outcome

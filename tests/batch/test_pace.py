@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from hut.backends.batch.pace import OwnBucket, Pace
+from hut.backends.pace import OwnBucket, Pace
 from hut.scheduling.pacing import Bucket, Turn
 
 BROKEN = EndpointConnectionError(endpoint_url="https://dynamodb")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hut.backends.batch.markers import nonce_of_child
+from hut.backends.markers import nonce_of_child
 from hut.backends.port import parse_job_name
 from tests.simulation.batch_registry import name_of
 from tests.simulation.fates import Fate

@@ -10,8 +10,8 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
-from hut.backends.batch.markers import cksum
-from hut.backends.batch.script import EXIT_NOT_FETCHED, EXIT_TIMED_OUT
+from hut.backends.launcher import EXIT_NOT_FETCHED, EXIT_TIMED_OUT
+from hut.backends.markers import cksum
 from hut.lifecycle.attempt import EXIT_NOT_STARTED
 
 __all__ = [

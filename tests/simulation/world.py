@@ -17,7 +17,7 @@ from unittest import mock
 
 from greenlet import getcurrent
 
-import hut.backends.batch.calls
+import hut.backends.calls
 import hut.measuring
 from handlers import advance, finish, observe, register, sweep, wiring
 from hut.backends.port import parse_job_name
@@ -318,7 +318,7 @@ def simulated(seed: int, *arguments: Any, **options: Any) -> Iterator[World]:
         patch = lambda *what, **how: stack.enter_context(mock.patch.object(*what, **how))  # noqa: E731
         patch(wiring, "process", lambda: world.current)
         patch(wiring, "_end_start", lambda: None)
-        patch(hut.backends.batch.calls, "ThreadPoolExecutor", _OneByOne)
+        patch(hut.backends.calls, "ThreadPoolExecutor", _OneByOne)
         patch(hut.measuring, "_metrics", lambda: _NoMetrics)
         for logger in {id(each): each for each in (*_LOGGERS, rest_observing._logger)}.values():
             stack.callback(logger._logger.setLevel, logger._logger.level)

@@ -3,8 +3,8 @@
 from hut.backends.batch.backend import BatchBackend, Clients
 from hut.backends.batch.options import BatchOptions, Platform, read_backends, read_options
 from hut.backends.batch.outcomes import job_from_detail, needs_log
-from hut.backends.batch.pace import SUBMITS_PER_SECOND, OwnBucket, Pace
-from hut.backends.batch.script import resolve, working_dir_of
+from hut.backends.launcher import resolve, working_dir_of
+from hut.backends.pace import SUBMITS_PER_SECOND, OwnBucket, Pace
 
 __all__ = [
     "SUBMITS_PER_SECOND",

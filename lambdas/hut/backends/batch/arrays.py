@@ -24,7 +24,6 @@ from hut.backends.batch.jobs import (
     parameters_of,
     seconds_of,
 )
-from hut.backends.batch.markers import nonce_of_child
 from hut.backends.batch.numbering import numbered
 from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.priorities import scheduling_of
@@ -36,7 +35,8 @@ from hut.backends.batch.resources import (
     place,
     requirements,
 )
-from hut.backends.batch.script import (
+from hut.backends.batch.tags import job_tags
+from hut.backends.launcher import (
     FIRST,
     FROM_FILE,
     StoredScript,
@@ -45,7 +45,7 @@ from hut.backends.batch.script import (
     launcher_body,
     working_dir_of,
 )
-from hut.backends.batch.tags import job_tags
+from hut.backends.markers import nonce_of_child
 from hut.backends.port import ArrayRequest, JobRequest
 from hut.model.workflow import TaskSpec
 from hut.script import ScriptRequest, Scripts

@@ -11,10 +11,7 @@ from contextlib import suppress
 
 from botocore.exceptions import ClientError
 
-from hut.backends.batch.calls import each
 from hut.backends.batch.images import Images, KnownImages
-from hut.backends.batch.logs import JobLogs
-from hut.backends.batch.markers import Damaged, Markers, NoFile, nonce_of, nonce_of_child
 from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.outcomes import (
     OUR_REASON,
@@ -24,16 +21,19 @@ from hut.backends.batch.outcomes import (
     told_by_log,
     with_limit,
 )
-from hut.backends.batch.pace import Pace
 from hut.backends.batch.prices import estimate
 from hut.backends.batch.queues import SERVICE, JobQueues
 from hut.backends.batch.refusals import is_gone
 from hut.backends.batch.remarks import remarks_on, with_remark
 from hut.backends.batch.resources import Unsatisfiable, requirements, unreadable
-from hut.backends.batch.script import EXIT_NOT_FETCHED, resolve, task_script
 from hut.backends.batch.searching import jobs_named
 from hut.backends.batch.submitting import Clients, JobSubmitter
 from hut.backends.batch.templates import AWSLOGS
+from hut.backends.calls import each
+from hut.backends.job_logs import JobLogs
+from hut.backends.launcher import EXIT_NOT_FETCHED, resolve, task_script
+from hut.backends.markers import Damaged, Markers, NoFile, nonce_of, nonce_of_child
+from hut.backends.pace import Pace
 from hut.backends.port import ArrayRequest, Job, JobRequest, LogPage, SubmitResult, parent_of
 from hut.model.problems import InvalidInput, Problem
 from hut.model.records import Outcome, RunRecord

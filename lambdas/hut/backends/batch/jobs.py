@@ -25,13 +25,13 @@ from hut.backends.batch.resources import (
     place,
     requirements,
 )
-from hut.backends.batch.script import (
+from hut.backends.batch.tags import job_tags
+from hut.backends.launcher import (
     SHORTEST_BATCH_LIMIT,
     StoredScript,
     launcher,
     task_script,
 )
-from hut.backends.batch.tags import job_tags
 from hut.backends.port import JobRequest
 from hut.model.records import RunRecord
 from hut.model.states import AUTOMATIC_VARIABLES

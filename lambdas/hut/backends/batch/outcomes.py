@@ -15,10 +15,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hut.backends.batch.logs import log_name
-from hut.backends.batch.markers import Markers
-from hut.backends.batch.script import EXIT_NOT_FETCHED, EXIT_TIMED_OUT, SHORTEST_BATCH_LIMIT
 from hut.backends.batch.templates import AWSLOGS
+from hut.backends.job_logs import log_name
+from hut.backends.launcher import EXIT_NOT_FETCHED, EXIT_TIMED_OUT, SHORTEST_BATCH_LIMIT
+from hut.backends.markers import Markers
 from hut.backends.port import Job, JobState, Usage
 from hut.lifecycle.attempt import (
     EXIT_NOT_STARTED,

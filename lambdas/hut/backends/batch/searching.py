@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from hut.backends.batch.calls import each
+from hut.backends.calls import each
 
 __all__ = ["jobs_named"]
 

@@ -14,13 +14,11 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hut.backends.batch.arrays import group, plan_array, table_key
-from hut.backends.batch.calls import each
 from hut.backends.batch.definitions import JobDefinitions, Kind
 from hut.backends.batch.images import Images
 from hut.backends.batch.jobs import PlannedJob, plan_job, script_key
 from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.outcomes import launch_failed, unsatisfiable
-from hut.backends.batch.pace import Pace
 from hut.backends.batch.refusals import (
     is_throttled,
     may_have_happened,
@@ -28,8 +26,10 @@ from hut.backends.batch.refusals import (
     refused,
 )
 from hut.backends.batch.resources import Unsatisfiable
-from hut.backends.batch.script import StoredScript
 from hut.backends.batch.templates import UnusableDefinition
+from hut.backends.calls import each
+from hut.backends.launcher import StoredScript
+from hut.backends.pace import Pace
 from hut.backends.port import ArrayRequest, Job, JobRequest, SubmitResult
 from hut.scheduling.pacing import Turn
 

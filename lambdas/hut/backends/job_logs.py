@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from hut.backends.batch.markers import Markers, without_markers
+from hut.backends.markers import Markers, without_markers
 from hut.backends.port import LogPage, UnknownCursor
 
 __all__ = ["JobLogs", "log_name"]

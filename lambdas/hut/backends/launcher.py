@@ -18,7 +18,7 @@ import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hut.backends.batch.markers import nonce_of
+from hut.backends.markers import nonce_of
 from hut.lifecycle.attempt import EXIT_NOT_STARTED
 from hut.model.quantities import format_seconds
 from hut.model.records import RunRecord
