@@ -1,0 +1,1 @@
+"""The EC2 backend: an instance for each attempt, through SSM and Step Functions."""
