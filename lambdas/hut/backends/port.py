@@ -114,6 +114,10 @@ class Usage(NamedTuple):
         vCPUs, MiB, GPUs and GiB.
     queue, platform, architecture : str
         Where it was, in the service's words; empty where they are not told.
+    machine : str
+        Type of the machine that it had for itself; empty where it shared one.
+    spot : bool
+        Whether that was a spot instance.
     """
 
     seconds: tuple[float, ...] = ()
@@ -124,6 +128,8 @@ class Usage(NamedTuple):
     queue: str = ""
     platform: str = ""
     architecture: str = ""
+    machine: str = ""
+    spot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

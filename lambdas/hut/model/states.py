@@ -53,6 +53,8 @@ class Reason(StrEnum):
     HOST_TERMINATED = "host_terminated"
     LOST = "lost"
     LAUNCH_FAILED = "launch_failed"
+    NO_CAPACITY = "no_capacity"
+    STARTUP_TIMEOUT = "startup_timeout"
     UNSATISFIABLE = "unsatisfiable"
     QUEUE_TIMEOUT = "queue_timeout"
     BUDGET = "budget"

@@ -14,7 +14,6 @@ from botocore.exceptions import ClientError
 from hut.backends.batch.images import Images, KnownImages
 from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.outcomes import (
-    OUR_REASON,
     job_from_detail,
     needs_log,
     not_fetched,
@@ -35,6 +34,7 @@ from hut.backends.launcher import EXIT_NOT_FETCHED, resolve, task_script
 from hut.backends.markers import Damaged, Markers, NoFile, nonce_of, nonce_of_child
 from hut.backends.pace import Pace
 from hut.backends.port import ArrayRequest, Job, JobRequest, LogPage, SubmitResult, parent_of
+from hut.backends.stopping import stop_reason
 from hut.model.problems import InvalidInput, Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.waiting import Queue, Waiting
@@ -296,9 +296,8 @@ class BatchBackend:
 
     def _stop(self, call: Callable[..., object], reasons: Mapping[str, str]) -> None:
         def end(handle: str) -> ClientError | None:
-            reason = f"{OUR_REASON}{reasons[handle].removeprefix(OUR_REASON)}"
             try:
-                call(jobId=handle, reason=reason[:_LONGEST_REASON])
+                call(jobId=handle, reason=stop_reason(reasons[handle], _LONGEST_REASON))
             except ClientError as error:
                 return None if is_gone(error) else error
             return None

@@ -20,10 +20,10 @@ from hut.backends.job_logs import log_name
 from hut.backends.launcher import EXIT_NOT_FETCHED, EXIT_TIMED_OUT, SHORTEST_BATCH_LIMIT
 from hut.backends.markers import Markers
 from hut.backends.port import Job, JobState, Usage
+from hut.backends.stopping import stopped_by_us
 from hut.lifecycle.attempt import (
     EXIT_NOT_STARTED,
     Evidence,
-    cancelled_before_start,
     judge,
     lost,
     queue_timeout,
@@ -33,8 +33,6 @@ from hut.model.states import Reason, TaskState
 from hut.model.workflow import TaskSpec
 
 __all__ = [
-    "OUR_REASON",
-    "WAITED",
     "job_from_detail",
     "launch_failed",
     "needs_log",
@@ -44,12 +42,6 @@ __all__ = [
     "unsatisfiable",
     "with_limit",
 ]
-
-OUR_REASON = "hut: "
-"""Begins the reason under which Hut terminates a job: ``hut: cancelled``."""
-
-WAITED = f"{Reason.QUEUE_TIMEOUT}: "
-"""Follows it for a job that waited too long; what it waited for comes behind it and back with it."""
 
 _STATES = {
     "SUBMITTED": JobState.WAITING,
@@ -229,17 +221,7 @@ def _stopped(
         return judge(Evidence(code, timed_out=True, time_limit=limit))
     if status_reason.startswith(_QUEUES_OWN_LIMIT):
         return queue_timeout(f"the queue's own limit on waiting ended it: {status_reason}")
-    if not status_reason.startswith(OUR_REASON):
-        return None
-    why = status_reason.removeprefix(OUR_REASON)
-    if why == Reason.TIMEOUT:
-        return judge(Evidence(code, timed_out=True, time_limit=limit))
-    if why.startswith(WAITED):
-        return queue_timeout(why.removeprefix(WAITED))
-    if started_at is None:
-        return cancelled_before_start()
-    outcome = judge(Evidence(code, cancelled=True))
-    return outcome if why == Reason.CANCELLED else outcome._replace(message=f"stopped: {why}")
+    return stopped_by_us(status_reason, code, limit, started_at)
 
 
 def _broken(evidence: str, told: str, code: int | None, started_at: float | None) -> Outcome | None:

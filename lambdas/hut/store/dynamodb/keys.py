@@ -23,6 +23,9 @@ idempotency key    ``KEY#key``                 ``KEY``
 backend            ``BACKEND#name``            ``BACKEND``; ``PLACE#run`` for a run that waits for room
 pace of calls      ``PACE#name``               ``PACE``
 image              ``IMAGE#digest``            ``IMAGE``
+attempt on EC2     ``EC2JOB#job name``         ``JOB``: see `hosts`, as for the next two
+instance           ``HOST#instance``           ``HOST``
+idle instance      ``IDLE#backend``            ``shape#instance``
 form of the table  ``FORM``                    ``FORM``: see `form`
 =================  ==========================  ==================================================
 
@@ -48,9 +51,13 @@ __all__ = [
     "barrier_key",
     "barrier_partition",
     "bucket_of",
+    "ec2_job_key",
     "edge_prefix",
     "grew_key",
+    "host_key",
     "idempotency_key",
+    "idle_key",
+    "idle_partition",
     "image_key",
     "index_partition",
     "listing_key",
@@ -225,3 +232,23 @@ def pace_key(name: str) -> Key:
 def place_key(backend: str, run_id: str) -> Key:
     """Return the key of the note that a run waits for room on a backend."""
     return Key(backend_key(backend).pk, f"PLACE#{run_id}")
+
+
+def ec2_job_key(name: str) -> Key:
+    """Return the key of what is noted of an attempt on EC2."""
+    return Key(f"EC2JOB#{name}", "JOB")
+
+
+def host_key(instance: str) -> Key:
+    """Return the key of the note whose an instance is."""
+    return Key(f"HOST#{instance}", "HOST")
+
+
+def idle_partition(backend: str) -> str:
+    """Return the partition of a backend's idle instances."""
+    return f"IDLE#{backend}"
+
+
+def idle_key(backend: str, shape: str, instance: str) -> Key:
+    """Return the key of the note that an instance is idle."""
+    return Key(idle_partition(backend), f"{shape}#{instance}")
