@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hut.backends.batch import SUBMITS_PER_SECOND, BatchOptions, read_backends
+from hut.backends.kinds import Options, can_run, read_backends
+from hut.backends.pace import SUBMITS_PER_SECOND
 
 __all__ = ["FunctionSettings", "read_settings"]
 
@@ -20,7 +21,7 @@ class FunctionSettings:
     ----------
     stack : tuple of mapping
         The entries of ``HUT_BACKENDS``: what the deployment has, as a configuration refines it.
-    backends : tuple of BatchOptions
+    backends : tuple of Options
         The same, as they are without a configuration.
     """
 
@@ -33,7 +34,7 @@ class FunctionSettings:
     audit_table: str
     audit_days: int
     stack: tuple[Mapping[str, Any], ...]
-    backends: tuple[BatchOptions, ...]
+    backends: tuple[Options, ...]
     submit_rate: float = SUBMITS_PER_SECOND
 
 
@@ -58,6 +59,6 @@ def read_settings(environment: Mapping[str, str]) -> FunctionSettings:
         audit_table=environment.get("HUT_AUDIT_TABLE", ""),
         audit_days=int(environment.get("HUT_AUDIT_DAYS", "400")),
         submit_rate=float(environment.get("HUT_SUBMIT_RATE", SUBMITS_PER_SECOND)),
-        stack=tuple(each for each in json.loads(text) if each.get("type", "batch") == "batch"),
+        stack=tuple(filter(can_run, json.loads(text))),
         backends=backends,
     )

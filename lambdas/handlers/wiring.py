@@ -21,9 +21,10 @@ from botocore.config import Config
 from handlers.settings import FunctionSettings, read_settings
 from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
-from hut.backends.batch import BatchBackend, Clients, Pace
-from hut.backends.batch.fleet import Fleet, LiveBackends, LiveCaps
-from hut.backends.batch.refining import Refinement
+from hut.backends.batch import BatchBackend, BatchOptions, Clients, Pace
+from hut.backends.fleet import Fleet, LiveBackends, LiveCaps
+from hut.backends.kinds import BATCH, Refinement
+from hut.backends.port import RemoteBackend
 from hut.measuring import measure
 from hut.metrics import Metric
 from hut.service.surroundings import Surroundings
@@ -185,7 +186,7 @@ class Process:
             settings.bucket,
             retention_days=settings.retention_days,
             follow="stream",
-            counted=frozenset(each.name for each in settings.backends if each.max_concurrent),
+            counted=frozenset(each.name for each in settings.backends if each.cap),
         )
         return DynamoStore(
             self.client("dynamodb"),
@@ -213,16 +214,25 @@ class Process:
     @cached_property
     def _fleet(self) -> Fleet:
         settings = self.settings
-        clients = Clients(
+        return Fleet(settings.stack, settings.prefix, {BATCH: self._make_batch})
+
+    def _make_batch(self, options: BatchOptions) -> RemoteBackend:
+        clients, images = self._batch_clients, self._images
+        return BatchBackend(options, clients, pace=self._pace, images=images, sleep=self.edge.sleep)
+
+    @cached_property
+    def _batch_clients(self) -> Clients:
+        return Clients(
             self.client("batch"),
             self.client("logs"),
             self.client("s3"),
-            settings.bucket,
+            self.settings.bucket,
             self.client("batch", repeats=False),
         )
-        images = TableImages(self._table, clock=self.edge.clock)
-        shared = {"pace": self._pace, "images": images, "sleep": self.edge.sleep}
-        return Fleet(settings.stack, settings.prefix, clients, **shared)
+
+    @cached_property
+    def _images(self) -> TableImages:
+        return TableImages(self._table, clock=self.edge.clock)
 
     @cached_property
     def configurations(self) -> DynamoConfigurations:
@@ -236,7 +246,7 @@ class Process:
     def _refinements(self) -> Sequence[Refinement]:
         return self._recent.current().backends
 
-    def find_backend(self, name: str) -> BatchBackend | None:
+    def find_backend(self, name: str) -> RemoteBackend | None:
         """Return a backend; one that is not known may just have been added."""
         live = LiveBackends(self._fleet, self._refinements)
         if name not in live:

@@ -1,10 +1,8 @@
 """The entry of a Batch backend: what is right is read, what is wrong is told with its place."""
 
-import json
-
 import pytest
 
-from hut.backends.batch import BatchOptions, Platform, read_backends, read_options
+from hut.backends.batch import BatchOptions, Platform, read_options
 from hut.backends.batch.options import ShareBy
 from hut.model.problems import InvalidInput
 from tests.batch.plain_batch import ENTRY, QUEUES
@@ -116,24 +114,3 @@ def test_ec2_alone_needs_no_execution_role():
             "execution_role_arn": None,
         }
     )
-
-
-def test_the_batch_backends_of_an_installation_are_read():
-    other = {"name": "big", "type": "ec2", "whatever": 1}
-    found = read_backends(json.dumps([ENTRY, other, {**ENTRY, "name": "b2"}]), prefix="p")
-    assert [(options.name, options.prefix) for options in found] == [("batch", "p"), ("b2", "p")]
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("{", "HUT_BACKENDS is not JSON"),
-        ("{}", "not a JSON array"),
-        ("[1]", r"'HUT_BACKENDS\[0\]': is not an object"),
-        (json.dumps([ENTRY, ENTRY]), r"'HUT_BACKENDS\[1\].name': there are two"),
-        (json.dumps([1, {**ENTRY, "name": 1}]), r"HUT_BACKENDS\[0\].*\[1\].name': must be a text"),
-    ],
-)
-def test_a_faulty_list_of_backends_is_told(text, told):
-    with pytest.raises(InvalidInput, match=told):
-        read_backends(text)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hut.backends.batch.options import Platform, read_backends
+from hut.backends.batch.options import BatchOptions, Platform, read_options
 from tests.infra.conftest import QUEUE_ARN
 from tests.infra.synthesis import Synthesis, flat, synthesize
 
@@ -23,6 +23,11 @@ def backends_of(synthesis: Synthesis) -> str:
     return flat(function["Environment"]["Variables"]["HUT_BACKENDS"])
 
 
+def batch_of(backends: str) -> BatchOptions:
+    """Return the options of the Batch backend among those of a deployment."""
+    return next(read_options(each) for each in json.loads(backends) if each["type"] == "batch")
+
+
 def test_a_queue_per_partition(default: Synthesis) -> None:
     queues = default.resources("AWS::Batch::JobQueue").values()
     names = {queue["Properties"]["JobQueueName"] for queue in queues}
@@ -31,7 +36,7 @@ def test_a_queue_per_partition(default: Synthesis) -> None:
 
 def test_queues_have_no_policy_unless_it_is_asked_for(default: Synthesis) -> None:
     assert not default.resources("AWS::Batch::SchedulingPolicy")
-    (backend,) = read_backends(backends_of(default))
+    backend = batch_of(backends_of(default))
     assert backend.scheduling_policies == frozenset()
 
 
@@ -49,7 +54,7 @@ def test_with_fair_share_other_queues_are_made_which_have_a_policy(code: Path) -
     for queue in queues.values():
         assert queue["Properties"]["JobQueueName"].endswith("-fair")
         assert "FairShare" in json.dumps(queue["Properties"]["SchedulingPolicyArn"])
-    (backend,) = read_backends(backends_of(fair))
+    backend = batch_of(backends_of(fair))
     assert backend.scheduling_policies == set(PARTITIONS)
     assert backend.share_by == "workflow"
 
@@ -107,7 +112,7 @@ def test_environments_are_updated_in_place(default: Synthesis) -> None:
 
 
 def test_the_backend_reads_what_the_stack_writes(default: Synthesis) -> None:
-    [backend] = read_backends(backends_of(default), prefix="hut")
+    backend = batch_of(backends_of(default))
     assert tuple(backend.queues) == PARTITIONS
     assert backend.default_queue == "fargate"
     assert backend.platforms["ec2-spot"] is Platform.EC2
@@ -119,7 +124,7 @@ def test_the_backend_reads_what_the_stack_writes(default: Synthesis) -> None:
 
 def test_existing_queues_and_roles_replace_all_compute(borrowed: Synthesis) -> None:
     assert list(borrowed.template("Compute")["Resources"]) == ["NothingToMake"]
-    [backend] = read_backends(backends_of(borrowed), prefix="hut")
+    backend = batch_of(backends_of(borrowed))
     assert backend.queues == {"main": QUEUE_ARN}
     assert backend.job_role_arn == "arn:aws:iam::123456789012:role/job"
     assert borrowed.allowed("AdvanceRole")["iam:PassRole"] == {
@@ -153,5 +158,5 @@ def test_an_existing_network(code: Any) -> None:
     assert environments(synthesis)["Ec2Environment"]["ComputeResources"]["InstanceTypes"] == [
         "m7i.large"
     ]
-    [backend] = read_backends(backends_of(synthesis), prefix="hut")
+    backend = batch_of(backends_of(synthesis))
     assert backend.max_concurrent == 20

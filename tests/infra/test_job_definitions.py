@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hut.backends.batch.options import BatchOptions, read_backends
+from hut.backends.batch.options import BatchOptions
 from tests.infra.synthesis import Synthesis, many, synthesize
-from tests.infra.test_compute import backends_of
+from tests.infra.test_compute import backends_of, batch_of
 from tests.infra.test_nag import violations
 
 ARN = "arn:<AWS::Partition>:batch:<AWS::Region>:<AWS::AccountId>:job-definition/"
@@ -22,8 +22,7 @@ SUBMITTING = ("Advance", "Sweep")
 
 
 def options_of(synthesis: Synthesis) -> BatchOptions:
-    [options] = read_backends(backends_of(synthesis), prefix="hut")
-    return options
+    return batch_of(backends_of(synthesis))
 
 
 WHOLE = {

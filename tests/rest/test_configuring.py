@@ -181,7 +181,7 @@ def test_what_a_control_plane_does_not_use_is_told_and_not_kept(api: Api) -> Non
     assert (one["can_run"], one["type"]) == (False, "ec2")
     refused = api.post("/runs", {"tasks": [{"id": "t", "command": "x", "backend": "one"}]})
     assert refused.status == 422
-    assert "of type ec2, on which tasks can't run yet" in refused.body
+    assert "tasks can't run on backends of type ec2 yet" in refused.body
 
 
 @pytest.mark.parametrize(

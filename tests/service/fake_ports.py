@@ -363,6 +363,9 @@ class FakeBackend:
         jobs = [job for job in self.jobs.values() if parent_of(job.handle) == array]
         return [job.seen() for job in jobs if job.state is JobState.RUNNING]
 
+    def tidy(self, has_time: Callable[[], bool] = lambda: True) -> list[Job]:  # noqa: ARG002
+        return []
+
     def outcome(self, _: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:  # noqa: ARG002
         if spec.id in self.unreadable:
             raise ConnectionError("the log can't be read")

@@ -316,6 +316,14 @@ class RemoteBackend(Protocol):
         for are left out: nothing is known of their jobs.
         """
 
+    def tidy(self, has_time: Callable[[], bool] = lambda: True) -> Sequence[Job]:
+        """End machines of this backend that no job needs; return the jobs that are there.
+
+        A sweep asks for it, whatever runs there are. Only jobs that were there for a while are
+        returned: the sweep holds them against the store and ends those that nobody wants. A service
+        that looks after its own machines has nothing to do.
+        """
+
     def outcome(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:
         """Return how a job ended, with what only its log tells; None while it has not."""
 

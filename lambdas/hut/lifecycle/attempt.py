@@ -13,7 +13,15 @@ from hut.model.quantities import format_seconds
 from hut.model.records import Outcome
 from hut.model.states import Reason, TaskState
 
-__all__ = ["Evidence", "cancelled_before_start", "invalid_output", "judge", "lost", "queue_timeout"]
+__all__ = [
+    "Evidence",
+    "cancelled_before_start",
+    "invalid_output",
+    "judge",
+    "lost",
+    "queue_timeout",
+    "unsatisfiable",
+]
 
 EXIT_NOT_STARTED = 125
 """Exit code by which a task script says that it never reached the user's command."""
@@ -89,6 +97,11 @@ def invalid_output(detail: str) -> Outcome:
 def queue_timeout(detail: str) -> Outcome:
     """Return the outcome of an attempt that waited longer for a machine than its task allows."""
     return Outcome(TaskState.FAILED, Reason.QUEUE_TIMEOUT, None, detail)
+
+
+def unsatisfiable(message: str) -> Outcome:
+    """Return the outcome of an attempt that asks for what its backend never has."""
+    return Outcome(TaskState.FAILED, Reason.UNSATISFIABLE, None, message)
 
 
 def cancelled_before_start() -> Outcome:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hut.backends.batch.refining import Backend, backends_of, frozen
+from hut.backends.kinds import can_run
+from hut.backends.refining import Backend, backends_of, base_of, frozen
 from hut.control import Applied, Setting
 from hut.model.applied import (
     EMPTY_CONTENT,
@@ -29,7 +30,7 @@ from hut.model.configuration_reading import configuration_of
 from hut.model.documents import Document
 from hut.model.environment import Environment
 from hut.model.problems import InvalidInput, Problem, did_you_mean
-from hut.service.fitting import fit
+from hut.service.fitting import fit, why_not
 from hut.store.configurations import ConfigurationStore, Current, Version, VersionConflict
 
 __all__ = [
@@ -103,7 +104,9 @@ class Listed:
     entry : mapping or None
         What the configuration says of it.
     backend : Backend or None
-        None for types on which tasks can't run yet.
+        None if tasks can't run on it.
+    problem : str
+        Why they can't.
     """
 
     name: str
@@ -111,6 +114,7 @@ class Listed:
     entry: Mapping[str, Any] | None
     backend: Backend | None
     is_default: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,18 +154,23 @@ class Configuring:
         return Standing(version, self._content(number))
 
     def backends(self) -> list[Listed]:
-        """Return all backends: the stack's own, those that are configured, those that are kept."""
+        """Return all backends: the stack's own, those that are configured, those that are only kept."""
         current = self.store.current()
         content = self._standing(current).content
         default = self._default(content, current)
         entries = {entry["name"]: entry for entry in content["backends"]}
+        there = self._backends(current)
         found = [
-            Listed(name, "batch", entries.get(name), each, name == default)
-            for name, each in self._backends(current).items()
+            Listed(name, each.kind, entries.get(name), each, name == default, each.problem)
+            for name, each in there.items()
             if not each.retired
         ]
-        kept = [entry for entry in content["backends"] if entry["type"] != "batch"]
-        return [*found, *(Listed(each["name"], each["type"], each, None) for each in kept)]
+        kept = [
+            Listed(name, entry["type"], entry, None, problem=self._why_kept(entry))
+            for name, entry in entries.items()
+            if name not in there or there[name].retired
+        ]
+        return [*found, *kept]
 
     def setting(self) -> Setting:
         """Return what surrounds a submission now."""
@@ -171,9 +180,9 @@ class Configuring:
         default = self._default(content, current)
         able = [name for name, backend in there.items() if not backend.problem]
         elsewhere = {
-            entry["name"]: f"is of type {entry['type']}, on which tasks can't run yet"
+            entry["name"]: f"can't be used: {self._why_kept(entry)}"
             for entry in content["backends"]
-            if entry["type"] != "batch"
+            if entry["name"] not in there
         }
         elsewhere |= {name: f"can't be used: {b.problem}" for name, b in there.items() if b.problem}
         environments = {
@@ -338,6 +347,15 @@ class Configuring:
 
     def _backends(self, current: Current) -> Mapping[str, Backend]:
         return backends_of(current.backends, self.stack, self.prefix)
+
+    def _why_kept(self, entry: Mapping[str, Any]) -> str:
+        """Say why tasks can't run on a backend that is configured, but not made into one."""
+        if can_run(entry) and base_of(entry["name"], entry["type"], self.stack) is not None:
+            return (
+                f"it was applied before this deployment had a backend of type {entry['type']}; apply "
+                "the configuration again"
+            )
+        return why_not(entry["type"])
 
     def _default(self, content: Content, current: Current) -> str:
         """Return the backend of runs that name none: the stack's, if the chosen one can't be used."""

@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hut.backends.batch.refining import Refinement, refine
+from hut.backends.kinds import KINDS, Entry, Refinement, can_run, kind_of, rules_of
+from hut.backends.refining import base_of
 from hut.model.applied import is_entry_name, secrets_in, text_of
 from hut.model.problems import Problem, did_you_mean
 
-__all__ = ["MOST_BYTES", "Fit", "fit"]
+__all__ = ["MOST_BYTES", "Fit", "fit", "why_not"]
 
 MOST_BYTES = 256 * 1024
 """Of a content at most, as JSON: an item of the table holds it, and runs keep its environments."""
 
 _MOST_BACKENDS = 50
 _MOST_RETIRED = 50
-_CAN_RUN = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Fit:
     Attributes
     ----------
     refinements : list
-        For functions: of the Batch backends, then those that only earlier runs use.
+        For functions: of backends that can run tasks, then those that only earlier runs use.
     problems : list of Problem
         Each with its place, entries by their names: ``backends.gpu.aws.job_queue``.
     notes : list of str
@@ -45,7 +45,7 @@ class Fit:
 
 def fit(
     content: Mapping[str, Any],
-    stack: Sequence[Mapping[str, Any]],
+    stack: Sequence[Entry],
     earlier: Sequence[Refinement] = (),
 ) -> Fit:
     """Hold a content against the stack.
@@ -58,7 +58,7 @@ def fit(
         The refinements before, whose backends runs may still use.
     """
     found = Fit([], [], [])
-    own = [str(entry["name"]) for entry in stack]
+    own = {str(entry["name"]): kind_of(entry) for entry in stack}
     for entry in content["backends"]:
         _fit_backend(entry, own, stack, found)
     for entry in content["environments"]:
@@ -74,30 +74,40 @@ def fit(
 
 
 def _fit_backend(
-    entry: Mapping[str, Any], own: Sequence[str], stack: Sequence[Mapping[str, Any]], found: Fit
+    entry: Mapping[str, Any], own: Mapping[str, str], stack: Sequence[Entry], found: Fit
 ) -> None:
-    name = entry["name"]
+    name, kind = entry["name"], entry["type"]
     if not is_entry_name(name):
         found.problems.append(_bad_name("backends", name))
-    if entry["type"] == _CAN_RUN:
-        refinement, problems, notes = refine(entry, stack)
+    base = base_of(name, kind, stack)
+    if own.get(name, kind) != kind:
+        message = (
+            f"{name!r} is this deployment's own backend, of type {own[name]}; use another name"
+        )
+        found.problems.append(Problem(message, field=f"backends.{name}.type"))
+    elif can_run(entry) and base is not None:
+        refinement, problems, notes = rules_of(kind).refine(entry, base)
         found.refinements.append(refinement)
         found.notes.extend(notes)
         for problem in problems:
             found.problems.append(
                 Problem(problem.message, field=f"backends.{name}.{problem.field}")
             )
-    elif name in own:
-        message = f"{name!r} is this deployment's own backend, of type batch; use another name"
-        found.problems.append(Problem(message, field=f"backends.{name}.type"))
     else:
-        found.notes.append(
-            f"backend {name!r} ({entry['type']}) is kept, but the control plane can't run tasks on it "
-            "yet"
-        )
+        found.notes.append(f"backend {name!r} ({kind}) is kept, but {why_not(kind)}")
 
 
-def _check_default(content: Mapping[str, Any], own: Sequence[str], found: Fit) -> None:
+def why_not(kind: str) -> str:
+    """Say why a deployment that has no backend of a kind of its own can run no tasks on others of it."""
+    if kind not in KINDS:
+        return f"tasks can't run on backends of type {kind} yet"
+    return (
+        f"this deployment has no backend of type {kind} to make it from: set hut:{kind} in the CDK "
+        "context and deploy again, then apply the configuration again"
+    )
+
+
+def _check_default(content: Mapping[str, Any], own: Mapping[str, str], found: Fit) -> None:
     name = content["settings"].get("default_backend")
     known = [*own, *(each["name"] for each in found.refinements if each["name"] not in own)]
     if name is None or name in known:

@@ -67,7 +67,7 @@ class Current:
     version : Version or None
         None where nothing was ever applied.
     backends : sequence of mapping
-        How backends of the stack are refined, for `hut.backends.batch.refining`.
+        How backends of the stack are refined, for `hut.backends.refining`.
     """
 
     version: Version | None = None

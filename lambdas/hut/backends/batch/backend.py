@@ -200,6 +200,10 @@ class BatchBackend:
             found[job.name].append(job)
         return found
 
+    def tidy(self, has_time: Callable[[], bool] = lambda: True) -> list[Job]:  # noqa: ARG002
+        """Do nothing: machines are Batch's, and jobs of runs are looked for with their run."""
+        return []
+
     def outcome(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:
         """Return how a job ended, with what its log adds; None if it has not ended.
 

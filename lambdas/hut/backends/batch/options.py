@@ -6,7 +6,6 @@ place it is at.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from hut.model.job_settings import JobSettings, Platform
 from hut.model.job_settings_reading import JOB_FIELDS, read_job_settings
 from hut.model.problems import InvalidInput, Problem, did_you_mean
 
-__all__ = ["BatchOptions", "Platform", "ShareBy", "read_backends", "read_options"]
+__all__ = ["BatchOptions", "Platform", "ShareBy", "read_options"]
 
 _PREFIX = re.compile(r"[a-z0-9]+", re.ASCII)
 _KEYS = (
@@ -97,41 +96,20 @@ class BatchOptions:
     jobs: JobSettings = field(default_factory=JobSettings)
     template: Template | None = None
 
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """What a task may name as its ``partition``."""
+        return tuple(sorted(self.queues))
 
-def read_backends(text: str, *, prefix: str = "hut") -> tuple[BatchOptions, ...]:
-    """Return the Batch backends among those of ``HUT_BACKENDS``, in its order.
+    @property
+    def default_partition(self) -> str:
+        """The partition of tasks that name none."""
+        return self.default_queue
 
-    Raises
-    ------
-    InvalidInput
-        If the text is not a JSON array of backends, names one twice or describes a Batch backend
-        that can't be: with every problem.
-    """
-    try:
-        entries = json.loads(text)
-    except ValueError as error:
-        raise InvalidInput([Problem(f"HUT_BACKENDS is not JSON: {error}")]) from None
-    if not isinstance(entries, list):
-        raise InvalidInput([Problem("HUT_BACKENDS is not a JSON array of backends")])
-    found: dict[str, BatchOptions] = {}
-    problems: list[Problem] = []
-    for index, entry in enumerate(entries):
-        place = f"HUT_BACKENDS[{index}]"
-        if not isinstance(entry, dict):
-            problems.append(Problem("is not an object", field=place))
-        elif entry.get("type", "batch") == "batch":
-            try:
-                options = read_options(entry, prefix=prefix, place=place)
-            except InvalidInput as error:
-                problems += error.problems
-                continue
-            if options.name in found:
-                message = f"there are two backends named {options.name!r}"
-                problems.append(Problem(message, field=f"{place}.name"))
-            found[options.name] = options
-    if problems:
-        raise InvalidInput(problems)
-    return tuple(found.values())
+    @property
+    def cap(self) -> int | None:
+        """Most jobs at a time, over all runs."""
+        return self.max_concurrent
 
 
 def read_options(

@@ -27,6 +27,7 @@ from hut.lifecycle.attempt import (
     judge,
     lost,
     queue_timeout,
+    unsatisfiable,
 )
 from hut.model.records import Outcome
 from hut.model.states import Reason, TaskState
@@ -39,7 +40,6 @@ __all__ = [
     "not_fetched",
     "queue_name",
     "told_by_log",
-    "unsatisfiable",
     "with_limit",
 ]
 
@@ -166,11 +166,6 @@ def queue_name(reference: str) -> str:
 def launch_failed(message: str) -> Outcome:
     """Return the outcome of an attempt that Batch could not or would not start."""
     return judge(Evidence(not_started=message))
-
-
-def unsatisfiable(message: str) -> Outcome:
-    """Return the outcome of an attempt that asks for what this backend never has."""
-    return Outcome(TaskState.FAILED, Reason.UNSATISFIABLE, None, message)
 
 
 def not_fetched() -> Outcome:

@@ -18,7 +18,7 @@ from hut.backends.batch.definitions import JobDefinitions, Kind
 from hut.backends.batch.images import Images
 from hut.backends.batch.jobs import PlannedJob, plan_job, script_key
 from hut.backends.batch.options import BatchOptions
-from hut.backends.batch.outcomes import launch_failed, unsatisfiable
+from hut.backends.batch.outcomes import launch_failed
 from hut.backends.batch.refusals import (
     is_throttled,
     may_have_happened,
@@ -31,6 +31,7 @@ from hut.backends.calls import each
 from hut.backends.launcher import StoredScript
 from hut.backends.pace import Pace
 from hut.backends.port import ArrayRequest, Job, JobRequest, SubmitResult
+from hut.lifecycle.attempt import unsatisfiable
 from hut.scheduling.pacing import Turn
 
 __all__ = ["Clients", "JobSubmitter"]

@@ -49,7 +49,8 @@ class DynamoConfigurations:
         item = self._table.get(_POINTER)
         if item is None:
             return Current()
-        return Current(_version_of(item), tuple(json.loads(item["backends"])))
+        backends = [*json.loads(item["backends"]), *json.loads(item.get("others", "[]"))]
+        return Current(_version_of(item), tuple(backends))
 
     def content(self, number: int) -> str | None:
         """Return the content of a version."""
@@ -85,10 +86,12 @@ class DynamoConfigurations:
         if not before:
             follows = Condition("attribute_not_exists(#pk)")
         body = zlib.compress(content.encode(), 6)
+        # A release that knows Batch alone takes whatever is in `backends` for a Batch backend.
+        of_batch = [each for each in backends if each.get("type", "batch") == "batch"]
+        others = [each for each in backends if each not in of_batch]
+        pointer = {"backends": json.dumps(of_batch), "others": json.dumps(others)}
         writes = [
-            Write(
-                put=_at(_POINTER, **fields, backends=json.dumps(list(backends))), condition=follows
-            ),
+            Write(put=_at(_POINTER, **fields, **pointer), condition=follows),
             Write(put=_at(_version_key(version.number), **fields)),
             Write(put=_at(_content_key(version.number), kind="content", body=body)),
         ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hut.backends.batch import Clients
-from hut.backends.batch.fleet import Fleet
+from hut.backends.batch import BatchBackend, Clients, Pace
+from hut.backends.fleet import Fleet
 from hut.backends.port import ArrayRequest
 from hut.model.records import RunSettings
 from hut.model.states import Reason
@@ -40,7 +40,9 @@ class FakeBatch:
 
 
 def fleet(batch: Any = None, **stack: Any) -> Fleet:
-    return Fleet([{**ENTRY, **stack}], "hut", Clients(batch, None, None, "bucket"))
+    clients, pace = Clients(batch, None, None, "bucket"), Pace()
+    make = {"batch": lambda options: BatchBackend(options, clients, pace=pace)}
+    return Fleet([{**ENTRY, **stack}], "hut", make)
 
 
 def requests(*settings: RunSettings) -> list[Any]:
