@@ -1,0 +1,599 @@
+"""The state machine "ec2-task": one instance for one attempt, from launch to termination.
+
+One execution per attempt, named after its job. It looks for itself what became of the instance and
+of the command; an answer to its token only makes it look sooner, so events may come twice, late or
+never. It calls services directly, no function. `definition` is plain data with placeholders for what
+only the deployment knows.
+
+Input, as `hut.backends.ec2` writes it::
+
+    name run task attempt backend log       whose it is; the log's stream
+    launch_timeout startup_timeout          seconds for finding capacity, and for SSM to see it
+    time_limit deadline poll                seconds: of the task, until the command is given up,
+                                            between two looks
+    expires                                 when items of it may go away, epoch
+    token                                   what client tokens begin with
+    common launches                         arguments of RunInstances: for all, and options by order
+    host                                    an idle instance taken for it, or null
+    parameters                              of the SSM document
+    idle                                    how long, and as what, the instance is kept; or null
+
+Output, or the cause of its failure: the outcome document, see `_outcome`. States that call nothing
+can't catch what an expression throws, so theirs are such that nothing can be thrown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.task_parts import (
+    GONE,
+    NOTHING,
+    NOW,
+    PROBLEM,
+    RETRY,
+    SEEN_WITHIN,
+    SHORT,
+    call,
+    caught,
+    choice,
+    gone,
+    host_item,
+    host_key,
+    idle_item,
+    idle_key,
+    job_item,
+    listed,
+    look_at_instance,
+    number,
+    put,
+    said,
+    unwritten,
+    update,
+    went,
+    when,
+)
+
+__all__ = ["MOST_LAUNCHES", "MOST_LOOKS", "MOST_TERMINATIONS", "definition"]
+
+MOST_LAUNCHES = 500
+"""Calls of RunInstances; an execution has a history of 25,000 events."""
+
+MOST_LOOKS = 500
+"""Looks at a command by the clock, and 2/5 of it at an instance that boots: pauses grow to fit."""
+
+MOST_TERMINATIONS = 40
+"""Calls of TerminateInstances, for more than half an hour."""
+
+_FIRST_LOOK = 15  # seconds; doubled up to the poll, and again from here when an event came
+_DELIVERED_WITHIN = 600  # seconds for the command to reach an instance that is online
+
+# What EC2 says where another type, zone or hour may help. Step Functions tells of any error of EC2 as
+# Ec2.Ec2Exception with its sentence; codes are here for what tells them.
+_NO_CAPACITY = (
+    r"/insufficient\w*capacity|sufficient .{0,80}capacity|no spot capacity|insufficient capacity"
+    r"|vcpu (capacity|limit)|vcpulimit|instancelimit|instance limit|max spot instance count"
+    r"|maxspotinstancecount|free addresses|insufficientfreeaddresses"
+    r"|not supported in your requested availability zone|spotmaxpricetoolow|minimum required spot"
+    r"/i"
+)
+_NOT_NOW = (
+    r"/request ?limit ?exceeded|throttl|rate exceeded|too many requests|internal ?error"
+    r"|internal ?failure|service ?unavailable|unavailable|status code: 5\d\d|sdkclient"
+    r"|states\.timeout|timed out/i"
+)
+_AT_ONCE = {"MaxAttempts": 0}
+
+
+def definition() -> dict[str, Any]:
+    """Return the machine in the Amazon States Language (JSONata).
+
+    ``${Partition}``, ``${TableName}``, ``${DocumentName}`` and ``${ObserveQueueUrl}`` are filled in by
+    CloudFormation.
+    """
+    return {
+        "Comment": "One task of Hut on an EC2 instance: launch, command, outcome, termination",
+        "QueryLanguage": "JSONata",
+        "StartAt": "Begin",
+        "States": {**_launching(), **_booting(), **_running(), **_keeping(), **_ending()},
+    }
+
+
+# Launching ----------------------------------------------------------------------------------------
+
+
+def _launching() -> dict[str, Any]:
+    late = f"{NOW} - $began >= $job.launch_timeout or $tries >= {MOST_LAUNCHES}"
+    return {
+        "Begin": {
+            "Type": "Pass",
+            "Assign": {
+                "job": "{% $states.input %}",
+                "began": f"{{% {NOW} %}}",
+                **dict.fromkeys(
+                    ("option", "tries", "rounds", "capacity_errors", "since", "ends"), 0
+                ),
+                **dict.fromkeys(("taken", "spot", "again"), False),
+                **dict.fromkeys(("launched_at", "sent_at", "started_at", "ended_at"), None),
+                **dict.fromkeys(("instance", "kind", "subnet", "command", "problem"), NOTHING),
+                **dict.fromkeys(("ping", "state", "why", "status", "details", "errors"), NOTHING),
+                "draw": 1,
+                "pause": 5,
+                "code": -1,
+                "report": {},
+                "reason": "lost",
+                "message": NOTHING,
+                "exit_code": None,
+                "pace": f"{{% $min([{_FIRST_LOOK}, $states.input.poll]) %}}",
+                "poll": f"{{% $max([$states.input.poll, $states.input.deadline / {MOST_LOOKS}]) %}}",
+            },
+            "Output": {},
+            "Next": "HasHost",
+        },
+        "HasHost": choice(
+            when(
+                "$type($job.host) = 'object'",
+                "NoteInstance",
+                taken=True,
+                instance="{% $job.host.instance %}",
+                kind="{% $job.host.type %}",
+                spot="{% $job.host.spot = true %}",
+            ),
+            otherwise="NoteLaunching",
+        ),
+        "NoteLaunching": {
+            **call("dynamodb:putItem", put(job_item("launching", since="$began"))),
+            "Retry": [RETRY],
+            "Catch": [caught("Outcome", reason="lost", message=unwritten("the table"))],
+            "Next": "AllTried",
+        },
+        "AllTried": {
+            **choice(
+                when("$option < $count($job.launches)", "Launch"),
+                otherwise="IsLate",
+            ),
+            "Assign": {"option": 0, "rounds": "{% $rounds + 1 %}"},
+        },
+        "Launch": {
+            **call(
+                "ec2:runInstances",
+                "{% $merge([$job.common, $job.launches[$option],"
+                " {'ClientToken': $job.token & '-' & $string($draw)}]) %}",
+            ),
+            "Comment": "The same token is the same instance: after an error that may have been a "
+            "success, and never after one for lack of capacity",
+            "Retry": [{**RETRY, "ErrorEquals": ["Ec2.SdkClientException"], "MaxAttempts": 3}],
+            "Assign": {
+                "instance": "{% $states.result.Instances[0].InstanceId %}",
+                "kind": "{% $job.launches[$option].InstanceType %}",
+                "subnet": "{% '' & $job.launches[$option].SubnetId %}",
+                "spot": "{% $exists($job.launches[$option].InstanceMarketOptions) %}",
+                "launched_at": f"{{% {NOW} %}}",
+                "since": f"{{% {NOW} %}}",
+                "pause": f"{{% $max([5, $job.startup_timeout * 2.5 / {MOST_LOOKS}]) %}}",
+            },
+            "Catch": [caught("WhyNot", tries="{% $tries + 1 %}", problem=PROBLEM)],
+            "Next": "NoteInstance",
+        },
+        "WhyNot": {
+            **choice(
+                when(
+                    f"$contains($problem, {_NO_CAPACITY})",
+                    "AllTried",
+                    option="{% $option + 1 %}",
+                    draw="{% $draw + 1 %}",
+                    capacity_errors="{% $capacity_errors + 1 %}",
+                    reason="no_capacity",
+                ),
+                when(
+                    f"$contains($problem, {_NOT_NOW})",
+                    "IsLate",
+                    reason="launch_failed",
+                    rounds="{% $rounds + 1 %}",
+                ),
+                otherwise="Outcome",
+            ),
+            "Assign": {"reason": "launch_failed", "message": said("$problem")},
+        },
+        "IsLate": choice(
+            when(
+                late,
+                "Outcome",
+                message="{% 'not launched within ' & $string($round(" + f"{NOW} - $began"
+                ")) & ' s, ' & $string($tries) & ' tries; last: '"
+                " & $substring($substringBefore($problem, ' (Service: '), 0, 400) %}",
+            ),
+            otherwise="NoteTries",
+        ),
+        "NoteTries": {
+            **call(
+                "dynamodb:updateItem",
+                update(
+                    said={"S": said("$problem")},
+                    capacity_errors=number("$capacity_errors"),
+                ),
+            ),
+            "Comment": "For people who ask why; goes on without it",
+            "Retry": [{**RETRY, "MaxAttempts": 2}],
+            "Catch": [caught("LaunchPause")],
+            "Next": "LaunchPause",
+        },
+        "LaunchPause": {
+            "Type": "Wait",
+            "Seconds": "{% $ceil($min([120, 15 * $power(2, $min([$rounds, 8]) - 1)])"
+            " * (0.75 + $random() / 2)) %}",
+            "Next": "Launch",
+        },
+    }
+
+
+# Booting ------------------------------------------------------------------------------------------
+
+
+def _booting() -> dict[str, Any]:
+    later = f"{NOW} - $since"
+    return {
+        "NoteInstance": {
+            **call(
+                "dynamodb:transactWriteItems",
+                {
+                    "TransactItems": [
+                        {"Put": put(host_item())},
+                        {"Put": put(job_item("booting", since=NOW))},
+                    ]
+                },
+            ),
+            "Retry": [RETRY],
+            "Catch": [caught("Terminate", reason="lost", message=unwritten("the table"))],
+            "Next": "AskAgent",
+        },
+        "AskAgent": {
+            **call(
+                "ssm:describeInstanceInformation",
+                {"Filters": [{"Key": "InstanceIds", "Values": ["{% $instance %}"]}]},
+            ),
+            "Retry": [{**RETRY, "MaxAttempts": 2}],
+            "Assign": {"ping": "{% '' & ($states.result.InstanceInformationList)[0].PingStatus %}"},
+            "Catch": [caught("IsOnline", ping="not known")],
+            "Next": "IsOnline",
+        },
+        "IsOnline": choice(
+            when("$ping = 'Online'", "SendCommand"),
+            when("$taken", "Terminate", again=True),
+            otherwise="LookAtBoot",
+        ),
+        "LookAtBoot": look_at_instance("IsBooting"),
+        "IsBooting": choice(
+            when(
+                f"$state in {listed(GONE)} and $contains($why, /insufficient\\w*capacity/i)",
+                "Terminate",
+                again=True,
+                option="{% $option + 1 %}",
+                draw="{% $draw + 1 %}",
+                tries="{% $tries + 1 %}",
+                capacity_errors="{% $capacity_errors + 1 %}",
+                reason="no_capacity",
+                problem="{% $why %}",
+            ),
+            when(gone(), "Terminate", reason="host_terminated", message=went()),
+            when(
+                f"{later} >= $job.startup_timeout",
+                "Terminate",
+                reason="startup_timeout",
+                message="{% 'the instance ' & $instance & ' (' & $state & ') was not seen online by "
+                "Systems Manager within ' & $string($job.startup_timeout) & ' s; look at its "
+                "profile, its way to the internet and whether its image has the agent' %}",
+            ),
+            otherwise="BootPause",
+        ),
+        "BootPause": {
+            "Type": "Wait",
+            "Seconds": "{% $ceil($pause * (0.75 + $random() / 2)) %}",
+            "Assign": {"pause": "{% $max([$pause, $min([15, $pause * 1.3])]) %}"},
+            "Next": "AskAgent",
+        },
+        "SendCommand": {
+            **call(
+                "ssm:sendCommand",
+                {
+                    "DocumentName": "${DocumentName}",
+                    "InstanceIds": ["{% $instance %}"],
+                    "Parameters": "{% $job.parameters %}",
+                    "Comment": "{% $substring($job.name, 0, 100) %}",
+                    "TimeoutSeconds": _DELIVERED_WITHIN,
+                    "CloudWatchOutputConfig": {"CloudWatchOutputEnabled": False},
+                },
+            ),
+            "Comment": "A command that is sent twice is one: the instance has a lock per attempt",
+            "Retry": [RETRY],
+            "Assign": {
+                "command": "{% $states.result.Command.CommandId %}",
+                "sent_at": f"{{% {NOW} %}}",
+            },
+            "Catch": [caught("IsRefused", problem=PROBLEM)],
+            "Next": "TellStart",
+        },
+        "IsRefused": {
+            **choice(when("$taken", "Terminate", again=True), otherwise="Terminate"),
+            "Assign": {"reason": "launch_failed", "message": said("$problem")},
+        },
+    }
+
+
+# Running ------------------------------------------------------------------------------------------
+
+
+def _running() -> dict[str, Any]:
+    past = f"{NOW} - $sent_at"
+    reported = "$report.how in ['exit', 'timeout', 'signal', 'not_started']"
+    errors = "$substring($trim($errors), 0, 300)"
+    return {
+        "TellStart": {
+            "Type": "Task",
+            "Resource": "arn:${Partition}:states:::sqs:sendMessage",
+            "Arguments": {
+                "QueueUrl": "${ObserveQueueUrl}",
+                "MessageBody": "{% $string({'source': 'hut.ec2', 'detail': {'name': $job.name,"
+                " 'instance': $instance, 'type': $kind, 'log': $job.log, 'sent_at': $sent_at}}) %}",
+            },
+            "TimeoutSeconds": 60,
+            "Output": {},
+            "Comment": "The sweep finds a start that was not told",
+            "Retry": [{**RETRY, "MaxAttempts": 2}],
+            "Catch": [caught("Await")],
+            "Next": "Await",
+        },
+        "Await": {
+            **call(
+                "dynamodb:updateItem.waitForTaskToken",
+                update(
+                    phase={"S": "running"},
+                    since=number("$sent_at"),
+                    command={"S": "{% $command %}"},
+                    sent_at=number("$sent_at"),
+                    token={"S": "{% $states.context.Task.Token %}"},
+                ),
+            ),
+            "TimeoutSeconds": f"{{% $max([1, $ceil($min([$pace, $job.deadline - ({past})]))]) %}}",
+            "Comment": "Whoever has news of the instance or its command answers the token",
+            "Retry": [
+                {"ErrorEquals": ["States.Timeout"], **_AT_ONCE},
+                {**RETRY, "MaxAttempts": 3},
+            ],
+            "Assign": {"pace": f"{{% $min([{_FIRST_LOOK}, $job.poll]) %}}"},
+            "Catch": [
+                {
+                    **caught("LookAtCommand", pace="{% $min([$poll, $pace * 2]) %}"),
+                    "ErrorEquals": ["States.Timeout"],
+                },
+                caught("Doze", pace="{% $min([$poll, $pace * 2]) %}"),
+            ],
+            "Next": "LookAtCommand",
+        },
+        "Doze": {
+            "Type": "Wait",
+            "Seconds": "{% $ceil($pace) %}",
+            "Comment": "The token could not be stored: look by the clock",
+            "Next": "LookAtCommand",
+        },
+        "LookAtCommand": {
+            **call(
+                "ssm:getCommandInvocation",
+                {"CommandId": "{% $command %}", "InstanceId": "{% $instance %}"},
+            ),
+            "Retry": [
+                {"ErrorEquals": ["States.QueryEvaluationError"], **_AT_ONCE},
+                {**RETRY, "MaxAttempts": 3},
+            ],
+            "Assign": {
+                "status": "{% '' & $states.result.Status %}",
+                "details": "{% '' & $states.result.StatusDetails %}",
+                "code": "{% $exists($states.result.ResponseCode)"
+                " ? $states.result.ResponseCode : -1 %}",
+                "errors": "{% $substring('' & $states.result.StandardErrorContent, 0, 1500) %}",
+                "report": "{% ($last := $split('' & $states.result.StandardOutputContent, '\\n')"
+                "[$contains($, /^\\{.*\\}\\s*$/)][-1]; $exists($last) ? $parse($last) : {}) %}",
+            },
+            "Catch": [
+                {
+                    **caught("HasEnded", status="Unreadable"),
+                    "ErrorEquals": ["States.QueryEvaluationError"],
+                },
+                # What can't be seen now is looked at again, until the deadline.
+                caught("HasEnded", status="not known"),
+            ],
+            "Next": "HasEnded",
+        },
+        "HasEnded": choice(
+            when(
+                f"$status in {listed(('Success', 'Failed', 'Cancelled', 'TimedOut'))} and {reported}",
+                "Collect",
+            ),
+            when(
+                "$status in ['Success', 'Unreadable']",
+                "Terminate",
+                reason="lost",
+                message="the command has ended and its report can't be read",
+            ),
+            when(
+                "$status in ['Failed', 'TimedOut'] and $contains($details, /deliver/i)",
+                "Terminate",
+                reason="lost",
+                message="{% 'the command never reached the instance ' & $instance %}",
+            ),
+            when(
+                "$status = 'TimedOut'",
+                "Terminate",
+                reason="timeout",
+                message="Systems Manager ended the command after its time",
+            ),
+            when(
+                "$status = 'Failed' and $code in [126, 127]",
+                "Terminate",
+                reason="not_started",
+                message=f"{{% 'the task could not be started on the instance: ' & {errors} %}}",
+            ),
+            when(
+                "$status = 'Failed'",
+                "Terminate",
+                reason="lost",
+                message="{% 'the command failed (' & $details & ', exit code ' & $string($code)"
+                f" & '): ' & {errors} %}}",
+            ),
+            when(
+                "$status = 'Cancelled'",
+                "Terminate",
+                reason="signal",
+                message="the command was cancelled in Systems Manager",
+            ),
+            otherwise="LookAtInstance",
+        ),
+        "LookAtInstance": look_at_instance("IsThere"),
+        "IsThere": choice(
+            when(
+                f"({gone()}) and {past} >= $job.time_limit",
+                "Terminate",
+                reason="timeout",
+                message=went("' after the time limit'"),
+            ),
+            when(gone(), "Terminate", reason="host_terminated", message=went()),
+            when(
+                f"{past} >= $job.deadline",
+                "Terminate",
+                reason="timeout",
+                message="{% 'the command had not ended ' & $string($round("
+                f"{past})) & ' s after it was sent' %}}",
+            ),
+            otherwise="Await",
+        ),
+        "Collect": {
+            "Type": "Pass",
+            "Assign": {
+                "reason": "{% $report.how %}",
+                "message": f"{{% $substring('' & $report.said, 0, {SHORT}) %}}",
+                "exit_code": "{% $type($report.exit_code) = 'number' ? $report.exit_code : null %}",
+                "started_at": "{% $type($report.started) = 'number' ? $report.started : null %}",
+                "ended_at": "{% $type($report.ended) = 'number' ? $report.ended : null %}",
+            },
+            "Next": "IsKept",
+        },
+    }
+
+
+# Keeping an instance for the next task ------------------------------------------------------------
+
+
+def _keeping() -> dict[str, Any]:
+    idle = {"TableName": "${TableName}", "Key": idle_key()}
+    ours = {
+        "ConditionCheck": {
+            "TableName": "${TableName}",
+            "Key": host_key(),
+            "ConditionExpression": "#name = :name",
+            "ExpressionAttributeNames": {"#name": "name"},
+            "ExpressionAttributeValues": {":name": {"S": "{% $job.name %}"}},
+        }
+    }
+    return {
+        "IsKept": choice(
+            when("$type($job.idle) = 'object' and $reason = 'exit'", "LookAtHost"),
+            otherwise="Terminate",
+        ),
+        "LookAtHost": look_at_instance("IsHealthy"),
+        "IsHealthy": choice(when("$state = 'running'", "PutIdle"), otherwise="Terminate"),
+        "PutIdle": {
+            **call(
+                "dynamodb:transactWriteItems",
+                {"TransactItems": [{"Put": put(idle_item())}, ours]},
+            ),
+            "Comment": "Done again after a lost answer it is either the same, or refused: who took "
+            "the instance meanwhile has its host item",
+            "Retry": [RETRY],
+            "Catch": [caught("TakeBack")],
+            "Next": "Outcome",
+        },
+        "TakeBack": {
+            **call("dynamodb:transactWriteItems", {"TransactItems": [{"Delete": idle}, ours]}),
+            "Comment": "Only an instance that nobody has taken may be terminated",
+            "Retry": [RETRY],
+            # Somebody has it; or the sweep ends it, as it ends what it finds without an execution.
+            "Catch": [caught("Outcome")],
+            "Next": "Terminate",
+        },
+    }
+
+
+# Ending -------------------------------------------------------------------------------------------
+
+
+def _ending() -> dict[str, Any]:
+    return {
+        "Terminate": {
+            **call("ec2:terminateInstances", {"InstanceIds": ["{% $instance %}"]}),
+            "Catch": [caught("IsTerminated", ends="{% $ends + 1 %}", problem=PROBLEM)],
+            "Next": "IsAgain",
+        },
+        "IsTerminated": choice(
+            when(
+                "$contains($problem, /InvalidInstanceID|does not exist/i)"
+                f" and {NOW} - $since >= {SEEN_WITHIN}",
+                "IsAgain",
+            ),
+            # Its own timer ends it, or the sweep.
+            when(f"$ends >= {MOST_TERMINATIONS}", "IsAgain"),
+            otherwise="TerminatePause",
+        ),
+        "TerminatePause": {
+            "Type": "Wait",
+            "Seconds": "{% $ceil($min([60, $power(2, $min([$ends, 8]))]) * (0.75 + $random() / 2)) %}",
+            "Next": "Terminate",
+        },
+        "IsAgain": choice(
+            when(
+                "$again",
+                "NoteLaunching",
+                again=False,
+                taken=False,
+                ends=0,
+                instance=NOTHING,
+                kind=NOTHING,
+                subnet=NOTHING,
+                spot=False,
+                launched_at=None,
+            ),
+            otherwise="Outcome",
+        ),
+        "Outcome": {"Type": "Pass", "Assign": {"outcome": _outcome()}, "Next": "How"},
+        "How": choice(
+            {
+                **when("$reason = 'exit' and $exit_code = 0", "Completed"),
+                "Output": "{% $outcome %}",
+            },
+            otherwise="Failed",
+        ),
+        "Completed": {"Type": "Succeed"},
+        "Failed": {
+            "Type": "Fail",
+            "Error": "{% $outcome.reason %}",
+            "Cause": "{% $string($outcome) %}",
+        },
+    }
+
+
+def _outcome() -> dict[str, Any]:
+    """Return what is told of an execution that has ended; times in seconds since the epoch."""
+    return {
+        "name": "{% $job.name %}",
+        "reason": "{% $reason %}",
+        "exit_code": "{% $exit_code %}",
+        "message": "{% $message %}",
+        **{
+            name: f"{{% ${variable} = '' ? null : ${variable} %}}"
+            for name, variable in (("instance", "instance"), ("type", "kind"), ("subnet", "subnet"))
+        },
+        "spot": "{% $spot %}",
+        **{
+            name: f"{{% ${name} %}}"
+            for name in ("launched_at", "sent_at", "started_at", "ended_at", "capacity_errors")
+        },
+    }
