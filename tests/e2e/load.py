@@ -198,9 +198,8 @@ def load(
         for _ in range(runs):
             until(lambda: _beginning(hut, names) < _AT_ONCE, "runs began", _LIMIT)
             names.append(_submit(hut, file))
-        for name in names[:cancel]:
-            until(lambda name=name: sweep() and _has_opened(hut, name), "it opened", _LIMIT)
-            until(lambda name=name: hut.call("POST", f"/runs/{name}/cancel").status < 300, "told")
+            if len(names) <= cancel:
+                _cancel(hut, names[-1], sweep)
         _until_ended(hut, names, sweep)
     # The last events may be under way; what they tell is known.
     until(lambda: not (_open(hut, names) and sweep()), "the executions ended", 240)
@@ -240,6 +239,12 @@ def _submit(hut: RemoteHut, file: str) -> str:
         return str(answer.document["id"]) if answer.status in (200, 201, 202) else None
 
     return str(until(submit, "the run was taken", 120))
+
+
+def _cancel(hut: RemoteHut, name: str, sweep: _Sweeps) -> None:
+    """Cancel a run as soon as its tasks are let go, while they become jobs."""
+    until(lambda: sweep() and _has_opened(hut, name), "it opened", _LIMIT)
+    until(lambda: hut.call("POST", f"/runs/{name}/cancel").status < 300, "told")
 
 
 class _Sweeps:
