@@ -17,7 +17,7 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from hut.backends.batch import BatchBackend, Clients
-from hut.backends.batch.refusals import is_throttled
+from hut.backends.errors import is_throttled
 from hut.backends.markers import cksum, nonce_of
 from hut.backends.pace import OwnBucket, Pace
 from hut.backends.port import Job, JobState, LogPage, RemoteBackend, SubmitResult

@@ -4,7 +4,7 @@ import pytest
 
 from hut.backends.batch.definitions import Kind, definition_of
 from hut.backends.batch.options import Platform
-from hut.backends.batch.tags import job_tags
+from hut.backends.tags import job_tags
 from hut.control import Control, Setting, Submission
 from hut.model.limits import MOST_RUN_TAGS
 from hut.model.problems import InvalidInput

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from hut.backends.batch.tags import job_tags
 from hut.backends.launcher import launcher, task_script
 from hut.backends.markers import nonce_of
+from hut.backends.tags import job_tags
 from hut.model.problems import InvalidInput
 from hut.model.records import RunSettings
 from hut.model.workflow import TaskSpec

@@ -11,8 +11,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from hut.backends.markers import Markers, without_markers
+from hut.backends.markers import Damaged, Markers, NoFile, without_markers
 from hut.backends.port import LogPage, UnknownCursor
+from hut.model.problems import InvalidInput, Problem
 
 __all__ = ["JobLogs", "log_name"]
 
@@ -79,6 +80,35 @@ class JobLogs:
         for event in answer["events"] if answer else ():
             markers.feed(event["message"])
         return markers
+
+    def generated(self, name: str, nonce: str, source: str) -> str | None:
+        """Return the file that a job copied into its log, or None if not all of it is there (yet).
+
+        Parameters
+        ----------
+        nonce
+            Of the attempt.
+        source
+            Path of the file, for messages.
+
+        Raises
+        ------
+        InvalidInput
+            If the job found no such file, or what is in the log can't be used.
+        """
+        markers = Markers(nonce)
+        for line in self.all_lines(name):
+            markers.feed(line)
+        try:
+            content = markers.content()
+            return None if content is None else content.decode("utf-8")
+        except NoFile as error:
+            what = f"can't be read: {error}"
+        except Damaged as error:
+            what = str(error)
+        except UnicodeDecodeError as error:
+            what = f"is not UTF-8 text ({error})"
+        raise InvalidInput([Problem(what)], source=source)
 
     def _page(
         self, name: str, cursor: str | None, limit: int, *, from_head: bool = True

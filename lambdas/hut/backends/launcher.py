@@ -39,6 +39,7 @@ __all__ = [
     "head_of",
     "launcher",
     "launcher_body",
+    "launcher_of_parts",
     "resolve",
     "task_script",
     "working_dir_of",
@@ -129,10 +130,21 @@ def launcher(
     """
     fetch = "" if stored is None else _fetch(stored)
     how = FROM_ARGUMENT if stored is None else FROM_FILE
-    mark = f"_m=::hut:{nonce_of(run, spec, attempt)}:"
-    return (
-        f"{FIRST}{mark} {head_of(spec)}\n{launcher_body(spec, empty=empty, fetch=fetch, run=how)}"
-    )
+    return f"{_first(run, spec, attempt)}{launcher_body(spec, empty=empty, fetch=fetch, run=how)}"
+
+
+def launcher_of_parts(run: RunRecord, spec: TaskSpec, attempt: int, parts: int) -> str:
+    """Return the text ``sh`` runs, with the task's script as its ``$0``, ``$1``, ... in so many parts.
+
+    It leaves the time limit to whoever starts it.
+    """
+    gather, how = ("", FROM_ARGUMENT) if parts == 1 else (_GATHER, FROM_FILE)
+    body = launcher_body(spec, fetch=gather, run=how, limited=False)
+    return f"{_first(run, spec, attempt)}{body}"
+
+
+def _first(run: RunRecord, spec: TaskSpec, attempt: int) -> str:
+    return f"{FIRST}_m=::hut:{nonce_of(run, spec, attempt)}: {head_of(spec)}\n"
 
 
 def head_of(spec: TaskSpec) -> str:
@@ -151,7 +163,12 @@ def head_of(spec: TaskSpec) -> str:
 
 
 def launcher_body(
-    spec: TaskSpec, *, empty: Iterable[str] = (), fetch: str = "", run: str = FROM_ARGUMENT
+    spec: TaskSpec,
+    *,
+    empty: Iterable[str] = (),
+    fetch: str = "",
+    run: str = FROM_ARGUMENT,
+    limited: bool = True,
 ) -> str:
     """Return the launcher behind its head: the same for all tasks of a kind.
 
@@ -161,9 +178,11 @@ def launcher_body(
         What brings the script to where `run` finds it.
     run
         What runs the script, ``$_s`` being the shell.
+    limited
+        Whether it is to enforce a time limit that is too short for Batch.
     """
     limit = spec.resources.time_limit
-    short = limit < SHORTEST_BATCH_LIMIT
+    short = limited and limit < SHORTEST_BATCH_LIMIT
     exports = " ".join(["HOME", *(f"{name}=" for name in empty)])
     parts = [
         f"{_HEAD}export {exports}\n",
@@ -245,13 +264,21 @@ _NO_FOLDER = """\
 [ "$_c" != {code} ] || [ -d "$_d" ] || say not-started "the working folder $_d does not exist"
 """
 
+_FILE = """\
+_f=${TMPDIR:-/tmp}/hut-${_m#::hut:}
+_f=${_f%:}.sh
+(umask 077; : >"$_f") || no "the script can't be written to $_f"
+"""
+
+# Linux starts nothing with an argument of 128 KiB or more; a shell's own printf has no such bound.
+_GATHER = f"""\
+{_FILE}printf %s "$0" "$@" >"$_f" || no "the script can't be written to $_f"
+"""
+
 # The file is read again by whoever wants to be sure that it is the right one.
 _FETCH = """\
 _u={url}
-_f=${{TMPDIR:-/tmp}}/hut-${{_m#::hut:}}
-_f=${{_f%:}}.sh
-(umask 077; : >"$_f") || no "the script can't be written to $_f"
-get() {{
+{file}get() {{
 has curl && curl -fsS --retry 3 {curl}-o "$_f" "$_u" && is && return
 has wget && wget -q {wget}-O "$_f" "$_u" && is && return
 has python3 && python3 -c 'import sys,urllib.request as r
@@ -334,7 +361,7 @@ def _fetch(stored: StoredScript) -> str:
         place = shlex.quote(stored.place)
         aws = f'has aws && aws s3 cp --only-show-errors {place} "$_f"'
     url = shlex.quote(stored.url)
-    return _FETCH.format(url=url, aws=aws, curl="", wget="", python="") + _GET_WHOLE
+    return _FETCH.format(url=url, file=_FILE, aws=aws, curl="", wget="", python="") + _GET_WHOLE
 
 
 def fetch_part(table: StoredScript, width: int) -> str:
@@ -351,7 +378,7 @@ def fetch_part(table: StoredScript, width: int) -> str:
         where = f"--bucket {shlex.quote(bucket)} --key {shlex.quote(key)}"
         aws = f'has aws && aws s3api get-object {where} --range "bytes=$_r" "$_f" >/dev/null && is'
     part = {"curl": '-r "$_r" ', "wget": '--header "Range: bytes=$_r" ', "python": ' "$_r"'}
-    fetch = _FETCH.format(url=shlex.quote(table.url), aws=aws, **part)
+    fetch = _FETCH.format(url=shlex.quote(table.url), file=_FILE, aws=aws, **part)
     first = f"_r=$((_n*{width}))-$((_n*{width}+{width - 1}))\n"
     return f"{first}{fetch}{_GET_PART.format(code=EXIT_NOT_FETCHED)}"
 

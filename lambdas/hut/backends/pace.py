@@ -10,11 +10,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from hut.backends.calls import each
+from hut.backends.port import SubmitResult
 from hut.scheduling.pacing import (
     LONGEST_WAIT,
     Bucket,
@@ -27,13 +30,14 @@ from hut.scheduling.pacing import (
     throttled,
 )
 
-__all__ = ["SUBMITS_PER_SECOND", "OwnBucket", "Pace"]
+__all__ = ["SUBMITS_PER_SECOND", "OwnBucket", "Pace", "submit_in_turns"]
 
 SUBMITS_PER_SECOND = 50.0
 """AWS Batch takes so many SubmitJob calls from an account and region; more can't be bought."""
 
 _TRIES = 6
 _ALONE = 10  # the part of the bound a process takes that does not know of the others
+_THROTTLED_TIMES = 3  # a submission that was throttled so often is left to a later call
 _WORTH_WAITING = 3.0  # seconds of a function that stands in line; longer, and it comes again
 
 
@@ -197,3 +201,54 @@ class Pace:
             if attempt and attempt + 1 < _TRIES:
                 self._sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - no secret
         return None
+
+
+def submit_in_turns(
+    pace: Pace,
+    numbers: Sequence[int],
+    submit: Callable[[int], SubmitResult | None],
+    *,
+    late: str,
+    throttled: str,
+) -> dict[int, SubmitResult]:
+    """Submit when it is time to; a submission that was throttled stands in line again.
+
+    Parameters
+    ----------
+    numbers
+        Of the submissions, in their order.
+    submit
+        Submits one; None if the call was throttled.
+    late, throttled
+        What is said of those there is no turn for within some seconds, and of those that were
+        throttled again and again.
+    """
+    results: dict[int, SubmitResult] = {}
+    times: Counter[int] = Counter()
+    waiting = list(numbers)
+    until = pace.latest()
+
+    def in_turn(call: tuple[Turn, int, int]) -> SubmitResult | None:
+        turn, place, number = call
+        pace.wait(turn, place)
+        result = submit(number)
+        if result is None:
+            pace.throttled()
+        return result
+
+    while waiting:
+        turn = pace.take(len(waiting), until)
+        if not isinstance(turn, Turn):
+            later = SubmitResult(None, None, late, again_at=turn)
+            return results | dict.fromkeys(waiting, later)
+        called, waiting = waiting[: turn.calls], waiting[turn.calls :]
+        calls = [(turn, place, number) for place, number in enumerate(called)]
+        for number, result in zip(called, each(in_turn, calls), strict=True):
+            times[number] += result is None
+            if result is not None:
+                results[number] = result
+            elif times[number] < _THROTTLED_TIMES:
+                waiting.append(number)
+            else:
+                results[number] = SubmitResult(None, None, throttled)
+    return results

@@ -34,6 +34,7 @@ __all__ = [
     "RemoteBackend",
     "SubmitResult",
     "UnknownCursor",
+    "Unsatisfiable",
     "Usage",
     "array_name",
     "child_handle",
@@ -238,6 +239,10 @@ class LogPage(NamedTuple):
 
     text: str
     cursor: str | None
+
+
+class Unsatisfiable(ValueError):  # noqa: N818 - named after the reason it becomes
+    """A task asks for what a backend can never give; the message says what, and what it has."""
 
 
 class UnknownCursor(ValueError):  # noqa: N818 - named after what it says

@@ -1,6 +1,6 @@
 """Tags of a run: what people note on it, and what bills are told apart by.
 
-They become tags of AWS jobs (`hut.backends.batch.tags`), so they stay within what AWS takes: 50 tags
+They become tags of AWS jobs (`hut.backends.tags`), so they stay within what AWS takes: 50 tags
 on a resource, 128 characters in a key, 256 in a value.
 """
 

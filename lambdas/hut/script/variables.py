@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 from hut.model.records import RunRecord
 from hut.model.rfc3339 import format_time
+from hut.model.states import AUTOMATIC_VARIABLES
 from hut.model.workflow import TaskSpec
 
-__all__ = ["init_lines", "run_variables", "variables_of"]
+__all__ = ["attempt_variables", "init_lines", "run_variables", "variables_of"]
 
 
 def run_variables(run: RunRecord) -> dict[str, str]:
@@ -32,6 +33,14 @@ def variables_of(run: RunRecord, spec: TaskSpec) -> dict[str, str]:
     variables = _environment(run, spec).get("variables", {})
     assert isinstance(variables, Mapping)  # noqa: S101 - written by control.run_settings
     return {**run.settings.env_vars, **variables, **spec.env_vars}
+
+
+def attempt_variables(run: RunRecord, spec: TaskSpec, attempt: int) -> dict[str, str]:
+    """Return the variables of an attempt: what people gave, then Hut's own, which nobody overrides."""
+    given = variables_of(run, spec)
+    kept = {name: text for name, text in given.items() if name not in AUTOMATIC_VARIABLES}
+    own = {"HUT_TASK_ID": spec.id, "HUT_ATTEMPT": str(attempt)}
+    return {**kept, **run_variables(run), **own}
 
 
 def init_lines(run: RunRecord, spec: TaskSpec) -> str:

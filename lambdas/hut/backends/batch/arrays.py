@@ -35,7 +35,6 @@ from hut.backends.batch.resources import (
     place,
     requirements,
 )
-from hut.backends.batch.tags import job_tags
 from hut.backends.launcher import (
     FIRST,
     FROM_FILE,
@@ -47,6 +46,7 @@ from hut.backends.launcher import (
 )
 from hut.backends.markers import nonce_of_child
 from hut.backends.port import ArrayRequest, JobRequest
+from hut.backends.tags import job_tags
 from hut.model.workflow import TaskSpec
 from hut.script import ScriptRequest, Scripts
 

@@ -31,11 +31,11 @@ from hut.backends.batch.templates import AWSLOGS
 from hut.backends.calls import each
 from hut.backends.job_logs import JobLogs
 from hut.backends.launcher import EXIT_NOT_FETCHED, resolve, task_script
-from hut.backends.markers import Damaged, Markers, NoFile, nonce_of, nonce_of_child
+from hut.backends.markers import Markers, nonce_of, nonce_of_child
 from hut.backends.pace import Pace
 from hut.backends.port import ArrayRequest, Job, JobRequest, LogPage, SubmitResult, parent_of
 from hut.backends.stopping import stop_reason
-from hut.model.problems import InvalidInput, Problem
+from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.waiting import Queue, Waiting
 from hut.model.workflow import TaskSpec
@@ -281,20 +281,11 @@ class BatchBackend:
         """
         if job.log is None:
             return None
+        source = resolve(spec, spec.generates_source or "")
         for pause in (*_PAUSES, 0.0):
-            markers = Markers(_nonce(run, spec, attempt, job))
-            for line in self._logs.all_lines(job.log):
-                markers.feed(line)
-            try:
-                content = markers.content()
-                if content is not None:
-                    return content.decode("utf-8")
-            except NoFile as error:
-                raise _unusable(spec, f"can't be read: {error}") from None
-            except Damaged as error:
-                raise _unusable(spec, str(error)) from None
-            except UnicodeDecodeError as error:
-                raise _unusable(spec, f"is not UTF-8 text ({error})") from None
+            text = self._logs.generated(job.log, _nonce(run, spec, attempt, job), source)
+            if text is not None:
+                return text
             self._sleep(pause)
         return None
 
@@ -316,8 +307,3 @@ def _nonce(run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> str:
     if job.index is None:
         return nonce_of(run, spec, attempt)
     return nonce_of_child(job.name, job.index)
-
-
-def _unusable(spec: TaskSpec, message: str) -> InvalidInput:
-    assert spec.generates_source is not None  # noqa: S101 - the caller asks for it
-    return InvalidInput([Problem(message)], source=resolve(spec, spec.generates_source))

@@ -25,7 +25,6 @@ from hut.backends.batch.resources import (
     place,
     requirements,
 )
-from hut.backends.batch.tags import job_tags
 from hut.backends.launcher import (
     SHORTEST_BATCH_LIMIT,
     StoredScript,
@@ -33,11 +32,10 @@ from hut.backends.launcher import (
     task_script,
 )
 from hut.backends.port import JobRequest
+from hut.backends.tags import job_tags
 from hut.model.records import RunRecord
-from hut.model.states import AUTOMATIC_VARIABLES
 from hut.model.workflow import TaskSpec
-from hut.script import variables_of
-from hut.script.variables import run_variables
+from hut.script import attempt_variables, variables_of
 
 __all__ = [
     "LARGEST_OVERRIDES",
@@ -151,23 +149,20 @@ def seconds_of(spec: TaskSpec) -> int:
 
 
 def environment_of(run: RunRecord, spec: TaskSpec, attempt: int) -> dict[str, str]:
-    """Return the variables of an attempt: what people gave, then Hut's own, which nobody overrides.
+    """Return the variables of an attempt.
 
     Raises
     ------
     Unsatisfiable
         If one has a name that Batch keeps for itself.
     """
-    given = variables_of(run, spec)
-    for name in given:
+    for name in variables_of(run, spec):
         if name.startswith(_RESERVED):
             raise Unsatisfiable(
                 f"variable {name}: AWS Batch keeps names that begin with {_RESERVED} for itself; "
                 "use another name"
             )
-    kept = {name: text for name, text in given.items() if name not in AUTOMATIC_VARIABLES}
-    own = {"HUT_TASK_ID": spec.id, "HUT_ATTEMPT": str(attempt)}
-    return {**kept, **run_variables(run), **own}
+    return attempt_variables(run, spec, attempt)
 
 
 def script_key(request: JobRequest) -> str:

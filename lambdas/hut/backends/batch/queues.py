@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hut.backends.batch.advice import MEANINGS, advise
 from hut.backends.batch.outcomes import queue_name
-from hut.backends.batch.refusals import said_by
+from hut.backends.errors import said_by
 from hut.model.waiting import Pool, Queue, Waiting
 
 __all__ = ["SERVICE", "JobQueues", "pool_from_detail", "queue_from_detail"]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from hut.backends.batch.options import BatchOptions, Platform
 from hut.backends.batch.templates import AWSLOGS, Template
+from hut.backends.port import Unsatisfiable
 from hut.model.job_settings import Architecture
 from hut.model.workflow import Resources, TaskSpec
 
@@ -24,10 +25,6 @@ __all__ = [
 ]
 
 _LEAST_EC2_MEMORY = 4
-
-
-class Unsatisfiable(ValueError):  # noqa: N818 - named after the reason it becomes
-    """A task asks for what this backend can never give; the message says what, and what it has."""
 
 
 class Placement(NamedTuple):

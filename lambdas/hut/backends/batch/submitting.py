@@ -6,7 +6,6 @@ an answer is looked for under the job's name; what can't be found is left to the
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,17 +18,13 @@ from hut.backends.batch.images import Images
 from hut.backends.batch.jobs import PlannedJob, plan_job, script_key
 from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.outcomes import launch_failed
-from hut.backends.batch.refusals import (
-    is_throttled,
-    may_have_happened,
-    names_definition,
-    refused,
-)
+from hut.backends.batch.refusals import names_definition, refused
 from hut.backends.batch.resources import Unsatisfiable
 from hut.backends.batch.templates import UnusableDefinition
 from hut.backends.calls import each
+from hut.backends.errors import is_throttled, may_have_happened
 from hut.backends.launcher import StoredScript
-from hut.backends.pace import Pace
+from hut.backends.pace import Pace, submit_in_turns
 from hut.backends.port import ArrayRequest, Job, JobRequest, SubmitResult
 from hut.lifecycle.attempt import unsatisfiable
 from hut.scheduling.pacing import Turn
@@ -38,7 +33,6 @@ __all__ = ["Clients", "JobSubmitter"]
 
 _URL_SECONDS = 7 * 86400
 _PAUSES = (0.5, 1.0)
-_THROTTLED_TIMES = 3  # a submission that was throttled so often is left to a later call
 _IN_LINE = "others submit as many jobs as AWS Batch takes"
 
 
@@ -205,39 +199,24 @@ class JobSubmitter:
     ) -> list[SubmitResult]:
         """Submit when it is time to; a submission that was throttled stands in line again."""
         results = {n: job for n, (_, job) in enumerate(pairs) if isinstance(job, SubmitResult)}
-        waiting = [number for number in range(len(pairs)) if number not in results]
-        throttled: Counter[int] = Counter()
-        until = self._pace.latest()
-        while waiting:
-            turn = self._pace.take(len(waiting), until)
-            if not isinstance(turn, Turn):
-                late = SubmitResult(None, None, _IN_LINE, again_at=turn)
-                results.update(dict.fromkeys(waiting, late))
-                break
-            called, waiting = waiting[: turn.calls], waiting[turn.calls :]
-            numbered = [(turn, place, pairs[number]) for place, number in enumerate(called)]
-            for number, result in zip(called, each(self._submit_at, numbered), strict=True):
-                throttled[number] += result is None
-                if result is not None:
-                    results[number] = result
-                elif throttled[number] < _THROTTLED_TIMES:
-                    waiting.append(number)
-                else:
-                    results[number] = SubmitResult(None, None, "throttled by AWS Batch")
+        ready = {
+            n: (name, job) for n, (name, job) in enumerate(pairs) if isinstance(job, PlannedJob)
+        }
+        results |= submit_in_turns(
+            self._pace,
+            list(ready),
+            lambda number: self._submit_one(*ready[number]),
+            late=_IN_LINE,
+            throttled="throttled by AWS Batch",
+        )
         return [results[number] for number in range(len(pairs))]
 
-    def _submit_at(
-        self, call: tuple[Turn, int, tuple[str, PlannedJob | SubmitResult]]
-    ) -> SubmitResult | None:
-        """Submit a job at its place in a turn; None if the call was throttled."""
-        turn, place, (name, job) = call
-        assert isinstance(job, PlannedJob)  # noqa: S101 - the others have their results
-        self._pace.wait(turn, place)
+    def _submit_one(self, name: str, job: PlannedJob) -> SubmitResult | None:
+        """Submit a job; None if the call was throttled."""
         try:
             return self._call(job.parameters)
         except ClientError as error:
             if is_throttled(error):
-                self._pace.throttled()
                 return None
             if names_definition(error):
                 return self._submit_anew(job)

@@ -38,8 +38,8 @@ _IDS = {
     "subnet_ids": (re.compile(r"subnet-[0-9a-f]{8,17}", re.ASCII), "subnet-0123456789abcdef0"),
     "security_group_ids": (re.compile(r"sg-[0-9a-f]{8,17}", re.ASCII), "sg-0123456789abcdef0"),
 }
-# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html, "Tag restrictions"
-_TAG = re.compile(r"[\w .:/=+@-]*")
+# "Tag restrictions" in the user guide of EC2; of letters only those that every service takes.
+_TAG = re.compile(r"[A-Za-z0-9_ .:/=+@-]*", re.ASCII)
 _LONGEST_TAG, _LONGEST_TAG_VALUE, _MOST_TAGS = 128, 256, 20
 _LONGEST_TAG_PREFIX = 60
 _LARGEST_VOLUME = 16384  # GiB of a gp3 volume

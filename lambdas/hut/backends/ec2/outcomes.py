@@ -173,11 +173,14 @@ def not_started(outcome: Outcome, why: str) -> Outcome:
 
 
 def with_limit(outcome: Outcome, spec: TaskSpec) -> Outcome:
-    """Return the outcome again; a time-out names the task's limit."""
-    if outcome.reason is not Reason.TIMEOUT:
+    """Return the outcome again; a time-out names the task's limit, if the command had begun."""
+    code = outcome.exit_code
+    if outcome != judge(Evidence(code if code is not None else 0, timed_out=True))._replace(
+        exit_code=code
+    ):
         return outcome
     limit = spec.resources.time_limit
-    return judge(Evidence(outcome.exit_code, timed_out=True, time_limit=limit))
+    return judge(Evidence(code, timed_out=True, time_limit=limit))
 
 
 def _told(told: Mapping[str, Any]) -> Outcome:
@@ -186,11 +189,15 @@ def _told(told: Mapping[str, Any]) -> Outcome:
     message = str(told.get("message") or "")[:_LONGEST_SAID]
     if reason == "exit" and code is not None:
         return judge(Evidence(exit_code=code))
-    if reason == "signal" and code is not None and code > 128:
-        return judge(Evidence(signal_number=code - 128))
+    if reason == "signal":
+        signal = None if code is None or code <= 128 else code - 128
+        if signal is not None:
+            return judge(Evidence(signal_number=signal))
+        return Outcome(TaskState.FAILED, Reason.SIGNAL, code, message or "killed by a signal")
     if reason == "timeout":
         outcome = judge(Evidence(code, timed_out=True))
-        return outcome._replace(message=message or outcome.message)
+        had_begun = _seconds(told, "started_at") is not None
+        return outcome if had_begun or not message else outcome._replace(message=message)
     if reason == "not_started":
         why = message or "the command could not be started, and nothing says why"
         return judge(Evidence(code, not_started=why))
@@ -199,7 +206,7 @@ def _told(told: Mapping[str, Any]) -> Outcome:
     if reason == "no_capacity":
         return Outcome(TaskState.FAILED, Reason.NO_CAPACITY, None, _no_capacity(told, message))
     if reason == "startup_timeout":
-        return Outcome(TaskState.FAILED, Reason.STARTUP_TIMEOUT, None, _never_online(told, message))
+        return Outcome(TaskState.FAILED, Reason.STARTUP_TIMEOUT, None, message or _never_online(told))
     if reason == "host_terminated":
         return Outcome(TaskState.FAILED, Reason.HOST_TERMINATED, code, _gone(told, message))
     return lost(message or f"its state machine says {json.dumps(reason)[:100]} and nothing else")
@@ -207,25 +214,26 @@ def _told(told: Mapping[str, Any]) -> Outcome:
 
 def _no_capacity(told: Mapping[str, Any], message: str) -> str:
     tries = told.get("capacity_errors")
-    times = f" ({tries} tries)" if isinstance(tries, int) and tries > 0 else ""
+    times = f" in {tries:,.0f} tries" if isinstance(tries, (int, float)) and tries > 0 else ""
     return f"EC2 had no instance for it{times}: {message or 'it gave no reason'}"
 
 
-def _never_online(told: Mapping[str, Any], message: str) -> str:
-    sentence = f"{_instance(told)} never came online in SSM"
-    hint = "its subnet needs a way to SSM, its profile AmazonSSMManagedInstanceCore"
-    return f"{sentence}: {message}" if message else f"{sentence}; {hint}"
+def _never_online(told: Mapping[str, Any]) -> str:
+    return f"{_instance(told)} never came online in SSM"
 
 
 def _gone(told: Mapping[str, Any], message: str) -> str:
-    kind = "was taken back by EC2 Spot" if _SPOT.search(message) else "is gone"
-    said = f": {message}" if message else ""
-    return f"{_instance(told)} {kind}{said}"
+    """Say what became of the instance; that a spot instance was taken back is said in any case."""
+    if not message:
+        return f"{_instance(told)} was ended from outside"
+    if _SPOT.search(message) is None or "spot" in message.lower():
+        return message
+    return f"the spot instance was taken back by EC2: {message}"
 
 
 def _instance(told: Mapping[str, Any]) -> str:
     name, kind = told.get("instance"), told.get("type")
-    return f"instance {name or 'of it'}" + (f" ({kind})" if kind else "")
+    return f"its instance {name}" + (f" ({kind})" if kind else "") if name else "its instance"
 
 
 def _outcome(detail: Mapping[str, Any]) -> Outcome:

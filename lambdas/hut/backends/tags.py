@@ -7,12 +7,13 @@ tags of their parent, and whether a task became a child must not decide what its
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from hut.model.limits import MOST_RUN_TAGS
 from hut.model.records import RunRecord
 from hut.model.workflow import TaskSpec
 
-__all__ = ["job_tags"]
+__all__ = ["cleaned", "job_tags"]
 
 _LONGEST_KEY = 128
 _LONGEST_VALUE = 256
@@ -31,6 +32,11 @@ def job_tags(run: RunRecord, spec: TaskSpec | None = None) -> dict[str, str]:
     tags |= {"hut:run": run.id, "hut:workflow": run.workflow, "hut:owner": run.owner}
     if spec is not None:
         tags["hut:task"] = spec.id
+    return cleaned(tags)
+
+
+def cleaned(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return tags as every service takes them: without odd characters, none too long."""
     return {
         _NOT_IN_TAGS.sub("_", key)[:_LONGEST_KEY]: _NOT_IN_TAGS.sub("_", text)[:_LONGEST_VALUE]
         for key, text in tags.items()
