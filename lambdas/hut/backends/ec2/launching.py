@@ -133,7 +133,6 @@ def plan_launch(options: Ec2Options, request: JobRequest, bucket: str, now: floa
         "task": spec.id,
         "attempt": request.claim.key.attempt,
         "backend": options.name,
-        "document": options.document,
         "log": log_stream(request.name),
         "startup_timeout": options.startup_timeout_seconds,
         "launch_timeout": options.launch_timeout_seconds,

@@ -12,7 +12,6 @@ Sentences of EC2 are told as they are. What says that a spot instance was taken 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -51,7 +50,7 @@ _SUCCEEDED = "SUCCEEDED"
 _ABORTED = "ABORTED"
 _TIMED_OUT = "TIMED_OUT"
 _STATUSES = frozenset({_RUNNING, _SUCCEEDED, "FAILED", _ABORTED, _TIMED_OUT, "PENDING_REDRIVE"})
-_SPOT = re.compile(r"\bspot\b|SpotInstanceTermination", re.IGNORECASE)
+_RECLAIMED = "SpotInstanceTermination"
 _LONGEST_SAID = 1000
 _NEVER = 1e11  # seconds; nothing of ours happens in the year 5138
 
@@ -174,13 +173,10 @@ def not_started(outcome: Outcome, why: str) -> Outcome:
 
 def with_limit(outcome: Outcome, spec: TaskSpec) -> Outcome:
     """Return the outcome again; a time-out names the task's limit, if the command had begun."""
-    code = outcome.exit_code
-    if outcome != judge(Evidence(code if code is not None else 0, timed_out=True))._replace(
-        exit_code=code
-    ):
+    if outcome != judge(Evidence(outcome.exit_code, timed_out=True)):
         return outcome
     limit = spec.resources.time_limit
-    return judge(Evidence(code, timed_out=True, time_limit=limit))
+    return judge(Evidence(outcome.exit_code, timed_out=True, time_limit=limit))
 
 
 def _told(told: Mapping[str, Any]) -> Outcome:
@@ -206,7 +202,9 @@ def _told(told: Mapping[str, Any]) -> Outcome:
     if reason == "no_capacity":
         return Outcome(TaskState.FAILED, Reason.NO_CAPACITY, None, _no_capacity(told, message))
     if reason == "startup_timeout":
-        return Outcome(TaskState.FAILED, Reason.STARTUP_TIMEOUT, None, message or _never_online(told))
+        return Outcome(
+            TaskState.FAILED, Reason.STARTUP_TIMEOUT, None, message or _never_online(told)
+        )
     if reason == "host_terminated":
         return Outcome(TaskState.FAILED, Reason.HOST_TERMINATED, code, _gone(told, message))
     return lost(message or f"its state machine says {json.dumps(reason)[:100]} and nothing else")
@@ -223,12 +221,12 @@ def _never_online(told: Mapping[str, Any]) -> str:
 
 
 def _gone(told: Mapping[str, Any], message: str) -> str:
-    """Say what became of the instance; that a spot instance was taken back is said in any case."""
+    """Say what became of the instance, and that it was taken back where its state reason says so."""
     if not message:
         return f"{_instance(told)} was ended from outside"
-    if _SPOT.search(message) is None or "spot" in message.lower():
-        return message
-    return f"the spot instance was taken back by EC2: {message}"
+    if _RECLAIMED in message and "reclaimed" not in message:
+        return f"{_instance(told)} was reclaimed by EC2 Spot: {message}"
+    return message
 
 
 def _instance(told: Mapping[str, Any]) -> str:

@@ -30,8 +30,8 @@ __all__ = [
     "payload_of",
 ]
 
-GRACE = 30
-"""Seconds from TERM to KILL at the time limit, as with AWS Batch."""
+GRACE = 10
+"""Seconds from TERM to KILL at the time limit."""
 
 PREPARATION = 1800
 """Seconds an instance may take before the task's own time begins: docker, and the image's pull."""
