@@ -33,10 +33,11 @@ def main() -> None:
 
     from ministack import app
 
-    from tests.testbed import batch_jobs, installing
+    from tests.testbed import batch_jobs, hosts, installing
 
     installing.install(app)
     atexit.register(batch_jobs.kill_all)
+    atexit.register(hosts.kill_all)
     if given.ends_with_parent:
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     app.main()
@@ -71,11 +72,12 @@ def _prepare(url: str, port: int, work: Path) -> None:
 
 def _end_with_parent(parent: int) -> None:
     """Leave nothing behind when the tests that started this were killed."""
-    from tests.testbed import batch_jobs
+    from tests.testbed import batch_jobs, hosts
 
     while os.getppid() == parent:
         time.sleep(1)
     batch_jobs.kill_all()
+    hosts.kill_all()
     os.killpg(0, signal.SIGKILL)  # functions too: whoever starts it so, starts it as a group
 
 

@@ -1,11 +1,12 @@
 """CloudFormation: types of resources the emulator does not know.
 
-Those of Batch are real here; alarms over metric math and composite alarms are kept but never
+Those of Batch and documents of SSM are real here; alarms over metric math and composite alarms are kept but never
 change their state; the types in `_NAMES_ONLY` are names that nothing else knows about.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from ministack.services import cloudwatch, ec2
 from ministack.services.cloudformation import provisioners
 
 from tests.testbed import batch_registry as batch
+from tests.testbed import ssm_documents as documents
 from tests.testbed.batch_limits import RefusedError
 from tests.testbed.patching import replace, require
 
@@ -43,7 +45,6 @@ _NAMES_ONLY = {
     "AWS::IAM::ServiceLinkedRole": "linked",
     "AWS::Logs::QueryDefinition": "query",
     "AWS::ResourceGroups::Group": "resources",
-    "AWS::SSM::Document": "document",
     "AWS::XRay::Group": "traces",
     "AWS::XRay::SamplingRule": "sampling",
 }
@@ -97,6 +98,11 @@ def _handlers() -> dict[str, dict[str, Any]]:
         "AWS::CloudWatch::CompositeAlarm": {
             "create": _create_composite_alarm,
             "delete": lambda physical_id, _: cloudwatch._composite_alarms.pop(physical_id, None),
+        },
+        "AWS::SSM::Document": {
+            "create": _create_document,
+            "update": _update_document,
+            "delete": lambda physical_id, _: documents.documents.pop(physical_id, None),
         },
         "AWS::EC2::SecurityGroupIngress": _group_rule("IpPermissions"),
         "AWS::EC2::SecurityGroupEgress": _group_rule("IpPermissionsEgress"),
@@ -190,6 +196,36 @@ def _create_composite_alarm(logical_id: str, properties: Properties, stack: str)
     }
     cloudwatch._put_composite_alarm({}, alarm, False, True)
     return name, {"Arn": f"arn:aws:cloudwatch:{get_region()}:{get_account_id()}:alarm:{name}"}
+
+
+def _create_document(logical_id: str, properties: Properties, stack: str) -> Made:
+    name = properties.get("Name") or provisioners._physical_name(stack, logical_id)
+    _keep_document(documents.create, name, properties)
+    return name, {}
+
+
+def _update_document(physical_id: str, old: Properties, new: Properties, stack: str) -> Made:
+    """Make another version, or, as the property UpdateMethod has it by default, another document."""
+    if new.get("UpdateMethod", "Replace") == "NewVersion":
+        if old["Content"] != new["Content"]:
+            document = _keep_document(documents.update, physical_id, new)
+            document.default = len(document.versions)
+        return physical_id, {}
+    if new.get("Name"):
+        raise ValueError(f"CloudFormation cannot update the custom-named document {physical_id}")
+    documents.documents.pop(physical_id, None)
+    return _create_document(physical_id, new, stack)
+
+
+def _keep_document(
+    keep: Callable[[Properties], documents.Document], name: str, properties: Properties
+) -> documents.Document:
+    content = properties["Content"]
+    text = content if isinstance(content, str) else json.dumps(content)
+    try:
+        return keep({**properties, "Name": name, "Content": text})
+    except documents.SsmError as error:
+        raise ValueError(f"{error.code}: {error}") from error
 
 
 def _group_rule(direction: str) -> dict[str, Any]:

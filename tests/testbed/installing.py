@@ -11,7 +11,7 @@ from tests.testbed import (
     batch_secrets,
     cloudformation,
     dynamodb,
-    ec2_ssm,
+    ec2,
     events,
     faults,
     hooks,
@@ -21,7 +21,9 @@ from tests.testbed import (
     metrics,
     record,
     sqs,
+    ssm,
     stepfunctions,
+    stepfunctions_calls,
     streams,
 )
 from tests.testbed.patching import on_reset
@@ -42,9 +44,11 @@ def install(app: Any) -> None:
         sqs,
         dynamodb,
         stepfunctions,
+        stepfunctions_calls,
         api_gateway,
         cloudformation,
-        ec2_ssm,
+        ec2,
+        ssm,
         iam,
         accounts,
     ):

@@ -1,7 +1,9 @@
 """Step Functions: what standard workflows promise and the emulator leaves out.
 
 Repeated starts under the same name, time limits (of tasks, also as JSONata; of heartbeats; of
-executions), task tokens that are used once, executions that stay stopped, size limits.
+executions), task tokens that are used once, executions that stay stopped, size limits, events of all
+ends. What a state calls is in `stepfunctions_calls`. Ours: a machine may wait shorter than it says, and no
+JSONata takes too long.
 Not modelled: roles, redrives, the size limit between states that call nothing.
 """
 
@@ -19,18 +21,22 @@ from ministack.core.responses import error_response_json, json_response, now_iso
 from ministack.services import stepfunctions as emulated
 
 from tests.testbed import record
+from tests.testbed.events import emit
+from tests.testbed.hooks import hook
 from tests.testbed.patching import on_reset, replace, require
 
 _LARGEST = 262_144  # bytes of an input or a result
 _NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
 _FOREVER = 99_999_999
-_TICK = 0.1  # seconds between two looks at heartbeats
+_TICK = 0.1  # seconds between two looks at heartbeats, or at whether it was stopped
+_LARGEST_IN_EVENT = 248 * 1024
 
 _execution: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
     "testbed_execution", default=None
 )
 _issued: dict[str, str] = {}  # token -> its state machine
 _waiting: dict[str, set[str]] = {}  # execution -> tokens it waits for
+_paces: dict[str, dict[str, float]] = {}  # name of a machine -> factors of its waits and timeouts
 
 
 class _ClosedError(Exception):
@@ -44,8 +50,10 @@ def install() -> None:
     _improve_ends()
     _improve_tasks()
     _improve_tokens()
+    _improve_waits()
+    _improve_jsonata()
     _count_transitions()
-    on_reset.extend((_issued.clear, _waiting.clear))
+    on_reset.extend((_issued.clear, _waiting.clear, _paces.clear))
 
 
 def _improve_starts() -> None:
@@ -126,6 +134,42 @@ def _improve_ends() -> None:
     emulated._stop_execution = stop_and_close
     emulated._fail_execution = fail_once
     emulated._add_event = add_while_running
+    replace(emulated, "_emit_execution_status_event", _tell)
+
+
+def _tell(execution: dict[str, Any]) -> None:
+    """Send the event of an execution's status; errors and causes of all ends are in it."""
+    if execution.get("sync"):
+        return
+    status = execution["status"]
+    given = execution["input"]
+    output = execution["output"] if status == "SUCCEEDED" else None
+    is_included = {
+        "input": len(given) <= _LARGEST_IN_EVENT,
+        "output": output is not None and len(output) <= _LARGEST_IN_EVENT,
+    }
+    detail = {
+        "executionArn": execution["executionArn"],
+        "stateMachineArn": execution["stateMachineArn"],
+        "name": execution["name"],
+        "status": status,
+        "startDate": emulated._iso_to_epoch_ms(execution["startDate"]),
+        "stopDate": emulated._iso_to_epoch_ms(execution["stopDate"]),
+        "input": given if is_included["input"] else None,
+        "inputDetails": {"included": is_included["input"]},
+        "output": output if is_included["output"] else None,
+        "outputDetails": None if output is None else {"included": is_included["output"]},
+        "stateMachineVersionArn": None,
+        "stateMachineAliasArn": None,
+        "redriveCount": 0,
+        "redriveDate": None,
+        "redriveStatus": "REDRIVABLE" if status == "FAILED" else "NOT_REDRIVABLE",
+        "redriveStatusReason": None,
+        "error": execution.get("error"),
+        "cause": execution.get("cause"),
+    }
+    name = "Step Functions Execution Status Change"
+    emit("aws.states", name, detail, [execution["executionArn"]])
 
 
 def _count_transitions() -> None:
@@ -146,7 +190,6 @@ def _count_calls(name: str) -> None:
 def _improve_tasks() -> None:
     execute = replace(emulated, "_execute_task", None)
     call_lambda = replace(emulated, "_call_lambda", None)
-    wait_for_token = replace(emulated, "_invoke_with_callback", None)
 
     def execute_task(state: dict[str, Any], given: Any, execution: Any, context: Any) -> Any:
         if execution.get("status", "RUNNING") != "RUNNING":
@@ -172,22 +215,27 @@ def _improve_tasks() -> None:
             raise emulated._ExecutionError("States.DataLimitExceeded", cause)
         return result
 
-    def wait_for_lambda(resource: str, given: Any, token: str, state: dict[str, Any]) -> Any:
-        """Call a function and wait for the token at the same time."""
+    def wait_for_token(resource: str, given: Any, token: str, state: dict[str, Any]) -> Any:
+        """Call, and wait for the token: at the same time if it is a function that is called."""
         plain = resource.replace(".waitForTaskToken", "")
         reference = emulated._extract_lambda_ref(plain)
         if not reference and "states:::lambda:invoke" in plain:
             reference = emulated._resolve_lambda_function_ref(given.get("FunctionName", ""), True)
-        if not reference:
-            return wait_for_token(resource, given, token, state)
-        payload = given.get("Payload", given) if isinstance(given, dict) else given
         _register(token)
+        if not reference:
+            try:
+                emulated._invoke_resource(plain, given)
+            except emulated._ExecutionError:
+                emulated._task_tokens.pop(token, None)
+                raise
+            return _wait(token, state)
+        payload = given.get("Payload", given) if isinstance(given, dict) else given
         spawn_background(_call, reference, payload, token, thread_name="testbed-callback")
         return _wait(token, state)
 
     emulated._execute_task = execute_task
     emulated._call_lambda = call_lambda_as_aws
-    emulated._invoke_with_callback = wait_for_lambda
+    replace(emulated, "_invoke_with_callback", wait_for_token)
 
 
 def machine_of(token: str) -> str | None:
@@ -218,7 +266,8 @@ def _call(reference: str, payload: Any, token: str) -> None:
 def _wait(token: str, state: dict[str, Any]) -> Any:
     info = emulated._task_tokens[token]
     started = beat_at = time.monotonic()
-    limit, pause = state.get("TimeoutSeconds", _FOREVER), state.get("HeartbeatSeconds")
+    limit = state.get("TimeoutSeconds", _FOREVER) * _factor("timeouts")
+    pause = state.get("HeartbeatSeconds")
     beat = None
     try:
         while not info["event"].wait(_TICK if pause else limit):
@@ -272,6 +321,74 @@ def _check_tokens(name: str) -> None:
         return send(data)
 
     setattr(emulated, name, send_checked)
+
+
+def _improve_waits() -> None:
+    """Wait at a machine's pace, and no longer than it runs."""
+
+    def wait(seconds: float) -> None:
+        execution = _execution.get()
+        until = time.monotonic() + seconds * emulated._SFN_WAIT_SCALE * _factor("waits")
+        while (left := until - time.monotonic()) > 0:
+            if execution is not None and execution["status"] != "RUNNING":
+                raise _ClosedError
+            time.sleep(min(left, _TICK))
+
+    require(emulated, "_SFN_WAIT_SCALE")
+    replace(emulated, "_scaled_sleep", wait)
+
+
+def _factor(kind: str) -> float:
+    """Return what waits or timeouts of the execution at hand are multiplied by."""
+    execution = _execution.get()
+    if execution is None:
+        return 1.0
+    machine = execution["stateMachineArn"].rpartition(":")[2]
+    return _paces.get(machine, {}).get(kind, 1.0)
+
+
+@hook("POST", "states/pace")
+def _set_pace(body: dict[str, Any]) -> dict[str, Any]:
+    """Multiply the waits (of Wait states and retries) and the timeouts of a machine's tokens."""
+    _paces[body["machine"]] = {
+        key: float(body[key]) for key in ("waits", "timeouts") if key in body
+    }
+    return {}
+
+
+def _improve_jsonata() -> None:
+    """Assign all variables at once, let Succeed have an output, and never call JSONata slow."""
+    apply_output = replace(emulated, "_apply_output_path", None)
+    language = emulated.jsonata
+
+    def assign(state: dict[str, Any], given: Any, context: Any, **results: Any) -> None:
+        if emulated._state_query_language(state, context) != "JSONata":
+            return
+        new = {
+            name: emulated._apply_jsonata_template(value, given, context, **results)
+            for name, value in (state.get("Assign") or {}).items()
+        }
+        context.setdefault("variables", {}).update(new)
+
+    def apply_path_or_output(state: dict[str, Any], data: Any, context: Any = None) -> Any:
+        is_jsonata = emulated._state_query_language(state, context) == "JSONata"
+        if is_jsonata and state.get("Type") == "Succeed":
+            return emulated._apply_jsonata_output(state, data, context, default=data)
+        return apply_output(state, data, context)
+
+    class Patient:
+        """The language, without a time limit: tests may share a slow machine."""
+
+        utils = language.utils
+
+        class Jsonata:
+            @staticmethod
+            def jsonata(expression: str, **_: Any) -> Any:
+                return language.Jsonata.jsonata(expression)
+
+    replace(emulated, "_apply_state_assign", assign)
+    emulated._apply_output_path = apply_path_or_output
+    replace(emulated, "jsonata", Patient)
 
 
 def _is_json(text: str) -> bool:
