@@ -26,6 +26,15 @@ PARAMETERS = {
 }
 
 
+NOBODY = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": "a",
+    "AWS_SECRET_ACCESS_KEY": "b",
+    "HUT_HOST_PACE": "0",
+}
+"""No AWS that answers."""
+
+
 def script(**parameters):
     """Return the text SSM makes of the document."""
     [step] = document_content()["mainSteps"]
@@ -54,7 +63,7 @@ def run(shell, path, folder, **parameters):
     words = [shutil.which(shell), *(["sh"] if shell == "busybox" else [])]
     done = subprocess.run(
         [*words, "-c", script(**parameters)],
-        env={"PATH": str(path), "HUT_HOST_DIR": str(folder)},
+        env={"PATH": str(path), "HUT_HOST_DIR": str(folder), **NOBODY},
         cwd="/",
         capture_output=True,
         text=True,
@@ -125,6 +134,7 @@ def test_the_shell_part_unpacks_the_agent_and_starts_it(shell, path, tmp_path):
     (path / "python3").symlink_to(sys.executable)
     report = run(shell, path, tmp_path / "a folder", Payload="s3://b/k")
     assert report["how"] == "not_started"
+    assert "GetObject of s3://b/k: no answer" in report["said"]
     [agent] = (tmp_path / "a folder").glob("agent-*.pyz")
     assert agent.read_bytes() == agent_archive()
     assert agent.stat().st_mode & 0o077 == 0
