@@ -28,7 +28,7 @@ import time
 from typing import Any, NamedTuple
 
 from hut.backends.ec2.host.attempts import Attempt, state_folder
-from hut.backends.ec2.host.calls import Aws, CallError, Stop, Stopped
+from hut.backends.ec2.host.calls import Aws, CallError, Stop, Stopped, pause_factor
 from hut.backends.ec2.host.containers import CannotRun, ContainerProcess, Docker, remove_container
 from hut.backends.ec2.host.payload import BadPayload, Payload, parse_place, read_payload
 from hut.backends.ec2.host.processes import (
@@ -41,12 +41,13 @@ from hut.backends.ec2.host.processes import (
     start_time,
 )
 from hut.backends.ec2.host.shipping import Shipper
-from hut.backends.ec2.host.timer import IDLE_SLACK, LEAST_SLACK, set_timer
+from hut.backends.ec2.host.timer import IDLE_SLACK, LEAST_SLACK, PREPARATION, set_timer
 
 __all__ = ["main"]
 
 _LONGEST_SAID = 2000  # characters; SSM keeps 24,000 of what a command prints
 _LOOK = 0.5
+_FIRST_CHECK, _CHECK = 60, 600  # seconds between settings of the timer while the task runs
 _STUBBORN = 60  # seconds until a process that even SIGKILL does not end is given up
 _KILLED = 128 + signal.SIGKILL
 
@@ -120,7 +121,9 @@ def run(attempt: Attempt, place: str, region: str, stop: Stop) -> dict[str, Any]
         aws = Aws(region, stop)
         content = aws.get_object(*parse_place(place))
         payload = read_payload(content, os.path.basename(attempt.folder))
-        _remark(remarks, set_timer(payload.time_limit + max(payload.slack, LEAST_SLACK)))
+        _remark(
+            remarks, set_timer(payload.time_limit + max(payload.slack, LEAST_SLACK) + PREPARATION)
+        )
         if payload.image is not None:
             docker = Docker(aws, stop)
             docker.make_ready()
@@ -188,12 +191,18 @@ def _watch(
     """Wait for the end; return the code, and why it was stopped if it was.
 
     At its limit, or when the agent is told to end, it gets SIGTERM, and SIGKILL when its grace is over.
+    Meanwhile the machine's timer is set again and again: user data that was slow, or anybody, may have
+    put a shorter one in its place.
     """
-    limit = time.monotonic() + payload.time_limit
+    now = time.monotonic()
+    limit, check = now + payload.time_limit, now + _FIRST_CHECK * pause_factor()
     kill = math.inf
     why, is_told = "", False
     while True:
         now = time.monotonic()
+        if not why and now >= check:
+            set_timer(limit - now + payload.grace + max(payload.slack, LEAST_SLACK))
+            check = now + _CHECK * pause_factor()
         code = process.wait(max(min(_LOOK, (kill if why else limit) - now), 0))
         if code is not None:
             return code, why

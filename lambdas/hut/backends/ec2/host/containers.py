@@ -48,7 +48,7 @@ _INSTALL = (
     ),
 )
 _START = (["systemctl", "start", "docker"], ["service", "docker", "start"])
-_SHORT, _LONG, _PULL = 60, 900, 3600  # seconds of patience
+_SHORT, _LONG, _PULL = 60, 900, 1500  # seconds of patience
 _PULLS = 5
 _INSTALLS = 3
 _LOOKS = 30  # a daemon that was started needs a moment

@@ -11,7 +11,10 @@ import math
 import shutil
 import subprocess
 
-__all__ = ["IDLE_SLACK", "LEAST_SLACK", "set_timer"]
+__all__ = ["IDLE_SLACK", "LEAST_SLACK", "PREPARATION", "set_timer"]
+
+PREPARATION = 1800
+"""Seconds until a task is started at most: docker, and the image's pull; Hut's backend counts on it, too."""
 
 LEAST_SLACK = 120
 """Seconds a task's machine outlives its time limit at least: its end has to be told, too."""
