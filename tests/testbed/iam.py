@@ -1,7 +1,7 @@
 """IAM, where it is enforced (``AUTH=true``): policies of people and of functions, and signatures.
 
 The emulator does both, but it does not know all resources: of jobs of Batch, of tokens, of streams of
-logs. Which action is checked against which, and what tags and roles need beside it, is taken from AWS's
+logs, of instances and their tags. Which action is checked against which, and what tags and roles need beside it, is taken from AWS's
 service authorization reference. It is reached over plain HTTP, where AWS would be reached over TLS:
 policies that refuse what comes without TLS are told that everything came with it.
 """
@@ -13,9 +13,11 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
+from ministack.services import ec2
 
 from tests.testbed import stepfunctions
 from tests.testbed.hooks import hook
@@ -66,6 +68,10 @@ def install() -> None:
             found = list(_of_batch(path, asked, f"arn:aws:batch:{region}:{account}"))
             _checks.set(found)
             return found[0][1] if found else "*"
+        if service == "ec2":
+            found = list(_of_ec2(body, f"arn:aws:ec2:{region}:{account}"))
+            _checks.set(found)
+            return found[0][1] if found else "*"
         action = headers.get("x-amz-target", "").rpartition(".")[2]
         if action.startswith("SendTask"):
             return stepfunctions.machine_of(json.loads(body)["taskToken"]) or "*"
@@ -79,12 +85,12 @@ def install() -> None:
 
     def enforce_as_aws(key: str, action: str, service: str, region: str, **options: Any) -> Any:
         given = [(action, options.get("resource_arn", "*"), {})]
-        checks = (_checks.get() if service == "batch" else None) or given
+        checks = (_checks.get() if service in ("batch", "ec2") else None) or given
         if app.AUTH:
             _note(key, checks)
         if not _switch["enforced"]:
             return None
-        if service != "batch":
+        if checks is given:
             return enforce(key, action, service, region, **options)
         for each, arn, context in checks:
             given = {**(options.get("service_context") or {}), **context}
@@ -131,6 +137,22 @@ def _of_batch(path: str, body: dict[str, Any], batch: str) -> Iterator[Check]:
             yield "batch:GetJobQueueSnapshot", _arn(batch, "job-queue", body["jobQueue"]), {}
         case "canceljob":
             yield "batch:CancelJob", f"{batch}:job/{body['jobId']}", {}
+
+
+def _of_ec2(body: bytes, ec2_arn: str) -> Iterator[Check]:
+    """Yield what a request that changes instances needs; Describe... is checked against no resource."""
+    asked = parse_qs(body.decode(errors="replace"))
+    action = asked.get("Action", [""])[0]
+    if action in ("TerminateInstances", "StopInstances", "StartInstances", "RebootInstances"):
+        for name, [instance, *_] in asked.items():
+            if name.startswith("InstanceId."):
+                tags = {tag["Key"]: tag["Value"] for tag in ec2._tags.get(instance, [])}
+                context = {
+                    f"{service}:ResourceTag/{key}": value
+                    for key, value in tags.items()
+                    for service in ("aws", "ec2")
+                }
+                yield f"ec2:{action}", f"{ec2_arn}:instance/{instance}", context
 
 
 def _arn(batch: str, kind: str, name: str) -> str:

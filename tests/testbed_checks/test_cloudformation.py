@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
+
 from tests.testbed_checks.making import Maker
 
 ROLE = "arn:aws:iam::000000000000:role/any"
@@ -301,3 +304,63 @@ def test_a_stack_is_made_changed_and_deleted(make: Maker) -> None:
         "jobDefinitions"
     ]
     assert left["status"] == "INACTIVE"
+
+
+def test_instances_of_a_stack_s_launch_template(make: Maker) -> None:
+    def body(word: str) -> str:
+        step = {"action": "aws:runShellScript", "name": "run"}
+        content = {
+            "schemaVersion": "2.2",
+            "mainSteps": [{**step, "inputs": {"runCommand": [f"echo {word}"]}}],
+        }
+        group = {"GroupDescription": "none come in", "SecurityGroupIngress": []}
+        data = {
+            "InstanceType": "c5.large",
+            "SecurityGroupIds": [{"Fn::GetAtt": ["Group", "GroupId"]}],
+            "IamInstanceProfile": {"Arn": arn("Profile")},
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 2},
+        }
+        document = {"DocumentType": "Command", "UpdateMethod": "NewVersion", "Content": content}
+        resources = {
+            "Group": ("AWS::EC2::SecurityGroup", group),
+            "Profile": ("AWS::IAM::InstanceProfile", {"Roles": []}),
+            "Template": ("AWS::EC2::LaunchTemplate", {"LaunchTemplateData": data}),
+            "Document": ("AWS::SSM::Document", document),
+        }
+        written = {
+            name: {"Type": kind, "Properties": properties}
+            for name, (kind, properties) in resources.items()
+        }
+        outputs = {name: {"Value": ref(name)} for name in ("Template", "Document", "Group")}
+        return json.dumps({"Resources": written, "Outputs": outputs})
+
+    stacks, ec2, ssm = (make.bed.client(each) for each in ("cloudformation", "ec2", "ssm"))
+    name = {"StackName": make.name("instances")}
+    quick = {"WaiterConfig": {"Delay": 0, "MaxAttempts": 500}}
+    stacks.create_stack(**name, TemplateBody=body("one"))
+    stacks.get_waiter("stack_create_complete").wait(**name, **quick)
+    [found] = stacks.describe_stacks(**name)["Stacks"]
+    made = {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
+    started = ec2.run_instances(
+        ImageId="ami-01234567",
+        LaunchTemplate={"LaunchTemplateId": made["Template"], "Version": "$Latest"},
+        MinCount=1,
+        MaxCount=1,
+    )["Instances"][0]
+    assert started["InstanceType"] == "c5.large"
+    assert [each["GroupId"] for each in started["SecurityGroups"]] == [made["Group"]]
+    assert "instance-profile/" in started["IamInstanceProfile"]["Arn"]
+    ec2.terminate_instances(InstanceIds=[started["InstanceId"]])
+    stacks.update_stack(**name, TemplateBody=body("two"))
+    stacks.get_waiter("stack_update_complete").wait(**name, **quick)
+    described = ssm.get_document(Name=made["Document"])
+    assert "echo two" in described["Content"]
+    assert described["DocumentVersion"] == "2"
+    stacks.delete_stack(**name)
+    stacks.get_waiter("stack_delete_complete").wait(**name, **quick)
+    with pytest.raises(ClientError):
+        ssm.get_document(Name=made["Document"])
+    assert not ec2.describe_launch_templates(LaunchTemplateIds=[made["Template"]])[
+        "LaunchTemplates"
+    ]

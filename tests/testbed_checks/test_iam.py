@@ -245,3 +245,37 @@ def test_what_a_role_needed_is_told(bed: TestBed) -> None:
     used = bed.hook("iam/used")["used"]
     assert ["looks", "dynamodb:GetItem", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/"] in used
     assert {role for role, _, _ in used} == {"looks"}
+
+
+def test_instances_are_ended_by_their_tags(bed: TestBed) -> None:
+    tags = [{"Key": "hut", "Value": "mine"}]
+    launch = {"ImageId": "ami-01234567", "InstanceType": "c5.large", "MinCount": 1, "MaxCount": 1}
+    root = bed.client("ec2")
+    spec = [{"ResourceType": "instance", "Tags": tags}]
+    mine, others = (
+        root.run_instances(**launch, **more)["Instances"][0]["InstanceId"]
+        for more in ({"TagSpecifications": spec}, {})
+    )
+    name = f"user-{next(_numbers)}-ec2"
+    iam = bed.client("iam")
+    iam.create_user(UserName=name)
+    ending = {
+        "Effect": "Allow",
+        "Action": "ec2:TerminateInstances",
+        "Resource": f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/*",
+        "Condition": {"StringEquals": {"ec2:ResourceTag/hut": "mine"}},
+    }
+    looking = {"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [ending, looking]})
+    iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=document)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    ec2 = bed.new_client("ec2", key["AccessKeyId"], key["SecretAccessKey"])
+    assert len(ec2.describe_instances(InstanceIds=[mine, others])["Reservations"]) == 2
+    for ids in ([others], [mine, others]):
+        with pytest.raises(ClientError) as error:
+            ec2.terminate_instances(InstanceIds=ids)
+        assert error.value.response["Error"]["Code"] == "UnauthorizedOperation"
+    assert ec2.terminate_instances(InstanceIds=[mine])["TerminatingInstances"]
+    with pytest.raises(ClientError):
+        ec2.run_instances(**launch)
+    root.terminate_instances(InstanceIds=[others])
