@@ -28,7 +28,11 @@ from tests.testbed.events import emit
 from tests.testbed.hooks import hook
 from tests.testbed.patching import environment_of_children, on_reset, settings
 
-_STAND_INS = Path(__file__).parent / "host_bin"
+_TESTS = Path(__file__).resolve().parents[1]
+_STAND_INS = {
+    "docker": _TESTS / "ec2/fake_docker.py",
+    "shutdown": _TESTS / "testbed/fake_shutdown.py",
+}
 _HARMLESS = ("systemctl", "service", "dnf", "yum", "apt-get", "amazon-linux-extras", "nvidia-smi")
 _ENDING = ("poweroff", "halt", "reboot", "init", "telinit")
 _MARK = "HUT_TESTBED_INSTANCE"
@@ -58,12 +62,15 @@ class Boot:
         Seconds in which DescribeInstances does not know it yet.
     times
         Of so many launches; None: of all.
+    type
+        Of instances of a type; None: of all.
     """
 
     running: float = 0.1
     online: float | None = 0.1
     hidden: float = 0.0
     times: int | None = None
+    type: str | None = None
 
 
 @dataclass
@@ -217,7 +224,7 @@ _pace = {"minute": 60.0}
 
 def start(record: dict[str, Any], shutdown: str, user_data: str) -> Host:
     """Let an instance begin its life; it is pending."""
-    host = Host(record["InstanceId"], record, _next_boot(), shutdown)
+    host = Host(record["InstanceId"], record, _next_boot(record["InstanceType"]), shutdown)
     hosts[host.instance] = host
     _furnish(host)
     host.turn("pending")
@@ -225,8 +232,10 @@ def start(record: dict[str, Any], shutdown: str, user_data: str) -> Host:
     return host
 
 
-def _next_boot() -> Boot:
+def _next_boot(kind: str) -> Boot:
     for number, boot in enumerate(_boots):
+        if boot.type not in (None, kind):
+            continue
         if boot.times is None:
             return boot
         if boot.times > 0:
@@ -241,9 +250,8 @@ def _furnish(host: Host) -> None:
     folder.mkdir(parents=True)
     texts = dict.fromkeys(_HARMLESS, 'echo "$0 $*" >> "$HUT_HOST_DIR/../harmless"')
     texts |= dict.fromkeys(_ENDING, f"exec {shlex.quote(str(folder / 'shutdown'))} -h now")
-    for program in _STAND_INS.glob("*.py"):
-        words = [sys.executable, "-I", str(program)]
-        texts[program.stem] = f'exec {shlex.join(words)} "$@"'
+    for name, program in _STAND_INS.items():
+        texts[name] = f'exec {shlex.join([sys.executable, "-I", str(program)])} "$@"'
     for name, text in texts.items():
         path = folder / name
         path.write_text(f"#!/bin/sh\n{text}\n")

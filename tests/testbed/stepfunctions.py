@@ -9,6 +9,7 @@ Not modelled: roles, redrives, the size limit between states that call nothing.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import json
 import re
@@ -39,8 +40,8 @@ _waiting: dict[str, set[str]] = {}  # execution -> tokens it waits for
 _paces: dict[str, dict[str, float]] = {}  # name of a machine -> factors of its waits and timeouts
 
 
-class _ClosedError(Exception):
-    """The execution ended while a task was waiting; nothing may catch this."""
+class _ClosedError(BaseException):
+    """The execution ended while a state was waiting; nothing in it may catch this."""
 
 
 def install() -> None:
@@ -90,7 +91,8 @@ def _improve_starts() -> None:
         limit = json.loads(machine.get("definition") or "{}").get("TimeoutSeconds")
         if limit is not None:
             spawn_background(_time_out, execution, float(limit), thread_name="testbed-execution")
-        run(arn)
+        with contextlib.suppress(_ClosedError):
+            run(arn)
 
     emulated._start_execution = start_once
     emulated._run_execution = run_in_time

@@ -33,4 +33,5 @@ def main() -> None:
     sys.exit(b" 200 " not in answer)
 
 
-main()
+if __name__ == "__main__":
+    main()
