@@ -1,4 +1,4 @@
-"""What the agent's tests start from."""
+"""What tests of the agent, and of the backend, start from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ec2.account import Account
 from tests.ec2.host_world import SmallAws, World, small_aws
 
 
@@ -24,3 +25,8 @@ def world(tmp_path: Path, aws: SmallAws) -> Iterator[World]:
         yield found
     finally:
         found.clean()
+
+
+@pytest.fixture
+def account() -> Account:
+    return Account()

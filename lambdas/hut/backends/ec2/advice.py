@@ -12,7 +12,7 @@ from hut.backends.ec2.types import cpus_of
 from hut.backends.hosts import JobNote, Phase
 from hut.backends.port import Unsatisfiable
 from hut.model.problems import Problem
-from hut.model.rfc3339 import format_time
+from hut.model.quantities import format_span
 from hut.model.waiting import Waiting
 from hut.model.workflow import TaskSpec
 
@@ -21,7 +21,7 @@ __all__ = ["SERVICE", "remarks_on", "waiting_for"]
 SERVICE = "EC2"
 
 
-def waiting_for(options: Ec2Options, note: JobNote | None, *, known: bool) -> Waiting:
+def waiting_for(options: Ec2Options, note: JobNote | None, now: float, *, known: bool) -> Waiting:
     """Return what there is to say of an attempt that has a job.
 
     Parameters
@@ -34,26 +34,28 @@ def waiting_for(options: Ec2Options, note: JobNote | None, *, known: bool) -> Wa
     if note is None:
         return Waiting(SERVICE, "starting" if known else "", known=known)
     if note.phase is Phase.RUNNING:
-        return Waiting(SERVICE, note.phase, f"runs on {_instance(note)}{_since(note.sent_at)}")
+        meaning = f"has run {_span(note.sent_at, now)}on {_instance(note)}"
+        return Waiting(SERVICE, note.phase, meaning)
     if note.phase is Phase.BOOTING:
         meaning = (
-            f"has waited {{span}} and has {_instance(note)}{_since(note.since)}, which is not "
-            "online in SSM yet"
+            f"has waited {{span}}, the last {_span(note.since, now)}for {_instance(note)} to come "
+            "online in SSM"
         )
         advice = (
             f"look at the system log of {note.instance} if this takes minutes: its image needs the "
             "SSM agent, its subnet a way to SSM, its profile AmazonSSMManagedInstanceCore; after "
-            f"{options.startup_timeout_seconds:,} s it is given up"
+            f"{format_span(options.startup_timeout_seconds)} it is given up"
         )
         return Waiting(SERVICE, note.phase, meaning, advice=(advice,))
     meaning = "has waited {span} for an instance"
     if not note.capacity_errors:
         return Waiting(SERVICE, note.phase, meaning, said=note.said)
     meaning += f"; EC2 had none in {note.capacity_errors:,} tries"
-    meaning += _since(note.launching_since)
+    if note.launching_since is not None:
+        meaning += f" in {_span(note.launching_since, now).rstrip()}"
     advice = (
         "give its partition more instance types, or the backend more subnets; look at the account's "
-        f"quotas for vCPUs; it is tried for {options.launch_timeout_seconds:,} s in all"
+        f"quotas for vCPUs; it is tried for {format_span(options.launch_timeout_seconds)} in all"
     )
     return Waiting(SERVICE, note.phase, meaning, said=note.said, advice=(advice,))
 
@@ -95,8 +97,8 @@ def _instance(note: JobNote) -> str:
     return f"instance {note.instance}" + (f" ({kind})" if kind else "")
 
 
-def _since(at: float | None) -> str:
-    return "" if at is None else f" since {format_time(at)}"
+def _span(at: float | None, now: float) -> str:
+    return "" if at is None else f"{format_span(max(now - at, 0.0))} "
 
 
 def _others(number: int) -> str:

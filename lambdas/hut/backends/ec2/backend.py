@@ -225,7 +225,7 @@ class Ec2Backend:
             known = note is not None or bool(self._executions.describe([handle]))
         except (ClientError, BotoCoreError) as error:
             return Waiting(SERVICE, unasked=(f"its job could not be looked at: {said_by(error)}",))
-        return waiting_for(self.options, note, known=known)
+        return waiting_for(self.options, note, self._clock(), known=known)
 
     def queues(self) -> Sequence[Queue]:
         """Return nothing: there are no queues."""

@@ -76,7 +76,7 @@ class Executions:
         pages = self._states.get_paginator("list_executions").paginate(
             stateMachineArn=self._machine,
             statusFilter="RUNNING",
-            PaginationConfig={"PageSize": _AT_ONCE},
+            maxResults=_AT_ONCE,
         )
         return {
             str(entry["name"]): _seconds(entry["startDate"])

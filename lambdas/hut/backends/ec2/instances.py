@@ -103,7 +103,7 @@ class Instances:
         }
         pages = self._ec2.get_paginator("describe_instances").paginate(
             Filters=[{"Name": name, "Values": values} for name, values in filters.items()],
-            PaginationConfig={"PageSize": _PAGE},
+            MaxResults=_PAGE,
         )
         for page in pages:
             for reservation in page["Reservations"]:
