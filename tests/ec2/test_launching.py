@@ -26,6 +26,7 @@ from hut.model.quantities import Gres
 from hut.model.records import RunSettings
 from hut.model.workflow import Resources, TaskSpec
 from hut.store.port import AttemptKey
+from infra.task_machine import definition
 from tests.ec2.plain_ec2 import SUBNETS, options, request_of, run_of
 from tests.fuzz.hostile import TEXTS
 
@@ -125,6 +126,12 @@ def test_what_the_execution_is_told():
     assert common["InstanceInitiatedShutdownBehavior"] == "terminate"
     assert common["SecurityGroupIds"] == ["sg-0123456789abcdef0"]
     assert common["BlockDeviceMappings"][0]["Ebs"]["DeleteOnTermination"] is True
+
+
+def test_the_state_machine_asks_for_nothing_else():
+    asked = set(re.findall(r"\$job\.(\w+)", json.dumps(definition())))
+    assert len(asked) > 10
+    assert asked <= set(values_of())
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hut.backends.ec2.document import document_content
+from hut.backends.ec2.host.payload import read_payload
 from hut.backends.ec2.launching import plan_launch
 from hut.backends.ec2.payload import _parts, payload_of
 from hut.backends.markers import Markers, nonce_of
@@ -142,3 +145,20 @@ def test_the_key_is_where_the_execution_says_it_is():
     planned = plan_launch(options(), request_of(TaskSpec("t", "true")), "bucket", 0.0)
     assert planned.values["parameters"]["Payload"] == [f"s3://bucket/{planned.key}"]
     assert json.loads(planned.payload)["attempt"] == planned.name
+
+
+def test_the_agent_and_its_document_take_what_they_are_given():
+    resources = Resources(time_limit=0.5, gres=(Gres("gpu", 1),))
+    spec = TaskSpec("t", "true", image="busybox", resources=resources)
+    gpus = {"default": ["g5.xlarge"]}
+    planned = plan_launch(
+        options(reuse=True, instance_types=gpus), request_of(spec), "bucket-1.a", 0.0
+    )
+    payload = read_payload(planned.payload, planned.name)
+    assert (payload.image, payload.gpus, payload.time_limit) == ("busybox", "1", 1)
+    assert (payload.group, payload.stream) == ("/hut/jobs", planned.values["log"])
+    wanted = document_content()["parameters"]
+    given = planned.values["parameters"]
+    assert set(given) <= set(wanted)
+    for name, (value,) in given.items():
+        assert re.search(wanted[name]["allowedPattern"], value)
