@@ -36,8 +36,8 @@ __all__ = ["FIRST_LOOK", "MOST_LOOKS", "MOST_TERMINATIONS", "ending", "keeping",
 FIRST_LOOK = 15
 """Seconds until the first look; doubled up to the poll, and again from here when an event came."""
 
-MOST_LOOKS = 500
-"""Looks at a command by the clock, and 2/5 of it at an instance that boots: pauses grow to fit."""
+MOST_LOOKS = 400
+"""Looks at a command, to which pauses grow at the most; an execution has a history of 25,000 events."""
 
 MOST_TERMINATIONS = 40
 """Calls of TerminateInstances, for more than half an hour."""
@@ -51,7 +51,7 @@ _AT_ONCE = {"MaxAttempts": 0}
 def running() -> dict[str, Any]:
     """Return the states that wait for the end of the command and take in how it ended."""
     past = f"{NOW} - $sent_at"
-    reported = "$report.how in ['exit', 'timeout', 'signal', 'not_started']"
+    reported = "$report.how in ['exit', 'timeout', 'signal', 'not_started', 'lost']"
     errors = "$substring($trim($errors), 0, 300)"
     return {
         "TellStart": {

