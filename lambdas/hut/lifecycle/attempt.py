@@ -18,6 +18,7 @@ __all__ = [
     "cancelled_before_start",
     "invalid_output",
     "judge",
+    "launch_failed",
     "lost",
     "queue_timeout",
     "unsatisfiable",
@@ -82,6 +83,11 @@ def judge(evidence: Evidence) -> Outcome:
     if code == 0:
         return _SUCCESS
     return Outcome(TaskState.FAILED, Reason.EXIT, code, f"exit code {code}{_hint(code)}")
+
+
+def launch_failed(message: str) -> Outcome:
+    """Return the outcome of an attempt that its backend could not or would not start."""
+    return judge(Evidence(not_started=message))
 
 
 def lost(detail: str) -> Outcome:

@@ -25,6 +25,7 @@ from hut.lifecycle.attempt import (
     EXIT_NOT_STARTED,
     Evidence,
     judge,
+    launch_failed,
     lost,
     queue_timeout,
     unsatisfiable,
@@ -35,7 +36,6 @@ from hut.model.workflow import TaskSpec
 
 __all__ = [
     "job_from_detail",
-    "launch_failed",
     "needs_log",
     "not_fetched",
     "queue_name",
@@ -161,11 +161,6 @@ def _usage(detail: Mapping[str, Any]) -> Usage:
 def queue_name(reference: str) -> str:
     """Return the name in the ARN of a queue or a compute environment, or the name itself."""
     return reference.rpartition("/")[2]
-
-
-def launch_failed(message: str) -> Outcome:
-    """Return the outcome of an attempt that Batch could not or would not start."""
-    return judge(Evidence(not_started=message))
 
 
 def not_fetched() -> Outcome:

@@ -11,9 +11,9 @@ import re
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from hut.backends.batch.outcomes import launch_failed
 from hut.backends.errors import code_of, may_have_happened, said_by
 from hut.backends.port import SubmitResult
+from hut.lifecycle.attempt import launch_failed
 
 __all__ = ["is_gone", "names_definition", "refused"]
 

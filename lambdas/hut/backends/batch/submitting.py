@@ -17,7 +17,6 @@ from hut.backends.batch.definitions import JobDefinitions, Kind
 from hut.backends.batch.images import Images
 from hut.backends.batch.jobs import PlannedJob, plan_job, script_key
 from hut.backends.batch.options import BatchOptions
-from hut.backends.batch.outcomes import launch_failed
 from hut.backends.batch.refusals import names_definition, refused
 from hut.backends.batch.resources import Unsatisfiable
 from hut.backends.batch.templates import UnusableDefinition
@@ -26,7 +25,7 @@ from hut.backends.errors import is_throttled, may_have_happened
 from hut.backends.launcher import StoredScript
 from hut.backends.pace import Pace, submit_in_turns
 from hut.backends.port import ArrayRequest, Job, JobRequest, SubmitResult
-from hut.lifecycle.attempt import unsatisfiable
+from hut.lifecycle.attempt import launch_failed, unsatisfiable
 from hut.scheduling.pacing import Turn
 
 __all__ = ["Clients", "JobSubmitter"]

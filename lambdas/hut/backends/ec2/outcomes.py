@@ -25,6 +25,7 @@ from hut.lifecycle.attempt import (
     Evidence,
     cancelled_before_start,
     judge,
+    launch_failed,
     lost,
 )
 from hut.model.records import Outcome
@@ -36,7 +37,6 @@ __all__ = [
     "is_told",
     "job_from_execution",
     "job_from_start",
-    "launch_failed",
     "left_open",
     "log_stream",
     "needs_log",
@@ -154,11 +154,6 @@ def left_open(detail: Mapping[str, Any]) -> bool:
     if status in (_ABORTED, _TIMED_OUT):
         return True
     return status == "FAILED" and _document(detail, str(detail.get("name"))) is None
-
-
-def launch_failed(message: str) -> Outcome:
-    """Return the outcome of an attempt that AWS could not or would not start."""
-    return judge(Evidence(not_started=message))
 
 
 def needs_log(outcome: Outcome) -> bool:

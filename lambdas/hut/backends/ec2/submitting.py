@@ -20,12 +20,11 @@ from hut.backends.ec2.executions import Executions
 from hut.backends.ec2.instances import Instances
 from hut.backends.ec2.launching import PlannedLaunch, input_of, plan_launch
 from hut.backends.ec2.options import Ec2Options
-from hut.backends.ec2.outcomes import launch_failed
 from hut.backends.errors import code_of, is_throttled, may_have_happened, said_by
 from hut.backends.hosts import Hosts, IdleHost
 from hut.backends.pace import Pace, submit_in_turns
 from hut.backends.port import JobRequest, SubmitResult, Unsatisfiable
-from hut.lifecycle.attempt import unsatisfiable
+from hut.lifecycle.attempt import launch_failed, unsatisfiable
 
 __all__ = ["LAUNCHES_PER_SECOND", "Ec2Clients", "LaunchSubmitter"]
 
