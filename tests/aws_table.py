@@ -31,9 +31,9 @@ class Clients:
         self.client = services.__getitem__
 
 
-def new_options(bed: TestBed | Clients, **options: Any) -> StoreOptions:
-    """Make a table and a bucket of their own."""
-    name = f"table-{next(_NUMBERS)}"
+def new_options(bed: TestBed | Clients, *, name: str | None = None, **options: Any) -> StoreOptions:
+    """Make a table and a bucket of their own, under a name that was not used before."""
+    name = name or f"table-{next(_NUMBERS)}"
     keys = {"pk", "sk", "listed", *_INDEXES.values()}
     bed.client("dynamodb").create_table(
         TableName=name,
