@@ -101,6 +101,17 @@ def test_an_idle_instance_is_kept_until_its_time_is_over(account: Account):
     assert account.hosts.free == account.hosts.owners == {}
 
 
+def test_an_idle_instance_that_is_gone_is_forgotten_when_its_time_is_over(account: Account):
+    instance = account.ec2.launch(1, "hut-abcdefghij-9-1-1", at=account.now)
+    until = account.now + 1800
+    account.hosts.rest(instance, until, name="hut-abcdefghij-9-1-1")
+    account.ec2.terminate_instances(InstanceIds=[instance])
+    for at, is_noted in ((until + IDLE_SLACK, True), (until + IDLE_SLACK + 1, False)):
+        account.states.now = at
+        account.backend().tidy()
+        assert (instance in account.hosts.free) is is_noted
+
+
 def test_an_idle_instance_that_is_taken_in_that_moment_is_left_alone(account: Account):
     instance = account.ec2.launch(1, "hut-abcdefghij-9-1-1", at=account.now)
     host = account.hosts.rest(instance, account.now - 1000)

@@ -126,7 +126,7 @@ class Ec2Backend:
         self._executions = Executions(clients.states, options.machine)
         self._logs = JobLogs(clients.logs, options.log_group)
         instances = Instances(clients.ec2, options.prefix)
-        self._tidying = Tidying(self._executions, instances, hosts, clock)
+        self._tidying = Tidying(self._executions, instances, hosts, options.name, clock)
         self._submitter = LaunchSubmitter(
             options,
             clients,

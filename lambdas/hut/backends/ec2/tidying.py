@@ -32,6 +32,8 @@ class Tidying:
     ----------
     executions, instances, hosts
         Of the deployment.
+    backend
+        Name of the backend that is asked; others are known by their instances.
     clock
         Seconds since the epoch.
     """
@@ -41,11 +43,13 @@ class Tidying:
         executions: Executions,
         instances: Instances,
         hosts: Hosts,
+        backend: str,
         clock: Callable[[], float],
     ) -> None:
         self._executions = executions
         self._instances = instances
         self._hosts = hosts
+        self._backend = backend
         self._clock = clock
 
     def end_instances(self, names: Sequence[str]) -> int:
@@ -82,11 +86,20 @@ class Tidying:
         """
         ended = 0
         found = self._instances.all()
+        self._forget(found)
         for start in range(0, len(found), _AT_ONCE):
             if not has_time():
                 break
             ended += self._judge(found[start : start + _AT_ONCE], running)
         return ended
+
+    def _forget(self, found: Sequence[Instance]) -> None:
+        """Forget idle instances whose time is over and that are gone: nobody else would, for days."""
+        there, now = {each.id for each in found}, self._clock()
+        for backend in sorted({self._backend, *(each.backend for each in found)}):
+            for host in self._hosts.idle(backend):
+                if host.until + IDLE_SLACK < now and host.instance not in there:
+                    self._hosts.evict(host)
 
     def _judge(self, some: Sequence[Instance], running: Mapping[str, float]) -> int:
         now = self._clock()
