@@ -165,14 +165,14 @@ def test_an_instance_that_can_not_be_ended_is_an_error_and_comes_again(
     assert instance not in account.ec2.live
 
 
-def test_only_jobs_that_wait_are_cancelled(account: Account, backend: Ec2Backend):
+def test_only_jobs_that_wait_for_an_instance_are_cancelled(account: Account, backend: Ec2Backend):
     names = start(account, 4)
     for name, phase in zip(names, [*Phase, None], strict=True):
         if phase is not None:
             account.hosts.note(name, phase)
     backend.cancel({name: f"queue_timeout: {name}" for name in names})
     left = [name for name in names if account.states.executions[name].status == "RUNNING"]
-    assert left == [names[[*Phase].index(Phase.RUNNING)]]
+    assert left == [names[[*Phase].index(phase)] for phase in (Phase.BOOTING, Phase.RUNNING)]
     causes = {each.cause for each in account.states.executions.values() if each.cause}
     assert causes == {f"hut: queue_timeout: {name}" for name in names if name not in left}
     jobs = backend.describe(names)

@@ -149,6 +149,10 @@ def test_where_nothing_waits_in_a_queue_that_is_said_once():
             {"retries": 1, "retry_on": [75, "host_terminated", "queue_timeout"]},
             RetryPolicy(1, on=frozenset({75, "host_terminated", "queue_timeout"})),
         ),
+        (
+            {"retry_on": ["no_capacity", "startup_timeout"]},
+            RetryPolicy(on=frozenset({"no_capacity", "startup_timeout"})),
+        ),
     ],
 )
 def test_the_retry_policy_is_read(fields, expected):

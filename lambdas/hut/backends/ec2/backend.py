@@ -174,12 +174,13 @@ class Ec2Backend:
     def cancel(self, reasons: Mapping[str, str]) -> None:
         """End jobs that wait for an instance, each with a reason of its own; others are left alone.
 
-        A command that is sent between the look at what is noted and the stop ends with the others.
-        All jobs are tried before an error is raised.
+        One whose instance boots has its machine, and `startup_timeout_seconds` to come up. One that
+        gets its instance between the look at what is noted and the stop ends with the others. All jobs
+        are tried before an error is raised.
         """
         notes = self._hosts.jobs(list(reasons))
-        run = {name for name, note in notes.items() if note.phase is Phase.RUNNING}
-        self._stop({name: reason for name, reason in reasons.items() if name not in run})
+        placed = {name for name, note in notes.items() if note.phase is not Phase.LAUNCHING}
+        self._stop({name: reason for name, reason in reasons.items() if name not in placed})
 
     def end_instances(self, names: Sequence[str]) -> int:
         """End the instances of attempts whose executions ended without doing it; return how many.
