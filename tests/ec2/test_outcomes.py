@@ -223,6 +223,8 @@ def test_a_stopped_job_keeps_what_was_noted_before():
     assert ended_as_noted(job, launching).usage is None
     told = job_from_execution(ended())
     assert ended_as_noted(told, note) == told
+    untyped = job_from_execution(ended(type=None))
+    assert ended_as_noted(untyped, note).started_at == untyped.started_at == 1070.5
 
 
 def test_only_a_launcher_that_gave_up_is_looked_for_in_the_log():

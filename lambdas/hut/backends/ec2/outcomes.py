@@ -138,7 +138,8 @@ def ended_as_noted(job: Job, note: JobNote | None) -> Job:
         usage = Usage((seconds,), machine=note.type, spot=note.spot)
     if outcome == cancelled_before_start():
         outcome = stopped_by_us(job.detail, None, 0.0, note.sent_at)
-    return replace(job, started_at=note.sent_at, usage=usage, outcome=outcome)
+    started_at = job.started_at or note.sent_at
+    return replace(job, started_at=started_at, usage=usage, outcome=outcome)
 
 
 def is_told(detail: Mapping[str, Any]) -> bool:
