@@ -65,6 +65,7 @@ class Queue:
     dead: list[Message] = field(default_factory=list)
     sent: int = 0
     _taken: int = 0
+    _asks_again: bool = False
 
     def send(self, body: str, delay: float = 0.0) -> None:
         """Put a message in, perhaps several times."""
@@ -81,14 +82,26 @@ class Queue:
             visible_at = self.world.agenda.now + delay + late
             message = Message(f"{label}.{copy}", body, visible_at, self.world.agenda.now)
             self.messages[message.id] = message
-            self.world.agenda.at(visible_at + _POLL_SECONDS, self._poll)
+            self._poll_for(message)
+
+    def _poll_for(self, message: Message) -> None:
+        """Look for a message when it may be received, unless it is gone by then."""
+        self.world.agenda.at(
+            message.visible_at + _POLL_SECONDS,
+            lambda: message.id in self.messages and self._poll(),
+        )
+
+    def _poll_again(self) -> None:
+        self._asks_again = False
+        self._poll()
 
     def _poll(self) -> None:
         """Hand visible messages to the function, if it may be called."""
         world, now = self.world, self.world.agenda.now
         if self._taken >= self.at_once or not world.functions.has_room(self.function):
-            if any(message.visible_at <= now for message in self.messages.values()):
-                world.agenda.after(0.5, self._poll)
+            if not self._asks_again and self.messages:
+                self._asks_again = True
+                world.agenda.after(0.5, self._poll_again)
             return
         visible = [m for m in self.messages.values() if m.visible_at <= now]
         if not visible:
@@ -104,7 +117,7 @@ class Queue:
                 world.history.note(self.name, f"gives up {message.id}: {message.body:.80}")
                 continue
             message.visible_at = now + self.visibility
-            world.agenda.at(message.visible_at + _POLL_SECONDS, self._poll)
+            self._poll_for(message)
             some.append(message)
         if len(visible) > self.batch:
             world.agenda.after(0.0, self._poll)
