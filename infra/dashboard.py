@@ -196,6 +196,7 @@ def _trouble(watched: Watched) -> Sequence[cloudwatch.IWidget]:
                 _count(watched, Metric.ENDS_FOUND, "ends no event told of"),
                 _count(watched, Metric.CLAIMS_RETURNED, "claims without a job"),
                 _count(watched, Metric.STARTED_AGAIN, "executions started again"),
+                _count(watched, Metric.JOBS_UNWANTED, "jobs nobody wanted"),
                 _gauge(watched, Metric.JOBS_STUCK, "jobs stuck (not repaired)"),
             ],
             alarm="jobs-stuck",

@@ -25,6 +25,7 @@ _NAMES = {
     "started_again": Metric.STARTED_AGAIN,
     "failed": Metric.SWEEP_FAILED,
     "stuck": Metric.JOBS_STUCK,
+    "unwanted": Metric.JOBS_UNWANTED,
 }
 
 

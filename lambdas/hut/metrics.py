@@ -96,7 +96,12 @@ class Metric(Enum):
         Unit.COUNT,
         "jobs that have waited long for what no machine will bring, at a sweep",
     )
-    SWEEP_FAILED = ("SweepFailed", Unit.COUNT, "runs that could not be swept")
+    JOBS_UNWANTED = (
+        "JobsUnwanted",
+        Unit.COUNT,
+        "jobs the sweep ended because no attempt wanted them",
+    )
+    SWEEP_FAILED = ("SweepFailed", Unit.COUNT, "runs and backends that could not be swept")
 
     def __init__(self, title: str, unit: Unit, meaning: str) -> None:
         self.title = title

@@ -31,6 +31,7 @@ NOT_HERE = {
     M.ATTEMPTS_LOST: "a job is lost when AWS has not known it for minutes: tests/service",
     M.CLAIMS_PACED: "more than 50 submissions a second: tests/service",
     M.JOBS_STUCK: "a job is stuck after a quarter of an hour: tests/service",
+    M.JOBS_UNWANTED: "an EC2 task nobody wants is ended after a hundred seconds: tests/service",
 }
 TRIED = 3  # times that a throttled submission is called
 PATIENT = 180.0  # seconds; the steps of the scenario are many, on a machine that may be busy

@@ -190,6 +190,8 @@ class FakeBackend:
         How many names are looked for between two looks at the time.
     price : float or None
         What each job costs, in dollars.
+    tidies : bool or Exception
+        Whether it tells a sweep of its jobs, or why it can't.
     events : list of (JobName, Job)
         What happened to jobs and was not taken yet.
     """
@@ -221,6 +223,7 @@ class FakeBackend:
     submits: int = 0
     price: float | None = None
     found_at_once: int = 1000
+    tidies: bool | Exception = False
 
     # The port -----------------------------------------------------------------------------------
 
@@ -364,7 +367,13 @@ class FakeBackend:
         return [job.seen() for job in jobs if job.state is JobState.RUNNING]
 
     def tidy(self, has_time: Callable[[], bool] = lambda: True) -> list[Job]:  # noqa: ARG002
-        return []
+        if isinstance(self.tidies, Exception):
+            raise self.tidies
+        active = [job for job in self.jobs.values() if job.state is not JobState.ENDED]
+        return [job.seen() for job in active if self.tidies and self._is_old(job)]
+
+    def _is_old(self, job: FakeJob) -> bool:
+        return self.clock.now - job.created_at > 100
 
     def outcome(self, _: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> Outcome | None:  # noqa: ARG002
         if spec.id in self.unreadable:

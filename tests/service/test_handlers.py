@@ -560,6 +560,7 @@ def test_sweep_answers_what_it_found(plane: ControlPlane, said: Callable[[], str
         "failed": 0,
         "queue_timeouts": 0,
         "stuck": 0,
+        "unwanted": 0,
     }
     logged = said()
     assert '"EndsFoundBySweep"' in logged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hut.backends.port import JobState
 from hut.model.states import RunState
 from hut.service.observing import DUPLICATE
 from tests.service.control_plane import ControlPlane
@@ -177,3 +178,54 @@ def test_a_run_whose_execution_was_over_before_it_began_is_cancelled(plane: Cont
     plane.sweep()
     assert plane.finish(run).state is RunState.CANCELLED
     assert "the execution is over" in plane.notes.warnings()
+
+
+def test_jobs_that_nobody_wants_are_ended_whatever_runs_there_are(plane: ControlPlane) -> None:
+    plane.backend.tidies = True
+    run = plane.begin({"id": "a"}, {"id": "b"})
+    plane.deliver_stream()
+    wanted, left = plane.job("a"), plane.job("b")
+    strange = plane.backend.again(wanted)
+    for job, name in (
+        (strange, "hut-zzzzzzzzzz-0-1-1"),  # of a run that is not known
+        (plane.backend.again(wanted), f"hut-{run.id}-7-1-1"),  # of a task that is not
+        (plane.backend.again(wanted), f"lab-{run.id}-7-1-1"),  # of another deployment
+    ):
+        job.name = name
+    plane.backend.end(left)
+    plane.deliver_jobs()
+    left.state = JobState.RUNNING  # it has ended for Hut, but is there
+    assert plane.sweep().unwanted == 0  # they may be about to be noted
+    plane.clock.now += 101
+    swept = plane.sweep()
+    assert (swept.unwanted, swept.failed) == (3, 0)
+    ended = {plane.backend.jobs[handle].name for handle, _ in plane.backend.terminated}
+    assert ended == {strange.name, f"hut-{run.id}-7-1-1", left.name}
+    assert {reason for _, reason in plane.backend.terminated} == {DUPLICATE}
+    assert plane.task(run, "a").handle == wanted.handle
+    assert plane.sweep().unwanted == 0
+
+
+def test_a_start_that_no_event_told_of_is_found_among_a_backends_jobs(plane: ControlPlane) -> None:
+    plane.backend.tidies = True
+    run = plane.begin({"id": "a"})
+    die_in_submit(plane, before=False)
+    job = plane.job("a")
+    job.state, job.started_at = JobState.RUNNING, plane.clock.now
+    plane.clock.now += 101
+    plane.sweep()
+    task = plane.task(run, "a")
+    assert (task.handle, task.started_at) == (job.handle, job.started_at)
+
+
+def test_a_backend_that_cannot_be_tidied_does_not_keep_the_runs(plane: ControlPlane) -> None:
+    plane.backend.tidies = ConnectionError("no answer")
+    run = plane.begin({"id": "a"})
+    plane.deliver_stream()
+    plane.backend.end(plane.job("a"))
+    plane.lose_events()
+    plane.clock.now += 200
+    swept = plane.sweep()
+    assert (swept.failed, swept.ends_found) == (1, 1)
+    assert "a backend could not be tidied" in plane.notes.warnings()
+    assert plane.states(run) == {"a": "completed"}

@@ -7,7 +7,7 @@ changed, only while it is active, and the first end that is told counts (see `hu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hut.backends.port import Job, JobName, JobState
@@ -26,7 +26,7 @@ from hut.store.port import AttemptKey, Claim, End, Start, UnknownRun
 __all__ = ["DUPLICATE", "Observed", "Observing", "Seen"]
 
 DUPLICATE = "hut: another job runs this attempt"
-"""What a job is told that was submitted for an attempt which has another one, or has ended."""
+"""What a job is told that was submitted for an attempt which has another one, has ended, or is gone."""
 
 _PROBLEMS_SHOWN = 5
 
@@ -49,10 +49,13 @@ class Observed:
         Positions of tasks that ended by it.
     later : set of str
         Handles of jobs whose end can't be recorded yet: it is to be told again.
+    unwanted : int
+        How many jobs were ended because no attempt wants them.
     """
 
     ended: list[int] = field(default_factory=list)
     later: set[str] = field(default_factory=set)
+    unwanted: int = 0
 
 
 class _NotYet(Exception):  # noqa: N818 - says what it is
@@ -68,24 +71,35 @@ class Observing:
         self._backends = around.backends
         self._control = Control(around.store)
 
-    def observe(self, run_id: str, seen: Sequence[Seen]) -> Observed:
-        """Record what is said of jobs of one run."""
+    def observe(self, run_id: str, seen: Sequence[Seen], *, at: str = "") -> Observed:
+        """Record what is said of jobs of one run.
+
+        Parameters
+        ----------
+        at
+            The backend that has these jobs, if that is known. Then those of a run or a task that is
+            not known are ended there: nobody else ever would.
+        """
         observed = Observed()
+        unwanted: dict[str, list[str]] = defaultdict(list)
         try:
             run = self._store.get_run(run_id)
             self._around.see(run)
         except UnknownRun:
             self._around.note.warning("jobs of an unknown run", run=run_id, jobs=len(seen))
+            unwanted[at] += [job.handle for _, job in seen if job.state is not JobState.ENDED]
+            self._end_unwanted(run_id, unwanted, observed)
             return observed
         told = list(self._attempts(run_id, seen))
         tasks = self._store.get_tasks(run_id, {key.position for key, _ in told})
         starts: dict[AttemptKey, Start] = {}
         ends: dict[AttemptKey, tuple[TaskRecord, Job]] = {}
-        unwanted: dict[str, list[str]] = defaultdict(list)
         chosen: dict[AttemptKey, str] = {}
         for key, job in told:
             task = tasks.get(key.position)
             if task is None:
+                if job.state is not JobState.ENDED:
+                    unwanted[at].append(job.handle)
                 continue
             # The attempt's job is the one that is noted; before that, the first that is told of.
             own = task.handle or chosen.setdefault(key, job.handle)
@@ -100,12 +114,19 @@ class Observing:
                 ends.setdefault(key, (task, job))
         if starts:
             self._store.record_started(run_id, list(starts.values()))
-        for backend, handles in unwanted.items():
-            self._around.note.warning("unwanted jobs", run=run_id, jobs=len(handles))
-            if backend in self._backends:
-                self._backends[backend].terminate(handles, DUPLICATE)
+        self._end_unwanted(run_id, unwanted, observed)
         self._end_all(run, list(ends.values()), observed)
         return observed
+
+    def _end_unwanted(
+        self, run_id: str, unwanted: Mapping[str, Sequence[str]], observed: Observed
+    ) -> None:
+        for backend, handles in unwanted.items():
+            if not handles or backend not in self._backends:
+                continue
+            self._around.note.warning("unwanted jobs", run=run_id, jobs=len(handles))
+            self._backends[backend].terminate(handles, DUPLICATE)
+            observed.unwanted += len(handles)
 
     def _attempts(self, run_id: str, seen: Sequence[Seen]) -> Iterator[tuple[AttemptKey, Job]]:
         """Yield the attempts that jobs are for; of arrays, only children are some."""

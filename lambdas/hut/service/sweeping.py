@@ -71,6 +71,7 @@ class Swept:
     failed: int = 0
     stuck: int = 0
     queue_timeouts: int = 0
+    unwanted: int = 0
 
 
 class Sweeping:
@@ -90,6 +91,7 @@ class Sweeping:
         The order is another one each time, so that no run is always the last.
         """
         swept = Swept()
+        self._tidy(swept)
         runs = self._store.active_runs()
         random.shuffle(runs)
         for run_id in runs:
@@ -103,6 +105,27 @@ class Sweeping:
                 swept.failed += 1
                 self._around.note.warning("a run could not be swept", run=run_id, error=told(error))
         return swept
+
+    def _tidy(self, swept: Swept) -> None:
+        """Have each backend end what no job needs, and end jobs that no attempt wants.
+
+        Jobs of runs that have ended, or that nobody knows, are found only here: no run asks for them.
+        """
+        for name, backend in self._backends.items():
+            try:
+                jobs = backend.tidy(self._around.has_time)
+                by_run: dict[str, list[Seen]] = defaultdict(list)
+                for job in jobs:
+                    parsed = parse_job_name(job.name)
+                    if parsed is not None and parsed.prefix == self._around.prefix:
+                        by_run[parsed.run_id].append((parsed, job))
+                for run_id, seen in by_run.items():
+                    swept.unwanted += self._observing.observe(run_id, seen, at=name).unwanted
+            except Exception as error:  # noqa: BLE001 - whatever a client raises: the sweep goes on
+                swept.failed += 1
+                self._around.note.warning(
+                    "a backend could not be tidied", backend=name, error=told(error)
+                )
 
     def sweep_run(self, run_id: str, swept: Swept) -> None:
         """Look at one run."""
