@@ -150,7 +150,7 @@ def test_backends_and_environments_of_a_control_plane(lab: Hut, behind: Behind) 
     (lab.folder / "all.yaml").write_text(
         FILE.replace(
             "environments:",
-            "  - {name: one, type: ec2, aws: {region: r}, ami: a, subnet_id: s}\nenvironments:",
+            "  - {name: one, type: ec2, aws: {region: r}, ami: al2023}\nenvironments:",
         )
     )
     lab("config", "apply", "all.yaml")

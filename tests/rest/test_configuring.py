@@ -159,7 +159,7 @@ def test_what_a_control_plane_does_not_use_is_told_and_not_kept(api: Api) -> Non
         backends=[
             {"name": "here", "type": "local"},
             {"name": "hpc", "type": "slurm", "ssh": {"host": "login", "user": "me"}},
-            {"name": "one", "type": "ec2", "aws": {"region": "r"}, "ami": "a", "subnet_id": "s"},
+            {"name": "one", "type": "ec2", "aws": {"region": "r"}, "ami": "al2023"},
             gpu(log_group="/mine"),
         ],
         sources=[{"name": "code", "type": "path", "path": "p"}],
@@ -203,7 +203,7 @@ def test_what_a_control_plane_does_not_use_is_told_and_not_kept(api: Api) -> Non
         ({"environments": [{"name": "a#b"}]}, "environments.a#b.name", "letters"),
         ({"settings": {"default_backend": "gpus"}, "backends": [gpu()]},
          "settings.default_backend", "did you mean 'gpu'"),
-        ({"backends": [{"name": "batch", "type": "ec2", "aws": {"region": "r"}, "ami": "a",
+        ({"backends": [{"name": "batch", "type": "ec2", "aws": {"region": "r"}, "ami": "al2023",
                         "subnet_id": "s"}]}, "backends.batch.type", "own backend"),
         ({"environments": [{"name": "e", "extra_init": "x" * 262_144}]}, None, "262,144"),
         ({"backends": [{**gpu(), "name": f"b{n}"} for n in range(51)]}, "backends", "50"),

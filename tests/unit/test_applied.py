@@ -26,7 +26,7 @@ backends:
   - {name: hpc, type: slurm, ssh: {host: h, user: u}}
   - {name: torque, type: pbs, ssh: {host: h, user: u}}
   - {name: ecs, type: ecs, aws: {region: r}}
-  - {name: one, type: ec2, aws: {region: r}, ami: a, subnet_id: s}
+  - {name: one, type: ec2, aws: {region: r}, ami: al2023, reuse: true}
   - {name: gpu, type: batch, default_image: null, max_concurrent: 3}
 environments:
   - {name: py, variables: {A: 1.10, B: true}, extra_init: module load py}
@@ -47,7 +47,7 @@ def test_what_is_kept_is_what_was_written_in_order():
     assert content(WHOLE) == {
         "backends": [
             {"name": "gpu", "type": "batch", "max_concurrent": 3},
-            {"name": "one", "type": "ec2", "aws": {"region": "r"}, "ami": "a", "subnet_id": "s"},
+            {"name": "one", "type": "ec2", "aws": {"region": "r"}, "ami": "al2023", "reuse": True},
         ],
         "environments": [
             {"name": "empty"},

@@ -79,9 +79,9 @@ backends:
     aws:
       profile: scripthut                  # optional
       region: us-east-2
-    ami: ami-0abc123...                   # must have sshd + SSM Agent + docker
-    subnet_id: subnet-0abc...
-    security_group_ids: [sg-0abc...]      # inbound port 22 NOT required
+    ami: ami-0abc1234def567890            # must have sshd + SSM Agent + docker
+    subnet_id: subnet-0abc1234def567890
+    security_group_ids: [sg-0abc1234def567890]  # inbound port 22 NOT required
     instance_types:
       default: c5.xlarge                  # maps task.partition -> instance type
       gpu: g4dn.xlarge
@@ -237,10 +237,10 @@ def test_the_seeds_ec2_backend_is_accepted():
         "name": "aws-ec2",
         "type": "ec2",
         "aws": {"profile": "scripthut", "region": "us-east-2"},
-        "ami": "ami-0abc123...",
-        "subnet_id": "subnet-0abc...",
-        "security_group_ids": ["sg-0abc..."],
-        "instance_types": {"default": "c5.xlarge", "gpu": "g4dn.xlarge"},
+        "ami": "ami-0abc1234def567890",
+        "subnet_id": "subnet-0abc1234def567890",
+        "security_group_ids": ["sg-0abc1234def567890"],
+        "instance_types": {"default": ["c5.xlarge"], "gpu": ["g4dn.xlarge"]},
         "default_image": "ghcr.io/org/image:latest",
         "instance_profile_arn": "arn:aws:iam::123:instance-profile/ScriptHutTask",
         "ssh_user": "ec2-user",
@@ -249,8 +249,47 @@ def test_the_seeds_ec2_backend_is_accepted():
         "startup_timeout_seconds": 600,
         "tag_prefix": "scripthut",
         "extra_tags": {"Environment": "research"},
-        "max_concurrent": None,
+        **dict.fromkeys(
+            [
+                "max_concurrent",
+                "subnet_ids",
+                "launch_timeout_seconds",
+                "spot",
+                "reuse",
+                "root_volume_gib",
+                "root_device",
+                "prices",
+            ]
+        ),
     }
+
+
+def test_one_type_and_one_subnet_stand_for_lists():
+    changes = {"instance_types": {"gpu": "g5.xlarge"}, "subnet_ids": "subnet-0123abcd"}
+    (backend,) = read(backend_file("ec2", **changes), "hut.json").backends
+    assert backend.instance_types == {"gpu": ["g5.xlarge"]}
+    assert backend.subnet_ids == ["subnet-0123abcd"]
+
+
+def test_every_problem_of_an_ec2_backend_is_told_with_its_place():
+    found = {
+        "subnet_id": ("subnet-0123abcd", "", ""),
+        "subnet_ids": (["subnet-4567cdef"], "", "keep one"),
+        "security_group_ids": (["sg-0123abcd", "sg-1"], "[1]", "sg-..."),
+        "instance_types": ({"gpu": ["c5xlarge"], "n": []}, ".gpu[0]", "c5.xlarge"),
+        "extra_tags": ({"aws:x": "a", "hut:y": "b", "z": "{"}, ".aws:x", "aws:"),
+        "prices": ({"c5.xlarge": 0}, ".c5.xlarge", "greater than 0"),
+    }
+    text = backend_file("ec2", **{name: value for name, (value, _, _) in found.items()})
+    with pytest.raises(InvalidInput) as caught:
+        read(text, "hut.json")
+    told = {problem.field: problem.message for problem in caught.value.problems}
+    for name, (_, inner, message) in found.items():
+        if message:
+            assert message in told[f"backends[0].{name}{inner}"]
+    places = (".instance_types.n", ".extra_tags.hut:y", ".extra_tags.z")
+    assert told.keys() >= {f"backends[0]{place}" for place in places}
+    assert len(told) == 8
 
 
 def test_the_seeds_environments_are_accepted():
@@ -289,7 +328,7 @@ LEAST = {
     "slurm": {"ssh": SSH},
     "pbs": {"ssh": SSH},
     "batch": {"aws": {"region": "r", "job_queue": "q"}, "default_image": "i"},
-    "ec2": {"aws": {"region": "r"}, "ami": "a", "subnet_id": "s"},
+    "ec2": {},
     "ecs": {"aws": {"region": "r"}},
 }
 REQUIRED = [
@@ -300,10 +339,6 @@ REQUIRED = [
     ("pbs", "ssh.user"),
     ("batch", "aws.region"),
     ("batch", "aws.job_queue"),
-    ("ec2", "aws"),
-    ("ec2", "aws.region"),
-    ("ec2", "ami"),
-    ("ec2", "subnet_id"),
     ("ecs", "aws"),
     ("ecs", "aws.region"),
 ]
@@ -357,11 +392,21 @@ def test_every_backend_has_a_cap(kind):
         ("batch", "secrets", {"KEY": "arn:aws:ssm:us-east-1:111122223333:parameter/key"}),
         ("batch", "volumes", [{"efs": "fs-0123abcd", "mount": "/data"}]),
         ("batch", "prices", {"ec2": {"vcpu_hour": 0.03, "gib_hour": 0}}),
-        ("ec2", "security_group_ids", ["a", "b"]),
-        ("ec2", "instance_types", {"gpu": "g"}),
+        ("ec2", "ami", "al2023"),
+        ("ec2", "ami", "ami-0123abcd"),
+        ("ec2", "ami", "resolve:ssm:/lab/image:3"),
+        ("ec2", "subnet_ids", ["subnet-0123abcd", "subnet-4567cdef"]),
+        ("ec2", "security_group_ids", ["sg-0123abcd", "sg-4567cdef"]),
+        ("ec2", "instance_types", {"gpu": ["g5.xlarge", "g4dn.xlarge"]}),
         ("ec2", "max_instances", 3),
-        ("ec2", "idle_terminate_seconds", 0),
-        ("ec2", "extra_tags", {"a": "1"}),
+        ("ec2", "idle_terminate_seconds", 60),
+        ("ec2", "launch_timeout_seconds", 604_800),
+        ("ec2", "spot", "prefer"),
+        ("ec2", "reuse", True),
+        ("ec2", "root_volume_gib", 100),
+        ("ec2", "root_device", "/dev/sda1"),
+        ("ec2", "extra_tags", {"a": "1", "cost centre": ""}),
+        ("ec2", "prices", {"c5.xlarge": 0.17, "p5.48xlarge": 98}),
         ("ecs", "cluster", "c"),
     ],
 )
@@ -648,11 +693,24 @@ def test_what_is_wrong_with_jobs_is_told_with_the_rest_of_the_entry():
         ("batch", "job_definition_mode", "open"),
         ("batch", "cpu_architecture", "arm"),
         ("batch", "volumes", {}),
+        ("ec2", "ami", "ubuntu"),
+        ("ec2", "subnet_id", "10.0.0.0/24"),
         ("ec2", "security_group_ids", "sg"),
         ("ec2", "max_instances", 0),
-        ("ec2", "idle_terminate_seconds", -1),
+        ("ec2", "idle_terminate_seconds", 59),
         ("ec2", "startup_timeout_seconds", 0),
+        ("ec2", "launch_timeout_seconds", 604_801),
         ("ec2", "instance_types", ["c5"]),
+        ("ec2", "instance_types", {}),
+        ("ec2", "subnet_ids", []),
+        ("ec2", "spot", True),
+        ("ec2", "reuse", "yes"),
+        ("ec2", "root_volume_gib", 7),
+        ("ec2", "root_device", "sda1"),
+        ("ec2", "tag_prefix", "AWS"),
+        ("ec2", "tag_prefix", "x" * 61),
+        ("ec2", "extra_tags", {f"k{n}": "v" for n in range(21)}),
+        ("ec2", "instance_profile_arn", "HutHost"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_at_its_place(kind, field, value):

@@ -11,9 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
@@ -21,11 +18,22 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from hut.model.configuration_parts import (
+    Aws,
+    Backend,
+    Count,
+    Port,
+    ScalarText,
+    Seconds,
+    Section,
+    Text,
+    shell_safe,
+)
+from hut.model.ec2_section import Ec2Backend
 from hut.model.environment import Environment
 from hut.model.job_settings import DEFAULT_LOG_GROUP
 from hut.model.job_settings_reading import read_job_settings
 from hut.model.limits import LONGEST_COMMAND
-from hut.model.quantities import parse_duration
 from hut.model.states import AUTOMATIC_VARIABLES
 from hut.model.variables import is_variable, variable_faults
 
@@ -42,25 +50,6 @@ __all__ = [
     "Settings",
     "Source",
 ]
-
-
-def _scalar_text(value: Any) -> Any:
-    """Let numbers and booleans stand for their text, as in a workflow file's ``env_vars``."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, (int, float)) else value
-
-
-def _shell_safe(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("a NUL character can't be passed to a shell; remove it")
-    return text
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty; leave the field out or write a value")
-    return text
 
 
 def _variable_name(name: str) -> str:
@@ -84,32 +73,19 @@ def _variables(variables: dict[str, str]) -> dict[str, str]:
 def _init_lines(text: str) -> str:
     if len(text) > LONGEST_COMMAND:
         raise ValueError(f"has {len(text):,} characters, at most {LONGEST_COMMAND:,} are allowed")
-    return _shell_safe(text)
+    return shell_safe(text)
 
 
-def _seconds(value: Any) -> float:
-    return parse_duration(value, bare="seconds")
-
-
-Text = Annotated[str, AfterValidator(_filled)]
-ScalarText = Annotated[str, BeforeValidator(_scalar_text), AfterValidator(_shell_safe)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class Section(BaseModel):
-    """What all parts of the file have in common: no unknown fields, no guessing of types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class EnvironmentEntry(Section):
     """An entry of ``environments``."""
 
     name: Text
-    variables: Annotated[dict[VariableName, ScalarText], AfterValidator(_variables)] = {}
+    variables: Annotated[dict[VariableName, ScalarText], AfterValidator(_variables)] = Field(
+        default_factory=dict
+    )
     extra_init: Annotated[str, AfterValidator(_init_lines)] = ""
 
     def environment(self) -> Environment:
@@ -128,25 +104,10 @@ class Ssh(Section):
     known_hosts: Text | None = None
 
 
-class Aws(Section):
-    """Where in AWS; credentials never stand in the file."""
-
-    region: Text
-    profile: Text | None = None
-
-
 class AwsQueue(Aws):
     """Where in AWS, and the default job queue."""
 
     job_queue: Text
-
-
-class Backend(Section):
-    """What every backend has."""
-
-    name: Text
-    type: str
-    max_concurrent: Count | None = None
 
 
 class LocalBackendEntry(Backend):
@@ -243,25 +204,6 @@ class BatchBackend(Backend):
         if faults:
             raise ValidationError.from_exception_data(cls.__name__, faults)
         return backend
-
-
-class Ec2Backend(Backend):
-    """One EC2 instance per task."""
-
-    type: Literal["ec2"]
-    aws: Aws
-    ami: Text
-    subnet_id: Text
-    security_group_ids: list[Text] = []
-    instance_types: dict[Text, Text] = {"default": "c5.xlarge"}
-    default_image: Text | None = None
-    instance_profile_arn: Text | None = None
-    ssh_user: Text = "ec2-user"
-    max_instances: Count = 20
-    idle_terminate_seconds: Annotated[int, Field(ge=0)] = 1800
-    startup_timeout_seconds: Annotated[int, Field(ge=1)] = 600
-    tag_prefix: Text = "scripthut"
-    extra_tags: dict[Text, ScalarText] = {}
 
 
 class EcsBackend(Backend):
@@ -375,10 +317,10 @@ class Pricing(Section):
 class Configuration(Section):
     """A whole ``hut.yaml``."""
 
-    environments: list[EnvironmentEntry] = []
-    backends: list[Backend] = []
-    sources: list[Source] = []
-    workflows: list[NamedWorkflow] = []
+    environments: list[EnvironmentEntry] = Field(default_factory=list)
+    backends: list[Backend] = Field(default_factory=list)
+    sources: list[Source] = Field(default_factory=list)
+    workflows: list[NamedWorkflow] = Field(default_factory=list)
     settings: Settings = Settings()
     pricing: Pricing | None = None
 

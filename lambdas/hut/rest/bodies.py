@@ -22,7 +22,8 @@ from pydantic import (
 )
 
 from hut.control import Setting, Submission
-from hut.model.configuration import Count, EnvironmentEntry, ScalarText
+from hut.model.configuration import EnvironmentEntry
+from hut.model.configuration_parts import Count, ScalarText
 from hut.model.documents import MalformedDocument, format_of, read_document
 from hut.model.environment import Environment
 from hut.model.limits import LONGEST_NAME

@@ -71,13 +71,13 @@ class Observing:
         self._backends = around.backends
         self._control = Control(around.store)
 
-    def observe(self, run_id: str, seen: Sequence[Seen], *, at: str = "") -> Observed:
+    def observe(self, run_id: str, seen: Sequence[Seen], *, backend: str = "") -> Observed:
         """Record what is said of jobs of one run.
 
         Parameters
         ----------
-        at
-            The backend that has these jobs, if that is known. Then those of a run or a task that is
+        backend
+            The one that has these jobs, if that is known. Then those of a run or a task that is
             not known are ended there: nobody else ever would.
         """
         observed = Observed()
@@ -87,7 +87,7 @@ class Observing:
             self._around.see(run)
         except UnknownRun:
             self._around.note.warning("jobs of an unknown run", run=run_id, jobs=len(seen))
-            unwanted[at] += [job.handle for _, job in seen if job.state is not JobState.ENDED]
+            unwanted[backend] += [job.handle for _, job in seen if job.state is not JobState.ENDED]
             self._end_unwanted(run_id, unwanted, observed)
             return observed
         told = list(self._attempts(run_id, seen))
@@ -99,7 +99,7 @@ class Observing:
             task = tasks.get(key.position)
             if task is None:
                 if job.state is not JobState.ENDED:
-                    unwanted[at].append(job.handle)
+                    unwanted[backend].append(job.handle)
                 continue
             # The attempt's job is the one that is noted; before that, the first that is told of.
             own = task.handle or chosen.setdefault(key, job.handle)
@@ -121,11 +121,11 @@ class Observing:
     def _end_unwanted(
         self, run_id: str, unwanted: Mapping[str, Sequence[str]], observed: Observed
     ) -> None:
-        for backend, handles in unwanted.items():
-            if not handles or backend not in self._backends:
+        for name, handles in unwanted.items():
+            if not handles or name not in self._backends:
                 continue
             self._around.note.warning("unwanted jobs", run=run_id, jobs=len(handles))
-            self._backends[backend].terminate(handles, DUPLICATE)
+            self._backends[name].terminate(handles, DUPLICATE)
             observed.unwanted += len(handles)
 
     def _attempts(self, run_id: str, seen: Sequence[Seen]) -> Iterator[tuple[AttemptKey, Job]]:

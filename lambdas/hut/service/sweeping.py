@@ -120,7 +120,7 @@ class Sweeping:
                     if parsed is not None and parsed.prefix == self._around.prefix:
                         by_run[parsed.run_id].append((parsed, job))
                 for run_id, seen in by_run.items():
-                    swept.unwanted += self._observing.observe(run_id, seen, at=name).unwanted
+                    swept.unwanted += self._observing.observe(run_id, seen, backend=name).unwanted
             except Exception as error:  # noqa: BLE001 - whatever a client raises: the sweep goes on
                 swept.failed += 1
                 self._around.note.warning(
