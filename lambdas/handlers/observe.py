@@ -1,4 +1,4 @@
-"""The ``observe`` Lambda: what Batch and Step Functions say, through EventBridge and SQS.
+"""The ``observe`` Lambda: what Batch, Step Functions, SSM and EC2 say, through EventBridge and SQS.
 
 Messages of one run are taken together. Those that can't be recorded yet go back to the queue alone.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handlers.logs import new_logger
@@ -17,6 +17,7 @@ from hut.backends.port import Job, JobName, parse_job_name
 from hut.measuring import measure, measured
 from hut.metrics import Metric
 from hut.model.states import Reason
+from hut.service import hearing
 from hut.service.observing import Observed, Observing, Seen
 from hut.service.surroundings import Surroundings
 from hut.store.port import StoreError, UnknownRun
@@ -35,25 +36,68 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     around = surroundings(logger, context)
     failed: set[str] = set()
     seen: dict[str, list[tuple[str, JobName, Job]]] = defaultdict(list)
+    news: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for record in event["Records"]:
         message_id = record["messageId"]
         try:
             told = json.loads(record["body"])
-            if told["source"] == "aws.states":
-                _execution_ended(around, told["detail"])
-            else:
-                job = job_from_detail(told["detail"])
-                name = parse_job_name(job.name)
-                if name is not None and name.prefix == around.prefix:
-                    seen[name.run_id].append((message_id, name, job))
+            if told["source"] in hearing.NEWS:
+                news[told["detail"]["instance-id"]].append((message_id, told["source"]))
+                continue
+            job = _job(around, told)
+            name = None if job is None else parse_job_name(job.name)
+            if job is not None and name is not None and name.prefix == around.prefix:
+                seen[name.run_id].append((message_id, name, job))
         except Exception:  # a message that can't be read must not keep the others
             logger.exception("a message could not be taken in")
             failed.add(message_id)
+    early = _nudge(around, news, failed)
     observing = Observing(around)
     for run_id, jobs in seen.items():
         logger.append_keys(run=run_id)
         failed |= _take_in(observing, around, run_id, jobs)
+    _nudge_again(around, early, failed)
     return {"batchItemFailures": [{"itemIdentifier": each} for each in sorted(failed)]}
+
+
+def _job(around: Surroundings, told: dict[str, Any]) -> Job | None:
+    """Return the job that a message tells of, if it is one."""
+    source, detail = told["source"], told["detail"]
+    if source == "hut.ec2":
+        return hearing.job_of_start(detail)
+    if source == "aws.states":
+        if hearing.is_of_task(around, detail):
+            return hearing.job_of_execution(around, detail)
+        _execution_ended(around, detail)
+        return None
+    return job_from_detail(detail)
+
+
+_News = Mapping[str, Sequence[tuple[str, str]]]  # by instance: messages, and their sources
+
+
+def _nudge(around: Surroundings, news: _News, failed: set[str]) -> _News:
+    """Pass on news of instances; return those of commands that it is too early for."""
+    early: dict[str, Sequence[tuple[str, str]]] = {}
+    for instance, messages in news.items():
+        try:
+            # An instance that goes while it starts is seen by its execution, which asks all the time.
+            too_early = hearing.is_too_early(around, instance)
+            if too_early and any(source == "aws.ssm" for _, source in messages):
+                early[instance] = messages
+        except Exception:  # as above
+            logger.exception("news of an instance could not be passed on")
+            failed |= {message_id for message_id, _ in messages}
+    return early
+
+
+def _nudge_again(around: Surroundings, early: _News, failed: set[str]) -> None:
+    """Pass news on again a few times; what stays too early its execution finds by itself."""
+    for pause in _PAUSES:
+        if not early or not around.has_time():
+            return
+        around.sleep(pause)
+        early = _nudge(around, early, failed)
 
 
 def _take_in(

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import botocore.session
@@ -23,7 +23,7 @@ from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
 from hut.backends.batch import BatchBackend, BatchOptions, Clients, Pace
 from hut.backends.fleet import Fleet, LiveBackends, LiveCaps
-from hut.backends.kinds import BATCH, Refinement
+from hut.backends.kinds import BATCH, EC2, Refinement, kind_of, rules_of
 from hut.backends.port import RemoteBackend
 from hut.measuring import measure
 from hut.metrics import Metric
@@ -36,8 +36,11 @@ from hut.store.dynamodb.table import Table
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
+    from hut.backends.ec2.backend import Ec2Backend
 
+    from hut.backends.ec2.options import Ec2Options
     from hut.rest.services import Services
+    from hut.service.ports import Instances
 
 __all__ = ["Edge", "Notes", "Process", "new_id", "process", "started", "surroundings"]
 
@@ -119,6 +122,7 @@ class Process:
         self.edge = edge or Edge()
         self._clients: dict[tuple[str, bool], Any] = {}
         self._form = 0
+        self._own_ec2: dict[str, Ec2Backend] = {}
         self.serving: Services | None = None
 
     def surroundings(self, logger: Logger, context: Any = None) -> Surroundings:
@@ -150,6 +154,7 @@ class Process:
             measure=measure,
             new_array=lambda: edge.random_bytes(6).hex(),
             sleep=edge.sleep,
+            instances=self._instances,
             migrate=lambda: self._migrate(lambda: edge.monotonic() < until),
         )
 
@@ -199,12 +204,14 @@ class Process:
     @cached_property
     def _pace(self) -> Pace:
         """The pace of SubmitJob, which all functions of the deployment keep together."""
+        return self._new_pace(BATCH, self.settings.submit_rate)
+
+    def _new_pace(self, bucket: str, most: float) -> Pace:
         from aws_lambda_powertools import Logger
 
-        settings = self.settings
         return Pace(
-            TableBucket(self.client("dynamodb"), settings.table, "batch"),
-            most=settings.submit_rate,
+            TableBucket(self.client("dynamodb"), self.settings.table, bucket),
+            most=most,
             clock=self.edge.clock,
             sleep=self.edge.sleep,
             note=Logger().warning,
@@ -214,7 +221,9 @@ class Process:
     @cached_property
     def _fleet(self) -> Fleet:
         settings = self.settings
-        return Fleet(settings.stack, settings.prefix, {BATCH: self._make_batch})
+        return Fleet(
+            settings.stack, settings.prefix, {BATCH: self._make_batch, EC2: self._make_ec2}
+        )
 
     def _make_batch(self, options: BatchOptions) -> RemoteBackend:
         clients, images = self._batch_clients, self._images
@@ -233,6 +242,56 @@ class Process:
     @cached_property
     def _images(self) -> TableImages:
         return TableImages(self._table, clock=self.edge.clock)
+
+    def _make_ec2(self, options: Ec2Options) -> Ec2Backend:
+        from hut.backends.ec2.backend import Ec2Backend
+
+        return Ec2Backend(
+            options,
+            self._ec2_clients,
+            hosts=self._hosts,
+            pace=self._launch_pace,
+            active=lambda: self.store.active_on(options.name),
+            clock=self.edge.clock,
+            sleep=self.edge.sleep,
+        )
+
+    @cached_property
+    def _ec2_clients(self) -> Any:
+        from hut.backends.ec2.submitting import Ec2Clients
+
+        names = ("stepfunctions", "ec2", "logs", "s3")
+        return Ec2Clients(*map(self.client, names), self.settings.bucket)
+
+    @cached_property
+    def _hosts(self) -> Any:
+        from hut.store.dynamodb.hosts import TableHosts
+
+        return TableHosts(self._table, clock=self.edge.clock)
+
+    @cached_property
+    def _launch_pace(self) -> Pace:
+        """The pace of launches, which all functions of the deployment keep together."""
+        from hut.backends.ec2.submitting import LAUNCHES_PER_SECOND
+
+        return self._new_pace(EC2, LAUNCHES_PER_SECOND)
+
+    @cached_property
+    def _instances(self) -> Mapping[str, Callable[[], Instances]]:
+        """What is told of news of EC2 tasks, by their state machine; made when there are some."""
+        found: dict[str, Callable[[], Instances]] = {}
+        for entry in self.settings.stack:
+            if kind_of(entry) == EC2:
+                found.setdefault(str(entry["machine"]), partial(self._made_ec2, entry))
+        return found
+
+    def _made_ec2(self, entry: Mapping[str, Any]) -> Ec2Backend:
+        """Return the stack's own backend, whatever a configuration says of it."""
+        name = str(entry["name"])
+        if name not in self._own_ec2:
+            options: Any = rules_of(EC2).read_options(entry, prefix=self.settings.prefix)
+            self._own_ec2[name] = self._make_ec2(options)
+        return self._own_ec2[name]
 
     @cached_property
     def configurations(self) -> DynamoConfigurations:

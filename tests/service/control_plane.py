@@ -22,6 +22,7 @@ from hut.model.records import RunRecord, TaskRecord
 from hut.model.states import TaskState
 from hut.service.advancing import Advancing
 from hut.service.observing import Observed, Observing
+from hut.service.ports import Instances
 from hut.service.submitting import Submitting
 from hut.service.surroundings import Surroundings
 from hut.service.sweeping import Sweeping, Swept
@@ -83,6 +84,10 @@ class ControlPlane:
         Items that the stream has told of and nobody has taken yet.
     sweeps : int
         How many sweeps `finish` needed.
+    pauses : list of float
+        How long somebody wanted to wait.
+    instances : dict
+        What is told of news of EC2 tasks, by their state machine.
     starts_are_told : bool
         Whether jobs in `finish` tell that they run, or only that they have ended.
     """
@@ -114,6 +119,8 @@ class ControlPlane:
         self.has_time: Callable[[], bool] = lambda: True
         self.sweeps = 0
         self.starts_are_told = True
+        self.pauses: list[float] = []
+        self.instances: dict[str, Callable[[], Instances]] = {}
         self._numbers = count(1)
 
     def _call(self, operation: str, arguments: dict[str, Any], call: Call) -> Any:
@@ -149,7 +156,8 @@ class ControlPlane:
             caps=self.caps,
             has_time=self._has_time,
             measure=self.measures,
-            sleep=lambda _: None,
+            sleep=self.pauses.append,
+            instances=self.instances,
         )
 
     def _has_time(self) -> bool:

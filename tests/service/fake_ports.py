@@ -190,6 +190,8 @@ class FakeBackend:
         How many names are looked for between two looks at the time.
     price : float or None
         What each job costs, in dollars.
+    handles_are_names : bool
+        As those of executions are.
     tidies : bool or Exception
         Whether it tells a sweep of its jobs, or why it can't.
     events : list of (JobName, Job)
@@ -224,6 +226,7 @@ class FakeBackend:
     price: float | None = None
     found_at_once: int = 1000
     tidies: bool | Exception = False
+    handles_are_names: bool = False
 
     # The port -----------------------------------------------------------------------------------
 
@@ -402,7 +405,7 @@ class FakeBackend:
 
     def make(self, run_id: str, spec: TaskSpec, name: str) -> FakeJob:
         """Make a job, as SubmitJob does: a second time if it is called a second time."""
-        handle = f"{self.name}-{len(self.jobs)}"
+        handle = name if self.handles_are_names else f"{self.name}-{len(self.jobs)}"
         job = FakeJob(name, handle, run_id, spec, self.clock.now)
         self.jobs[handle] = job
         return job

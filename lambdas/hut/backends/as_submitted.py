@@ -8,6 +8,7 @@ the same for all versions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import groupby
 
 from hut.backends.kinds import Options
@@ -53,8 +54,12 @@ class AsSubmitted:
         self.options = options
         self._as_of = as_of
         self._make = make
-        self._now = make(options)
         self._others: dict[str, RemoteBackend] = {}
+
+    @cached_property
+    def _now(self) -> RemoteBackend:
+        """The backend as it is configured now; most calls of a function need one of several."""
+        return self._make(self.options)
 
     # As of the run's version ----------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from hut.model.problems import InvalidInput, Problem
 
 __all__ = [
     "BATCH",
+    "EC2",
     "KINDS",
     "Entry",
     "Options",
@@ -27,7 +28,8 @@ __all__ = [
 ]
 
 BATCH = "batch"
-KINDS = (BATCH,)
+EC2 = "ec2"
+KINDS = (BATCH, EC2)
 
 Entry = Mapping[str, Any]
 """A backend as ``HUT_BACKENDS`` or a configuration describes it."""
@@ -101,7 +103,11 @@ def can_run(entry: Entry) -> bool:
 
 def rules_of(kind: str) -> Rules:
     """Return the rules of a kind."""
-    return {BATCH: batch}[kind]
+    if kind == EC2:
+        from hut.backends.ec2 import refining as ec2
+
+        return ec2
+    return batch
 
 
 def read_backends(text: str, *, prefix: str = "hut") -> tuple[Options, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from hut.backends.port import Job
 from hut.metrics import Metric
 
-__all__ = ["Executions", "Measuring", "Noting", "Wakes"]
+__all__ = ["Executions", "Instances", "Measuring", "Noting", "Wakes"]
 
 
 class Executions(Protocol):
@@ -30,6 +31,22 @@ class Wakes(Protocol):
         ----------
         ended
             Positions of tasks whose followers are to be released then.
+        """
+
+
+class Instances(Protocol):
+    """EC2 tasks, of which news come that are not for one backend: executions and instances."""
+
+    def describe(self, handles: Sequence[str]) -> Mapping[str, Job]:
+        """Return what is known of executions, by their names."""
+
+    def end_instances(self, names: Sequence[str]) -> int:
+        """End the instances of executions that ended without doing it; return how many."""
+
+    def nudge(self, instance: str) -> str:
+        """Have the execution that waits for an instance look at it; say what became of the news.
+
+        ``not_yet`` if it does not wait yet: then it may be told a moment later.
         """
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hut.backends.port import RemoteBackend
 from hut.metrics import Metric
 from hut.model.records import RunRecord
-from hut.service.ports import Executions, Measuring, Noting, Wakes
+from hut.service.ports import Executions, Instances, Measuring, Noting, Wakes
 from hut.store.events import EventStore
 
 __all__ = ["Surroundings"]
@@ -46,6 +46,8 @@ class Surroundings:
         By the name that workflows use.
     caps : mapping of str to int
         For each capped backend how many tasks it may have at once.
+    instances : mapping of str to callable
+        By the ARN of the state machine that runs EC2 tasks: returns what is told of news of them.
     prefix : str
         What job names begin with.
     clock : callable
@@ -78,4 +80,5 @@ class Surroundings:
     measure: Measuring = _unmeasured
     new_array: Callable[[], str] = _new_array
     sleep: Callable[[float], None] = time.sleep
+    instances: Mapping[str, Callable[[], Instances]] = field(default_factory=dict)
     migrate: Callable[[], object] = _unmigrated

@@ -1,0 +1,74 @@
+"""What is told of EC2 tasks: ends and starts of their executions, and news of their instances.
+
+News of an instance, or of its command, say nothing by themselves: they make the execution that waits
+for it look. So they may come twice, late or never; the execution looks by itself every few minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hut.backends.port import Job, parse_job_name
+from hut.service.surroundings import Surroundings
+
+__all__ = ["NEWS", "is_of_task", "is_too_early", "job_of_execution", "job_of_start"]
+
+NEWS = ("aws.ec2", "aws.ssm")
+"""Sources of news of instances."""
+
+_NOT_YET = "not_yet"
+
+
+def is_of_task(around: Surroundings, detail: Mapping[str, Any]) -> bool:
+    """Say whether the execution that an event tells of is a task's, not a run's."""
+    return detail.get("stateMachineArn") in around.instances
+
+
+def job_of_start(detail: Mapping[str, Any]) -> Job:
+    """Return the job whose command was sent, as its execution says.
+
+    Raises
+    ------
+    ValueError
+        If the message does not tell of one.
+    """
+    from hut.backends.ec2.outcomes import job_from_start
+
+    return job_from_start(detail)
+
+
+def job_of_execution(around: Surroundings, detail: Mapping[str, Any]) -> Job | None:
+    """Return the job whose execution has ended; None for one of another deployment.
+
+    What an execution left that could not see to its end (somebody stopped it) is ended first: the
+    message is not acknowledged before that is done, and it is the same if it is done twice.
+
+    Raises
+    ------
+    ValueError, LookupError
+        If the event does not tell of an execution, or not enough, and there is no such execution.
+    """
+    from hut.backends.ec2.outcomes import is_told, job_from_execution, left_open
+
+    job = job_from_execution(detail)
+    name = parse_job_name(job.name)
+    if name is None or name.prefix != around.prefix:
+        return None
+    instances = around.instances[detail["stateMachineArn"]]()
+    if left_open(detail):
+        ended = instances.end_instances([job.name])
+        if ended:
+            around.note.warning("instances of a stopped execution", run=name.run_id, ended=ended)
+    if is_told(detail):
+        return job
+    return instances.describe([job.handle])[job.handle]
+
+
+def is_too_early(around: Surroundings, instance: str) -> bool:
+    """Tell an execution of news of its instance, if it is a task's; say whether it is too early.
+
+    An execution that has just sent its command does not wait for the end of it yet.
+    """
+    hearing = next(iter(around.instances.values()), None)
+    return hearing is not None and hearing().nudge(instance) == _NOT_YET
