@@ -6,7 +6,8 @@ from the same lock file with its hashes.
 
 boto3 and botocore are bundled although the Lambda runtime has its own: what was tested is what runs,
 and the runtime's copy changes without notice. Of botocore's service descriptions (27 MB) only the
-services Hut calls are kept. Left out as well: tests, type stubs, package metadata, commands, and the
+services Hut calls are kept, and of EC2's, which is larger than all others together, what it calls.
+Left out as well: tests, type stubs, package metadata, commands, and the
 adapters for one machine (SQLite, child processes).
 
 There are two: of everything, for the API, and a small one for the functions that are called all the
@@ -19,24 +20,29 @@ the wheels are kept apart under the hash of the lock file, so that a change of c
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from infra.reach import reached
 
-__all__ = ["SERVICES", "SMALL", "Bundle", "BundleError", "make_bundle"]
+__all__ = ["OPERATIONS", "SERVICES", "SMALL", "Bundle", "BundleError", "make_bundle"]
 
 ROOT = Path(__file__).resolve().parents[1]
-SERVICES = frozenset({"batch", "dynamodb", "logs", "s3", "sqs", "stepfunctions"})
+SERVICES = frozenset({"batch", "dynamodb", "ec2", "logs", "s3", "sqs", "stepfunctions"})
+OPERATIONS = {"ec2": frozenset({"DescribeInstances", "TerminateInstances"})}
+"""Of services that have hundreds of operations, those that Hut calls."""
+
 SMALL = ("advance", "finish", "observe", "register", "sweep")
 """Functions whose bundle is the small one."""
 
@@ -45,9 +51,11 @@ _SOURCES = ("handlers", "hut")
 _NOT_IN_LAMBDA = frozenset({"hut/store/sqlite", "hut/backends/local"})
 _DROPPED_FOLDERS = frozenset({"__pycache__", "bin", "tests", "test", "examples"})
 _DROPPED_ENDINGS = (".pyi", ".pyx", ".pxd", ".dist-info", ".pyc")
+# The small bundle has no time zones of its own: botocore asks for UTC and this machine's only.
+_NOT_IN_SMALL = frozenset({"dateutil/zoneinfo/dateutil-zoneinfo.tar.gz"})
 # Packages of the small bundle that import by names they make, so all of them is taken.
 _WHOLE = ("botocore", "dateutil", "jmespath", "six", "urllib3")
-_LAYOUT = b"2"  # counts changes of what this module keeps and drops
+_LAYOUT = b"3"  # counts changes of what this module keeps and drops
 _KEPT = 4
 
 
@@ -168,13 +176,53 @@ def _trim(folder: Path) -> None:
     for data in (folder / "botocore/data").iterdir():
         if data.is_dir() and data.name not in SERVICES:
             shutil.rmtree(data)
+    for service, operations in OPERATIONS.items():
+        _cut(folder / "botocore/data" / service, operations)
     shutil.rmtree(folder / "boto3/data", ignore_errors=True)  # resources; Hut uses clients
     for path in folder.rglob("examples-1.json*"):
         path.unlink()
 
 
+def _cut(data: Path, operations: Collection[str]) -> None:
+    """Keep of a service's description its newest version, and what some operations need of it."""
+    *older, newest = sorted(path for path in data.iterdir() if path.is_dir())
+    for path in older:
+        shutil.rmtree(path)
+    for name in ("waiters-2.json", "paginators-1.sdk-extras.json"):
+        (newest / name).unlink(missing_ok=True)
+    paginators = newest / "paginators-1.json"
+    found = json.loads(paginators.read_text())["pagination"]
+    kept = {name: found[name] for name in operations if name in found}
+    paginators.write_text(json.dumps({"pagination": kept}))
+    path = newest / "service-2.json.gz"
+    model = json.loads(gzip.decompress(path.read_bytes()))
+    model["operations"] = {name: model["operations"][name] for name in sorted(operations)}
+    shapes = model["shapes"]
+    needed: set[str] = set()
+    waiting = _shapes_in(list(model["operations"].values()))
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting |= _shapes_in(shapes[name])
+    model["shapes"] = {name: shape for name, shape in shapes.items() if name in needed}
+    # Without the time, which would be another one each time it is made.
+    path.write_bytes(gzip.compress(json.dumps(model).encode(), mtime=0))
+
+
+def _shapes_in(part: object) -> set[str]:
+    """Return the names of the shapes that a part of a description refers to."""
+    if isinstance(part, list):
+        return {name for each in part for name in _shapes_in(each)}
+    if not isinstance(part, dict):
+        return set()
+    own = {part["shape"]} if isinstance(part.get("shape"), str) else set()
+    return own.union(*(_shapes_in(each) for each in part.values()))
+
+
 def _kept() -> list[object]:
-    return [sorted(SERVICES), sorted(_DROPPED_FOLDERS), _DROPPED_ENDINGS]
+    operations = [(service, sorted(names)) for service, names in sorted(OPERATIONS.items())]
+    return [sorted(SERVICES), operations, sorted(_DROPPED_FOLDERS), _DROPPED_ENDINGS]
 
 
 def _sources(folder: Path) -> Iterable[tuple[str, Path]]:
@@ -200,6 +248,8 @@ def _pick(whole: Path, folder: Path) -> None:
     roots = [*(f"handlers.{name}" for name in SMALL), *_WHOLE]
     for path in sorted(reached(whole, roots, own=_SOURCES, whole=_WHOLE)):
         if "__pycache__" in path.parts:  # left by somebody who imported from there
+            continue
+        if path.relative_to(whole).as_posix() in _NOT_IN_SMALL:
             continue
         target = folder / path.relative_to(whole)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -36,8 +36,8 @@ from hut.store.dynamodb.table import Table
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
-    from hut.backends.ec2.backend import Ec2Backend
 
+    from hut.backends.ec2.backend import Ec2Backend
     from hut.backends.ec2.options import Ec2Options
     from hut.rest.services import Services
     from hut.service.ports import Instances
@@ -260,8 +260,13 @@ class Process:
     def _ec2_clients(self) -> Any:
         from hut.backends.ec2.submitting import Ec2Clients
 
-        names = ("stepfunctions", "ec2", "logs", "s3")
-        return Ec2Clients(*map(self.client, names), self.settings.bucket)
+        return Ec2Clients(
+            self.client("stepfunctions"),
+            self.client("ec2"),
+            self.client("logs"),
+            self.client("s3"),
+            self.settings.bucket,
+        )
 
     @cached_property
     def _hosts(self) -> Any:

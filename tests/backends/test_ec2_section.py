@@ -52,6 +52,7 @@ VALUES = {
         {"c5.xlarge": 0.17},
         {"c5.xlarge": 1},
         {"c5.xlarge": -1},
+        {"c5.xlarge": 0},
         {"c5.xlarge": "1"},
         {"c5.xlarge": 10000},
     ],

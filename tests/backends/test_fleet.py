@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from hut.backends.batch import BatchBackend, Clients, Pace
 from hut.backends.fleet import Fleet
-from hut.backends.port import ArrayRequest
+from hut.backends.port import ArrayRequest, SubmitResult
 from hut.model.records import RunSettings
 from hut.model.states import Reason
 from hut.model.workflow import TaskSpec
+from hut.scheduling.pacing import Place
+from tests.backends.test_refining import EC2
 from tests.batch.plain_batch import ENTRY, QUEUES, request_of, run_of
 
 TASK = TaskSpec("t", "true")
@@ -119,3 +123,40 @@ def test_caps_are_those_of_now() -> None:
     }
     retired = [{"name": "gpu", "max_concurrent": 1, "retired": True}]
     assert it.caps(retired) == {"batch": 9, "gpu": 1}
+
+
+class FakeLaunching:
+    """An EC2 backend that only says which options it was made of."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def submit(self, requests: Any) -> list[Any]:
+        return [SubmitResult(self.options.ami)] * len(requests)
+
+    def place(self) -> Place:
+        return Place(has_room=True, again_at=0.0)
+
+
+def test_backends_of_two_kinds_are_made_when_they_are_needed() -> None:
+    made: list[Any] = []
+
+    def launching(options: Any) -> Any:
+        made.append(options)
+        return FakeLaunching(options)
+
+    make = {"batch": lambda _: pytest.fail("nobody needs it"), "ec2": launching}
+    it = Fleet([ENTRY, EC2], "hut", make)
+    now = [{"name": "ec2", "type": "ec2", "ami": "ami-00000002", "max_instances": 7}]
+    found = it.backends(now)
+    assert (found.keys(), it.caps(now)) == ({"batch", "ec2"}, {"ec2": 7})
+    assert made == []
+    assert found["ec2"].place().has_room
+    old = RunSettings(backends={"ec2": {"type": "ec2", "ami": "ami-00000001"}}, config_version=1)
+    first = RunSettings()
+    other = RunSettings(backends={"ec2": {"default_image": "debian"}}, config_version=1)
+    results = found["ec2"].submit(requests(old, first, other))
+    assert [result.handle for result in results] == ["ami-00000001", "al2023", None]
+    assert [each.ami for each in made] == ["ami-00000002", "ami-00000001", "al2023"]
+    assert {each.max_instances for each in made} == {7}
+    assert "was of type batch" in results[2].detail

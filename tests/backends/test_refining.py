@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
 from hut.backends.batch.options import Platform
-from hut.backends.refining import backends_of, frozen, options_of
+from hut.backends.refining import backends_of, frozen, live, options_of
+from hut.model.problems import InvalidInput
 
 ARN = "arn:aws:batch:eu-west-1:123456789012:job-queue/"
 STACK = [
@@ -78,6 +81,83 @@ def test_what_busy_functions_import_needs_no_pydantic():
     code = (
         "import sys, handlers.advance, handlers.observe, handlers.sweep, handlers.wiring\n"
         "print(sorted({'pydantic', 'yaml', 'hut.model.configuration'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+EC2 = {
+    "name": "ec2",
+    "type": "ec2",
+    "machine": "arn:aws:states:eu-west-1:123456789012:stateMachine:hut-ec2-task",
+    "document": "hut-task",
+    "launch_template": "lt-0123456789abcdef0",
+    "instance_profile_arn": "arn:aws:iam::123456789012:instance-profile/hut",
+    "subnet_ids": ["subnet-0123abcd"],
+    "security_group_ids": ["sg-0123abcd"],
+    "instance_types": {"default": ["c5.xlarge"]},
+    "log_group": "/hut/jobs",
+    "max_instances": 20,
+}
+BOTH = [*STACK, EC2]
+
+
+def test_a_backend_refines_the_stacks_of_its_own_kind():
+    found = backends_of(
+        [
+            {"name": "big", "type": "ec2", "instance_types": {"default": ["m7i.48xlarge"]}},
+            {"name": "gpu", "default_queue": "ec2"},
+            {"name": "ec2", "type": "ec2", "max_concurrent": 3},
+        ],
+        BOTH,
+        "lab",
+    )
+    assert [(name, each.kind, each.origin) for name, each in found.items()] == [
+        ("batch", "batch", "stack"),
+        ("ec2", "ec2", "stack"),
+        ("big", "ec2", "configuration"),
+        ("gpu", "batch", "configuration"),
+    ]
+    assert not any(each.problem for each in found.values())
+    assert [each.options.cap for each in found.values()] == [100, 3, 20, 100]
+    assert found["big"].options.instance_types == {"default": ("m7i.48xlarge",)}
+    assert found["big"].options.partitions == ("default",)
+
+
+def test_a_backend_whose_kind_the_stack_does_not_have_is_none():
+    assert "big" not in backends_of([{"name": "big", "type": "ec2"}], STACK, "hut")
+    with pytest.raises(InvalidInput, match="no backend of type ec2"):
+        options_of("big", "ec2", {}, STACK, "hut")
+
+
+def test_a_backend_keeps_its_name_when_the_stack_gets_one_of_that_name():
+    found = backends_of([{"name": "ec2", "default_queue": "ec2"}], BOTH, "hut")
+    assert (found["ec2"].kind, found["ec2"].origin) == ("batch", "configuration")
+    retired = backends_of([{"name": "ec2", "default_queue": "ec2", "retired": True}], BOTH, "hut")
+    assert (retired["ec2"].kind, retired["ec2"].origin) == ("ec2", "stack")
+
+
+def test_what_a_run_keeps_of_another_kind_is_a_problem():
+    with pytest.raises(InvalidInput, match="but was of type batch"):
+        options_of("ec2", "ec2", {"default_image": "a"}, BOTH, "hut")
+
+
+def test_runs_keep_what_their_instances_are_made_of_and_not_caps_and_prices():
+    refinement = {
+        "name": "ec2",
+        "type": "ec2",
+        "spot": "prefer",
+        "max_instances": 3,
+        "prices": {"c5.xlarge": 0.2},
+    }
+    assert frozen([refinement]) == {"ec2": {"type": "ec2", "spot": "prefer"}}
+    assert live(refinement) == {"max_instances": 3, "prices": {"c5.xlarge": 0.2}}
+
+
+def test_busy_functions_know_of_ec2_what_a_deployment_has_and_no_more():
+    code = (
+        "import sys, handlers.advance, handlers.observe, handlers.sweep, handlers.wiring\n"
+        "print(sorted(m for m in sys.modules if m.startswith('hut.backends.ec2.')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.bundling import SERVICES, SMALL, Bundle, make_bundle
+from infra.bundling import OPERATIONS, SERVICES, SMALL, Bundle, make_bundle
 from infra.functions import FUNCTIONS
 from infra.reach import imports_of
 from tests.infra.synthesis import ROOT
@@ -164,6 +164,50 @@ def test_botocore_knows_every_service_that_is_called(for_lambda: Bundle) -> None
         for service in re.findall(r"""\bclient\(\s*["']([a-z0-9-]+)["']""", path.read_text())
     }
     assert called <= SERVICES
+
+
+_OPERATIONS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import botocore.session
+session = botocore.session.get_session()
+client = session.create_client(
+    "ec2", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b"
+)
+assert client.can_paginate("describe_instances")
+print(*client.meta.service_model.operation_names)
+from botocore.stub import Stubber
+with Stubber(client) as stub:
+    instance = {"InstanceId": "i-1", "State": {"Name": "running"}, "Tags": [{"Key": "a", "Value": "b"}]}
+    stub.add_response("describe_instances", {"Reservations": [{"Instances": [instance]}]})
+    pages = list(client.get_paginator("describe_instances").paginate())
+    assert pages[0]["Reservations"][0]["Instances"] == [instance]
+    stub.add_response("terminate_instances", {}, {"InstanceIds": ["i-1"]})
+    client.terminate_instances(InstanceIds=["i-1"])
+"""
+
+
+@pytest.mark.parametrize("kind", ["for_host", "small_for_host"])
+def test_of_ec2_it_knows_what_is_called(kind: str, request: pytest.FixtureRequest) -> None:
+    bundle: Bundle = request.getfixturevalue(kind)
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-S", "-c", _OPERATIONS, str(bundle.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == OPERATIONS["ec2"]
+    called = {
+        operation.title().replace("_", "")
+        for path in (bundle.path / "hut").rglob("*.py")
+        for pair in re.findall(
+            r"""\b_?ec2\.(?:get_paginator\(\s*["']([a-z_]+)["']|([a-z_]+)\()""", path.read_text()
+        )
+        for operation in pair
+        if operation and operation != "get_paginator"
+    }
+    assert called == OPERATIONS["ec2"]
 
 
 def test_every_function_has_its_handler_and_its_bundle() -> None:

@@ -52,11 +52,15 @@ class Leftover:
 
 def find(place: Place, store: DynamoStore) -> list[Leftover]:
     """Return what goes on and nobody wants, executions first."""
-    return [*_executions(place, store), *_jobs(place, store)]
+    return [*_executions(place, store), *_tasks(place, store), *_jobs(place, store)]
 
 
 def end(place: Place, leftovers: Sequence[Leftover]) -> None:
-    """Stop executions, terminate jobs; those that have ended meanwhile are fine."""
+    """Stop executions, terminate jobs; those that have ended meanwhile are fine.
+
+    The instance of an EC2 task is ended by the functions, once they go on: they are told that its
+    execution was stopped, and the sweep looks for instances without one.
+    """
     for each in leftovers:
         if each.kind == "execution":
             _stop_execution(place, each.handle)
@@ -85,6 +89,20 @@ def _executions(place: Place, store: DynamoStore) -> Iterator[Leftover]:
                 yield Leftover(
                     "execution", found["name"], found["executionArn"], found["status"], run_id
                 )
+
+
+def _tasks(place: Place, store: DynamoStore) -> Iterator[Leftover]:
+    """Yield executions of EC2 tasks; their names are those of jobs, and their handles."""
+    pages = place.client("stepfunctions").get_paginator("list_executions")
+    for machine in place.task_machines:
+        for page in pages.paginate(stateMachineArn=machine, statusFilter="RUNNING"):
+            for found in page["executions"]:
+                name, arn, state = found["name"], found["executionArn"], found["status"]
+                parsed = parse_job_name(name)
+                if parsed is None or parsed.prefix != place.prefix:
+                    continue
+                if parsed.key is None or not _wants(store, parsed.run_id, parsed.key, name):
+                    yield Leftover("execution", name, arn, state, parsed.run_id)
 
 
 def _jobs(place: Place, store: DynamoStore) -> Iterator[Leftover]:

@@ -81,8 +81,19 @@ class Place:
     @property
     def queues(self) -> Sequence[str]:
         """The job queues of all backends."""
-        backends = json.loads(self.environment.get("HUT_BACKENDS", "[]"))
-        return list(dict.fromkeys(arn for each in backends for arn in each["queues"].values()))
+        found = [each.get("queues") or {} for each in self._backends]
+        return list(dict.fromkeys(arn for queues in found for arn in queues.values()))
+
+    @property
+    def task_machines(self) -> Sequence[str]:
+        """The ARNs of the state machines of EC2 tasks."""
+        found = [each.get("machine") for each in self._backends]
+        return list(dict.fromkeys(str(arn) for arn in found if arn))
+
+    @property
+    def _backends(self) -> list[dict[str, Any]]:
+        backends: list[dict[str, Any]] = json.loads(self.environment.get("HUT_BACKENDS", "[]"))
+        return backends
 
     @cached_property
     def table(self) -> Table:

@@ -353,7 +353,7 @@ class _Reader:
             return {}
         for name, price in value.items():
             is_number = isinstance(price, (int, float)) and not isinstance(price, bool)
-            if not is_number or not 0 <= price < 10_000:
+            if not is_number or not 0 < price < 10_000:
                 self._fault(f"prices.{name}", f"{price!r} is no price in dollars an hour")
         return {str(name): price for name, price in value.items()}
 
