@@ -51,7 +51,11 @@ _AT_ONCE = {"MaxAttempts": 0}
 def running() -> dict[str, Any]:
     """Return the states that wait for the end of the command and take in how it ended."""
     past = f"{NOW} - $sent_at"
-    reported = "$report.how in ['exit', 'timeout', 'signal', 'not_started', 'lost']"
+    hows = ("exit", "timeout", "signal", "out_of_memory", "not_started", "lost")
+    reported = (
+        f"$status in {listed(('Success', 'Failed', 'Cancelled', 'TimedOut'))}"
+        f" and $report.how in {listed(hows)}"
+    )
     errors = "$substring($trim($errors), 0, 300)"
     return {
         "TellStart": {
@@ -131,10 +135,9 @@ def running() -> dict[str, Any]:
             "Next": "HasEnded",
         },
         "HasEnded": choice(
-            when(
-                f"$status in {listed(('Success', 'Failed', 'Cancelled', 'TimedOut'))} and {reported}",
-                "Collect",
-            ),
+            # A signal may be the instance's own end, which reaches its processes first.
+            when(f"{reported} and $report.how = 'signal'", "LookAtSignalled"),
+            when(reported, "Collect"),
             when(
                 "$status in ['Success', 'Unreadable']",
                 "Terminate",
@@ -191,6 +194,11 @@ def running() -> dict[str, Any]:
                 f"{past})) & ' s after it was sent' %}}",
             ),
             otherwise="Await",
+        ),
+        "LookAtSignalled": look_at_instance("WasEnded"),
+        "WasEnded": choice(
+            when(gone(), "Terminate", reason="host_terminated", message=went()),
+            otherwise="Collect",
         ),
         "Collect": {
             "Type": "Pass",

@@ -47,6 +47,12 @@ ENDS = [
         None,
         "the command was cancelled",
     ),
+    (
+        {"reason": "out_of_memory", "exit_code": 137, "message": "the kernel killed it"},
+        Reason.OUT_OF_MEMORY,
+        137,
+        "the kernel killed it; use a type with more of it",
+    ),
     ({"reason": "timeout", "exit_code": 143}, Reason.TIMEOUT, 143, "stopped at its time limit of"),
     (
         {"reason": "timeout", "exit_code": None, "started_at": None, "message": "SSM ended it"},

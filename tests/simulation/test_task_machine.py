@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.aws_table import Clients, new_options
 from tests.simulation.dynamodb import SimulatedDynamoDB
 from tests.simulation.ec2 import Launch, Nature, SimulatedEC2
 from tests.simulation.fates import Fate
-from tests.simulation.hosts import SimulatedHosts
+from tests.simulation.hosts import SimulatedAttempt, SimulatedHosts
 from tests.simulation.logs import SimulatedLogs
 from tests.simulation.s3 import SimulatedS3
 from tests.simulation.ssm import SimulatedSSM
@@ -295,6 +296,32 @@ def test_a_spot_instance_that_is_reclaimed() -> None:
     found = stage.run(launches=launches)
     assert (found["reason"], found["spot"]) == ("host_terminated", True)
     assert "spot" in found["message"].lower()
+
+
+@pytest.mark.parametrize(
+    ("how", "ends", "reason"),
+    [
+        ("signal", False, "signal"),
+        ("signal", True, "host_terminated"),
+        ("timeout", True, "timeout"),
+        ("out_of_memory", False, "out_of_memory"),
+    ],
+)
+def test_a_report_that_comes_as_the_instance_ends(how: str, ends: bool, reason: str) -> None:
+    stage = Stage(nudged=False)
+    exits = stage.hosts._exit
+
+    def exit_with_it(attempt: SimulatedAttempt, _: str) -> None:
+        exits(attempt, how)
+        if ends:
+            end = partial(stage.ec2.terminate_instances, InstanceIds=[attempt.instance.id])
+            stage.time.at(stage.time.now + 2.0, end)
+
+    stage.hosts._exit = exit_with_it  # type: ignore[method-assign]
+    found = stage.run()
+    assert found["reason"] == reason
+    assert (found["exit_code"] is None) == (reason == "host_terminated")
+    assert stage.states == ["terminated"]
 
 
 def test_a_command_that_does_not_end_is_given_up() -> None:

@@ -186,6 +186,9 @@ def _told(told: Mapping[str, Any]) -> Outcome:
         if signal is not None:
             return judge(Evidence(signal_number=signal))
         return Outcome(TaskState.FAILED, Reason.SIGNAL, code, message or "killed by a signal")
+    if reason == "out_of_memory":
+        said = f"{message or 'killed for lack of memory'}; use a type with more of it"
+        return Outcome(TaskState.FAILED, Reason.OUT_OF_MEMORY, code, said)
     if reason == "timeout":
         outcome = judge(Evidence(code, timed_out=True))
         had_begun = _seconds(told, "started_at") is not None
