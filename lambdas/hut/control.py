@@ -320,8 +320,9 @@ class Control:
         slots: int | None,
         driven: bool,
         waiting: Waiting | None = None,
+        where: str = "",
     ) -> Explanation:
-        """Say why a task is where it is; see `hut.explanation.Facts` for the last three."""
+        """Say why a task is where it is; see `hut.explanation.Facts` for the last four."""
         attempts = self.store.list_attempts(run.id, [task.position]).get(task.position, [])
         waits: list[tuple[str, TaskState]] = []
         count = 0
@@ -332,7 +333,8 @@ class Control:
         if task.cause is not None:
             after = TaskFilter(after=task.cause - 1, limit=1)
             cause = next(iter(self.store.list_tasks(run.id, after)), None)
-        return explain(Facts(run, task, now, attempts, waits, count, cause, slots, driven, waiting))
+        facts = Facts(run, task, now, attempts, waits, count, cause, slots, driven, waiting, where)
+        return explain(facts)
 
     def open_claims(self, run_id: str) -> list[Claim]:
         """Return the attempts that are submitted or running, as the claims they came from."""

@@ -37,6 +37,8 @@ class Facts:
         Whether something works on the run.
     waiting : Waiting or None
         What the backend says of a task that waits there, if it was asked.
+    where : str
+        The machine that the task runs on, in the backend's words; empty where that is not told.
     """
 
     run: RunRecord
@@ -49,6 +51,7 @@ class Facts:
     slots: int | None = None
     driven: bool = True
     waiting: Waiting | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ def explain(facts: Facts) -> Explanation:
     since = "" if task.started_at is None else f" for {format_span(facts.now - task.started_at)}"
     limit = format_seconds(task.spec.resources.time_limit)
     sentence = f"{name} is running{since} (attempt {task.attempt}, time limit {limit})."
-    return Explanation(sentence, _not_driven(facts) + _earlier(facts))
+    where = (f"It runs on {facts.where}.",) if facts.where else ()
+    return Explanation(sentence, where + _not_driven(facts) + _earlier(facts))
 
 
 def _pending(facts: Facts) -> Explanation:

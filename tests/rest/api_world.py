@@ -138,6 +138,7 @@ class FakeBackend:
     no_log: str | None = None
     running: dict[str, str] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    machines: dict[str, str] = field(default_factory=dict)
 
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
         return f"#!/bin/sh\n# {run.id} {attempt} {run.created_at:.0f}\n{spec.command}\n"
@@ -147,6 +148,11 @@ class FakeBackend:
         if self.broken:
             raise ConnectionError("no way")
         return self.waits
+
+    def where(self, handle: str) -> str:
+        if self.broken:
+            raise ConnectionError("no way")
+        return self.machines.get(handle, "")
 
     def cost(self, job: Job) -> float | None:  # noqa: ARG002
         return None
@@ -234,7 +240,7 @@ class Api:
     Every answer is held against the OpenAPI document.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stack: Sequence[Mapping[str, Any]] = STACK) -> None:
         self.store = LoggedStore(folder / "hut.db")
         self.control = Control(self.store)
         self.backend = FakeBackend()
@@ -256,7 +262,7 @@ class Api:
             backend=self.backends.get,  # type: ignore[arg-type]
             uploads=self.uploads,
             audit=self.audit,
-            configuring=Configuring(self.configurations, STACK, "hut"),
+            configuring=Configuring(self.configurations, stack, "hut"),
             active_on=lambda name: self.active.get(name, 0),
             clock=lambda: self.now,
             version="1.2.3",

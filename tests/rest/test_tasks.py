@@ -208,7 +208,13 @@ def test_a_submitted_task_says_what_its_backend_says(api: Api) -> None:
     assert "waits there for a machine (job job-1)" in answer["why"]
     assert answer["details"] == ["batch: it could not be asked (ConnectionError)."]
     api.start(run, claim)
-    assert "is running" in api.get(f"/runs/{run}/tasks/a/why").json["why"]
+    answer = api.get(f"/runs/{run}/tasks/a/why").json
+    assert "is running" in answer["why"]
+    assert answer["details"] == []
+    handle = api.get(f"/runs/{run}/tasks/a").json["job_id"]
+    api.backend.broken, api.backend.machines = False, {handle: "instance i-1 (c5.xlarge)"}
+    answer = api.get(f"/runs/{run}/tasks/a/why").json
+    assert answer["details"] == ["It runs on instance i-1 (c5.xlarge)."]
     assert len(api.backend.asked_why) == 2
 
 

@@ -336,6 +336,9 @@ class FakeBackend:
         queue = None if isinstance(self.known_queues, Exception) else self.known_queues[0]
         return Waiting("" if handle is None else "RUNNABLE", queue=queue)
 
+    def where(self, handle: str) -> str:  # noqa: ARG002
+        return ""
+
     def describe(self, handles: Sequence[str]) -> dict[str, Job]:
         return {h: self.jobs[h].seen() for h in handles if h in self.jobs and h not in self.hidden}
 

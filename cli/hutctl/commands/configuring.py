@@ -170,7 +170,14 @@ def _in_force(backend: Mapping[str, Any]) -> str:
         return "; ".join([*parts, str(backend["problem"])])
     cap = backend["max_concurrent"]
     parts.append(f"at most {cap:,} tasks at once" if cap else "no cap")
-    parts += [f"queue {backend['default_queue']}", f"image {backend['default_image']}"]
+    if backend.get("ec2"):
+        from hutctl.commands.surveying import ec2_notes
+
+        parts += ec2_notes(backend["ec2"])
+    else:
+        parts.append(f"queue {backend['default_queue']}")
+    if backend["default_image"]:
+        parts.append(f"image {backend['default_image']}")
     return "; ".join(parts)
 
 

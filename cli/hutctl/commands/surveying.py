@@ -10,7 +10,7 @@ import click
 
 from hutctl.session import Session, shared_options
 
-__all__ = ["backends", "environments"]
+__all__ = ["backends", "ec2_notes", "environments"]
 
 
 @click.command(
@@ -54,11 +54,20 @@ def _backend_note(backend: Mapping[str, Any]) -> str:
     if not backend["can_run"]:
         return click.style(f"no tasks here: {backend['problem']}", fg="yellow")
     notes = ["the default"] if backend["default"] else []
-    if backend.get("default_queue"):
+    if backend.get("ec2"):
+        notes += ec2_notes(backend["ec2"])
+    elif backend.get("default_queue"):
         notes.append(f"queue {backend['default_queue']}")
     if backend.get("default_image"):
         notes.append(f"image {backend['default_image']}")
     return ", ".join(notes)
+
+
+def ec2_notes(ec2: Mapping[str, Any]) -> list[str]:
+    """Return phrases on the instances of a backend: types by partition, market, reuse."""
+    notes = [f"{name}: {' '.join(types)}" for name, types in sorted(ec2["instance_types"].items())]
+    notes += {"prefer": ["spot before on-demand"], "only": ["spot only"]}.get(ec2["spot"], [])
+    return [*notes, "instances are reused"] if ec2["reuse"] else notes
 
 
 @click.command(

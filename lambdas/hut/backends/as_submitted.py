@@ -131,6 +131,10 @@ class AsSubmitted:
         """Return why a task waits."""
         return self._now.waiting(spec, handle)
 
+    def where(self, handle: str) -> str:
+        """Say which machine a job runs on."""
+        return self._now.where(handle)
+
     def queues(self) -> Sequence[Queue]:
         """Return all queues that tasks may go to, with their states."""
         return self._now.queues()

@@ -292,6 +292,9 @@ class RemoteBackend(Protocol):
         What the service refuses to tell is named in the answer.
         """
 
+    def where(self, handle: str) -> str:
+        """Say which machine a job runs on, for people; empty where the service has no such thing."""
+
     def queues(self) -> Sequence[Queue]:
         """Return all queues that tasks may go to, with their states."""
 

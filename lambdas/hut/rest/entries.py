@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
+from hut.backends.ec2.options import Ec2Options
 from hut.model.applied import is_entry_name
 from hut.model.documents import read_document
 from hut.model.problems import Problem, did_you_mean
@@ -159,6 +160,7 @@ def _backend_document(exchange: Exchange, listed: Listed) -> Document:
             "default_image": (listed.entry or {}).get("default_image"),
             "default_queue": None,
             "queues": [],
+            "ec2": None,
             "configured": listed.entry,
         }
     options = backend.options
@@ -176,7 +178,26 @@ def _backend_document(exchange: Exchange, listed: Listed) -> Document:
         "default_image": options.default_image,
         "default_queue": options.default_partition,
         "queues": list(options.partitions),
+        "ec2": _ec2_document(options) if isinstance(options, Ec2Options) else None,
         "configured": listed.entry,
+    }
+
+
+def _ec2_document(options: Ec2Options) -> Document:
+    """Return what instances of a backend are made of."""
+    return {
+        "region": options.region,
+        "instance_types": {name: list(types) for name, types in options.instance_types.items()},
+        "ami": options.ami,
+        "spot": options.spot.value,
+        "reuse": options.reuse,
+        "max_instances": options.max_instances,
+        "subnet_ids": list(options.subnet_ids),
+        "security_group_ids": list(options.security_group_ids),
+        "instance_profile_arn": options.instance_profile_arn,
+        "state_machine": options.machine,
+        "document": options.document,
+        "launch_template": options.launch_template,
     }
 
 

@@ -365,6 +365,23 @@ class ConfigChange(ConfigVersion):
     differences: list[Difference]
 
 
+class Ec2Details(Schema):
+    """What the instances of an EC2 backend are made of."""
+
+    region: str
+    instance_types: dict[str, list[str]] = Field(description="By `partition`, in this order.")
+    ami: str
+    spot: Literal["never", "prefer", "only"]
+    reuse: bool
+    max_instances: int
+    subnet_ids: list[str]
+    security_group_ids: list[str]
+    instance_profile_arn: str
+    state_machine: str = Field(description="ARN of the one that runs each task.")
+    document: str = Field(description="The SSM document it sends.")
+    launch_template: str
+
+
 class Backend(Schema):
     """A backend."""
 
@@ -385,6 +402,7 @@ class Backend(Schema):
     default_image: str | None
     default_queue: str | None = Field(description="The `partition` of tasks that name none.")
     queues: list[str] = Field(description="What a task may name as `partition`.")
+    ec2: Ec2Details | None = Field(description="Of backends of type ec2 that can run tasks.")
     configured: dict[str, Any] | None = Field(description="Its entry in the configuration.")
 
 

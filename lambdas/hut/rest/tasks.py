@@ -98,7 +98,7 @@ def show_script(run: RunId, task: TaskId) -> Answer:
     operation_id="explainTask",
 )
 def explain_task(run: RunId, task: TaskId) -> Answer:
-    """Answer with a sentence and its details; of a task that waits there, the backend is asked."""
+    """Answer with a sentence and its details; of a task that waits or runs, the backend is asked."""
     exchange = exchange_of(router)
     owner, record = exchange.task(run, task)
     services = exchange.services
@@ -109,6 +109,7 @@ def explain_task(run: RunId, task: TaskId) -> Answer:
         slots=None,
         driven=True,
         waiting=_waiting(exchange, owner, record),
+        where=_where(exchange, record),
     )
     answer = _with_remarks(exchange, record, answer)
     return json_answer(explanation_document(record, answer))
@@ -253,3 +254,15 @@ def _waiting(exchange: Exchange, run: RunRecord, task: TaskRecord) -> Waiting | 
     except Exception as error:  # noqa: BLE001 - whatever a client raises: the rest is an answer too
         log_failure(error, exchange.notes, "the backend said nothing of a task")
         return Waiting(backend.name, unasked=(f"it could not be asked ({type(error).__name__})",))
+
+
+def _where(exchange: Exchange, task: TaskRecord) -> str:
+    """Ask the backend which machine a task runs on."""
+    backend = exchange.services.backend(task.backend)
+    if backend is None or task.state is not TaskState.RUNNING or task.handle is None:
+        return ""
+    try:
+        return backend.where(task.handle)
+    except Exception as error:  # noqa: BLE001 - whatever a client raises: the rest is an answer too
+        log_failure(error, exchange.notes, "the backend does not say where a task runs")
+        return ""

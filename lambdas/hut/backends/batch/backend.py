@@ -147,6 +147,10 @@ class BatchBackend:
         # One try for each call: a person waits for the answer.
         return JobQueues(self._impatient).waiting(queue, handle, cpus)
 
+    def where(self, handle: str) -> str:  # noqa: ARG002
+        """Say nothing: Batch's machines are shared, and its own."""
+        return ""
+
     def queues(self) -> Sequence[Queue]:
         """Return all queues that tasks may go to, with their states."""
         references = dict.fromkeys(self.options.queues.values())

@@ -16,7 +16,7 @@ from hut.model.quantities import format_span
 from hut.model.waiting import Waiting
 from hut.model.workflow import TaskSpec
 
-__all__ = ["SERVICE", "remarks_on", "waiting_for"]
+__all__ = ["SERVICE", "instance_of", "remarks_on", "waiting_for"]
 
 SERVICE = "EC2"
 
@@ -34,11 +34,11 @@ def waiting_for(options: Ec2Options, note: JobNote | None, now: float, *, known:
     if note is None:
         return Waiting(SERVICE, "starting" if known else "", known=known)
     if note.phase is Phase.RUNNING:
-        meaning = f"has run {_span(note.sent_at, now)}on {_instance(note)}"
+        meaning = f"has run {_span(note.sent_at, now)}on {instance_of(note)}"
         return Waiting(SERVICE, note.phase, meaning)
     if note.phase is Phase.BOOTING:
         meaning = (
-            f"has waited {{span}}, the last {_span(note.since, now)}for {_instance(note)} to come "
+            f"has waited {{span}}, the last {_span(note.since, now)}for {instance_of(note)} to come "
             "online in SSM"
         )
         advice = (
@@ -92,7 +92,8 @@ def _remarks(options: Ec2Options, task: TaskSpec) -> list[tuple[str, str]]:
     return remarks
 
 
-def _instance(note: JobNote) -> str:
+def instance_of(note: JobNote) -> str:
+    """Return how people are told of the instance of an attempt."""
     kind = ", ".join(filter(None, (note.type, "spot" if note.spot else "", note.subnet)))
     return f"instance {note.instance}" + (f" ({kind})" if kind else "")
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hut.backends.calls import each
-from hut.backends.ec2.advice import SERVICE, remarks_on, waiting_for
+from hut.backends.ec2.advice import SERVICE, instance_of, remarks_on, waiting_for
 from hut.backends.ec2.executions import Executions
 from hut.backends.ec2.instances import Instances
 from hut.backends.ec2.launching import types_of
@@ -227,6 +227,11 @@ class Ec2Backend:
         except (ClientError, BotoCoreError) as error:
             return Waiting(SERVICE, unasked=(f"its job could not be looked at: {said_by(error)}",))
         return waiting_for(self.options, note, self._clock(), known=known)
+
+    def where(self, handle: str) -> str:
+        """Say which instance a job runs on, as its state machine has noted it."""
+        note = self._hosts.jobs([handle]).get(handle)
+        return "" if note is None or not note.instance else instance_of(note)
 
     def queues(self) -> Sequence[Queue]:
         """Return nothing: there are no queues."""
