@@ -31,7 +31,15 @@ from infra.task_parts import (
     when,
 )
 
-__all__ = ["FIRST_LOOK", "MOST_LOOKS", "MOST_TERMINATIONS", "ending", "keeping", "running"]
+__all__ = [
+    "FIRST_LOOK",
+    "MOST_LOOKS",
+    "MOST_TERMINATIONS",
+    "REPORTED",
+    "ending",
+    "keeping",
+    "running",
+]
 
 FIRST_LOOK = 15
 """Seconds until the first look; doubled up to the poll, and again from here when an event came."""
@@ -42,6 +50,12 @@ MOST_LOOKS = 400
 MOST_TERMINATIONS = 40
 """Calls of TerminateInstances, for more than half an hour."""
 
+REPORTED = (
+    *("exit", "signal", "timeout", "out_of_memory"),
+    *("host_terminated", "not_started", "lost"),
+)
+"""What the program on the instance reports (``hut.backends.ec2.host.agent``)."""
+
 _AT_ONCE = {"MaxAttempts": 0}
 
 
@@ -51,10 +65,9 @@ _AT_ONCE = {"MaxAttempts": 0}
 def running() -> dict[str, Any]:
     """Return the states that wait for the end of the command and take in how it ended."""
     past = f"{NOW} - $sent_at"
-    hows = ("exit", "timeout", "signal", "out_of_memory", "not_started", "lost")
     reported = (
         f"$status in {listed(('Success', 'Failed', 'Cancelled', 'TimedOut'))}"
-        f" and $report.how in {listed(hows)}"
+        f" and $report.how in {listed(REPORTED)}"
     )
     errors = "$substring($trim($errors), 0, 300)"
     return {

@@ -1,7 +1,8 @@
 """An instance for the agent's tests: a folder, a PATH of its own, and a small AWS.
 
 The agent is started as SSM does it, by the shell text of the document. Nothing in its PATH can reach
-this machine: ``shutdown`` and ``docker`` are stand-ins.
+this machine: ``shutdown`` and ``docker`` are stand-ins. ``HUT_TEST_HOST_PYTHON`` names another Python for
+the agent than the one that runs the tests.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class World:
         self.home.mkdir()
         for name in TOOLS:
             (self.bin / name).symlink_to(str(shutil.which(name)))
-        (self.bin / "python3").symlink_to(sys.executable)
+        (self.bin / "python3").symlink_to(os.environ.get("HUT_TEST_HOST_PYTHON", sys.executable))
         self.program("shutdown", f'echo "$*" >>{folder}/shutdowns')
         self.environment = {
             "PATH": str(self.bin),

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from hut.backends.ec2.document import LARGEST_DOCUMENT, agent_archive, document_content
+from hut.backends.ec2.host import agent
 from hut.backends.port import job_name
 from hut.store.port import AttemptKey
+from infra.task_command import REPORTED
 
 SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
 HOST = Path("lambdas/hut/backends/ec2/host")
@@ -135,10 +137,10 @@ def test_the_shell_part_unpacks_the_agent_and_starts_it(shell, path, tmp_path):
     report = run(shell, path, tmp_path / "a folder", Payload="s3://b/k")
     assert report["how"] == "not_started"
     assert "GetObject of s3://b/k: no answer" in report["said"]
-    [agent] = (tmp_path / "a folder").glob("agent-*.pyz")
-    assert agent.read_bytes() == agent_archive()
-    assert agent.stat().st_mode & 0o077 == 0
-    assert agent.parent.stat().st_mode & 0o077 == 0
+    [archive] = (tmp_path / "a folder").glob("agent-*.pyz")
+    assert archive.read_bytes() == agent_archive()
+    assert archive.stat().st_mode & 0o077 == 0
+    assert archive.parent.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -176,3 +178,8 @@ esac""",
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) == 2
     assert calls[0].split()[2:] == [PARAMETERS[name] for name in ("Attempt", "Payload", "Region")]
+
+
+def test_the_state_machine_knows_what_the_agent_reports():
+    _, _, table = agent.__doc__.partition("is one of::")
+    assert set(re.findall(r"^    (\w+)  ", table, re.MULTILINE)) == set(REPORTED)

@@ -96,7 +96,7 @@ def test_a_signal_to_the_agent_is_handed_on(world, number):
     wait_for(lambda: world.log() == ["ready"])
     os.kill(world.agent_of(process), number)
     report = world.end(process)
-    assert (report["how"], report["exit_code"]) == ("signal", 5)
+    assert (report["how"], report["exit_code"]) == ("host_terminated", 5)
     assert world.log() == ["ready", "got it"]
 
 
@@ -105,7 +105,7 @@ def test_a_signal_to_the_group_of_the_agent_is_handed_on_too(world):
     process = world.begin()
     wait_for(lambda: world.log() == ["ready"])
     os.killpg(process.pid, signal.SIGTERM)
-    assert world.end(process)["how"] == "signal"
+    assert world.end(process)["how"] == "host_terminated"
 
 
 def test_a_signal_while_the_payload_is_fetched_starts_nothing(world):
@@ -115,7 +115,7 @@ def test_a_signal_while_the_payload_is_fetched_starts_nothing(world):
     process = world.begin()
     wait_for(lambda: world.aws.count("GetObject"))
     os.kill(world.agent_of(process), signal.SIGTERM)
-    assert world.end(process)["how"] == "not_started"
+    assert world.end(process)["how"] == "host_terminated"
     assert not (world.folder / "ran").exists()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 
 import pytest
 
@@ -221,7 +222,7 @@ def test_a_signal_to_the_agent_reaches_the_container(world):
     wait_for(lambda: world.log() == ["ready"])
     os.kill(world.agent_of(process), signal.SIGTERM)
     report = world.end(process)
-    assert (report["how"], report["exit_code"]) == ("signal", 5)
+    assert (report["how"], report["exit_code"]) == ("host_terminated", 5)
     assert world.log() == ["ready", "got it"]
 
 
@@ -236,7 +237,7 @@ def test_a_signal_during_a_pull_starts_nothing(world):
     process = world.begin()
     wait_for((world.folder / "pulls").exists)
     os.kill(world.agent_of(process), signal.SIGTERM)
-    assert world.end(process)["how"] == "not_started"
+    assert world.end(process)["how"] == "host_terminated"
 
 
 def test_a_container_that_outlives_the_agent_does_not_stay(world):
@@ -275,7 +276,7 @@ def test_a_container_of_an_earlier_life_makes_room(world):
 
 
 def test_docker_is_installed_where_it_is_missing(world):
-    copy = f"printf '#!/bin/sh\\nexec {os.path.realpath(world.bin / 'python3')} -I {FAKE_DOCKER} \"$@\"\\n'"
+    copy = f"printf '#!/bin/sh\\nexec {sys.executable} -I {FAKE_DOCKER} \"$@\"\\n'"
     world.program(
         "dnf",
         f'echo "$*" >>{world.folder}/dnf; {copy} >{world.bin}/docker; chmod 755 {world.bin}/docker',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hut.backends.ec2 import Spot, read_options
@@ -133,6 +133,7 @@ JSON = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*ENTRY, "spot", "prices", "extra_tags", "ami"]), JSON))
 def test_whatever_the_fields_are_it_is_options_or_problems(changes):
     try:

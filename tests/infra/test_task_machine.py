@@ -24,7 +24,7 @@ MOST_OPTIONS = 60  # of `hut.backends.ec2.options`
 GROWING = 10  # steps in which pauses grow to where they stay
 REASONS = {
     *("exit", "timeout", "signal", "not_started", "launch_failed"),
-    *("no_capacity", "startup_timeout", "host_terminated", "lost"),
+    *("no_capacity", "startup_timeout", "host_terminated", "lost", "out_of_memory"),
 }
 
 

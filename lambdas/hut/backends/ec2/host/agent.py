@@ -8,12 +8,13 @@ finds the attempt taken, ends what is left of it, and says so.
 
 ``how`` of a report is one of::
 
-    exit            the command ended by itself, with exit_code
-    signal          a signal ended it (exit_code is 128 and its number), or the agent was told to end
-    timeout         it was stopped at its time limit
-    out_of_memory   the kernel killed it for want of memory
-    not_started     it was never started; ``said`` tells why
-    lost            it was started, but how it ended is not known
+    exit             the command ended by itself, with exit_code
+    signal           a signal ended it; exit_code is 128 and the signal's number
+    timeout          it was stopped at its time limit
+    out_of_memory    the kernel killed it for want of memory
+    host_terminated  it was stopped, or not started, for the agent itself was told to end
+    not_started      it was never started; ``said`` tells why
+    lost             it was started, but how it ended is not known
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ _LOOK = 0.5
 _FIRST_CHECK, _CHECK = 60, 600  # seconds between settings of the timer while the task runs
 _STUBBORN = 60  # seconds until a process that even SIGKILL does not end is given up
 _KILLED = 128 + signal.SIGKILL
+_TOLD_TO_END = "host_terminated"
 
 
 class Report(NamedTuple):
@@ -135,7 +137,8 @@ def run(attempt: Attempt, place: str, region: str, stop: Stop) -> dict[str, Any]
     except OSError as error:
         report = Report("not_started", said=f"the task can't be started: {error}")
     except Stopped:
-        report = Report("not_started", said="the instance was told to end before the task started")
+        said = "the instance, or Hut's program on it, was told to end before the task started"
+        report = Report(_TOLD_TO_END, said=said)
     report = report._replace(said="; ".join(filter(None, [report.said, *remarks])))
     attempt.note_result(report.document())
     return report.document()
@@ -208,7 +211,7 @@ def _watch(
             return code, why
         now = time.monotonic()
         if not why and (stop.requested or now >= limit):
-            why = "signal" if stop.requested else "timeout"
+            why = _TOLD_TO_END if stop.requested else "timeout"
             kill = now + payload.grace
         if why and not is_told:
             is_told = process.send(signal.SIGTERM)
@@ -225,8 +228,9 @@ def _report(ended: Ended, why: str, payload: Payload, is_starved: bool) -> Repor
         return Report(how, said=said)
     if why == "timeout":
         return Report(why, code, said=f"stopped at its time limit of {payload.time_limit:g} s")
-    if why == "signal":
-        return Report(why, code, said="stopped, for the instance or SSM ended Hut's program on it")
+    if why == _TOLD_TO_END:
+        said = "stopped, for the instance, or Hut's program on it, was told to end"
+        return Report(why, code, said=said)
     if how == "out_of_memory" or (is_starved and code == _KILLED):
         return Report("out_of_memory", code, said="the kernel killed it for want of memory")
     return Report(how, code, said=said)
