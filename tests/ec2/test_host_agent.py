@@ -197,6 +197,26 @@ def test_the_process_of_somebody_else_is_left_alone(world):
         stranger.kill()
 
 
+def test_a_task_that_removes_what_the_agent_keeps_changes_nothing(world):
+    report = world.run(f"echo one; rm -rf {world.host}; echo two; exit 6")
+    assert (report["how"], report["exit_code"], report["said"]) == ("exit", 6, "")
+    assert world.log() == ["one", "two"]
+
+
+def test_a_task_that_fills_the_disk_is_told_as_it_ended(world):
+    """The room for the report is there before the task starts."""
+    world.payload(f"echo ready; while [ ! -e {world.folder}/go ]; do sleep 0.05; done; exit 6")
+    process = world.begin()
+    wait_for(lambda: world.log() == ["ready"])
+    folder = world.host / "attempts" / NAME
+    assert (folder / "room").stat().st_blocks * 512 >= 64 * 1024
+    (folder / "result.new").mkdir()  # nothing can be written there
+    (world.folder / "go").touch()
+    report = world.end(process)
+    assert (report["how"], report["exit_code"]) == ("exit", 6)
+    assert not (folder / "room").exists()
+
+
 def test_nobody_else_can_read_what_the_agent_keeps(world):
     world.payload(
         "echo ready; while [ ! -e $HOME/go ]; do sleep 0.05; done", env={"TOKEN": "s3cret"}
@@ -216,7 +236,7 @@ def test_nobody_else_can_read_what_the_agent_keeps(world):
 def test_the_instance_ends_itself_whatever_happens(world, idle):
     world.run(f"cat {world.folder}/shutdowns", time_limit=100, slack=500, idle_seconds=idle)
     assert world.log() == [
-        "-h +40",  # what comes before the task may take half an hour
+        "-h +41",  # what comes before the task may take half an hour
         "-h +11",  # from the start of the task on, with its grace
     ]
     assert world.shutdowns()[2:] == ([] if idle is None else ["-h +40"])

@@ -337,6 +337,14 @@ def test_a_docker_that_tells_no_state(world):
     assert world.log() == ["out"]
 
 
+def test_a_docker_that_does_not_kill(world):
+    world.program(
+        "docker", 'case "$1" in run) cat >/dev/null; while :; do sleep 0.05; done ;; esac'
+    )
+    report = world.run("exit 0", image=IMAGE, time_limit=0.3, grace=0.1)
+    assert report["how"] == "timeout"
+
+
 def test_a_daemon_that_dies_with_the_task(world):
     world.program(
         "docker",

@@ -197,10 +197,12 @@ def types_of(options: Ec2Options, spec: TaskSpec) -> tuple[str, ...]:
 def user_data(options: Ec2Options) -> str:
     """Return what an instance does first: it sets the timer that ends it if nobody comes.
 
-    The agent sets it anew for every task. ``shutdown`` counts in minutes.
+    The agent sets it anew for every task, and may come before user data does: then its timer, which
+    systemd keeps in that file, stays. ``shutdown`` counts in minutes.
     """
     seconds = options.startup_timeout_seconds + _SPARE + options.idle_terminate_seconds
-    return f"#!/bin/sh\nshutdown -h +{math.ceil(seconds / 60)}\n"
+    minutes = math.ceil(seconds / 60)
+    return f"#!/bin/sh\n[ -e /run/systemd/shutdown/scheduled ] || shutdown -h +{minutes}\n"
 
 
 def _common(options: Ec2Options, types: Sequence[str]) -> dict[str, Any]:

@@ -120,18 +120,7 @@ def run(attempt: Attempt, place: str, region: str, stop: Stop) -> dict[str, Any]
     """Run the task, and return the report."""
     remarks: list[str] = []
     try:
-        aws = Aws(region, stop)
-        content = aws.get_object(*parse_place(place))
-        payload = read_payload(content, os.path.basename(attempt.folder))
-        _remark(
-            remarks, set_timer(payload.time_limit + max(payload.slack, LEAST_SLACK) + PREPARATION)
-        )
-        if payload.image is not None:
-            docker = Docker(aws, stop)
-            docker.make_ready()
-            remove_container(payload.attempt)
-            _remark(remarks, docker.pull(payload.image))
-        report = _start_and_watch(attempt, payload, aws.region, stop, remarks)
+        begun = _begin(attempt, place, Aws(region, stop), stop, remarks)
     except (CallError, BadPayload, CannotRun) as error:
         report = Report("not_started", said=str(error))
     except OSError as error:
@@ -139,44 +128,73 @@ def run(attempt: Attempt, place: str, region: str, stop: Stop) -> dict[str, Any]
     except Stopped:
         said = "the instance, or Hut's program on it, was told to end before the task started"
         report = Report(_TOLD_TO_END, said=said)
+    else:
+        report = _follow(attempt, begun, stop, remarks)
     report = report._replace(said="; ".join(filter(None, [report.said, *remarks])))
     attempt.note_result(report.document())
     return report.document()
 
 
-def _start_and_watch(
-    attempt: Attempt, payload: Payload, region: str, stop: Stop, remarks: list[str]
-) -> Report:
-    """Run the prepared task, ship its output, and reset the timer."""
+class _Begun(NamedTuple):
+    """A task that was started; `starved` is how many processes had died for want of memory."""
+
+    payload: Payload
+    process: HostProcess | ContainerProcess
+    shipper: Shipper
+    started: float
+    starved: int
+
+
+def _begin(attempt: Attempt, place: str, aws: Aws, stop: Stop, remarks: list[str]) -> _Begun:
+    """Do all that comes before the task, and start it as the last thing.
+
+    So whatever is raised here means that it was not started.
+    """
+    content = aws.get_object(*parse_place(place))
+    payload = read_payload(content, os.path.basename(attempt.folder))
+    longest = payload.time_limit + payload.grace + max(payload.slack, LEAST_SLACK)
+    _remark(remarks, set_timer(longest + PREPARATION))
+    if payload.image is not None:
+        docker = Docker(aws, stop)
+        docker.make_ready()
+        remove_container(payload.attempt)
+        _remark(remarks, docker.pull(payload.image))
     if stop.requested:
         raise Stopped
-    log = (payload.group, payload.stream, payload.log_region)
     output = os.open(attempt.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    set_timer(payload.time_limit + payload.grace + max(payload.slack, LEAST_SLACK))
-    starved = oom_kills()
-    started = time.time()
-    noted = {"container": None if payload.image is None else payload.attempt, "at": started}
-    attempt.note_started(noted)
     try:
+        log = (payload.group, payload.stream, payload.log_region)
+        shipper = Shipper(Aws(aws.region, Stop()), log, attempt.output)
+        set_timer(longest)
+        starved, started = oom_kills(), time.time()
+        container = None if payload.image is None else payload.attempt
+        attempt.note_started({"container": container, "at": started})
         process = _start(payload, output, attempt.output)
     finally:
         os.close(output)
-    own = {"pid": process.pid, "start": start_time(process.pid), "boot": boot_id()}
-    attempt.note_started({**noted, **own})
-    shipper = Shipper(Aws(region, Stop()), log, attempt.output)
-    shipper.start()
+    return _Begun(payload, process, shipper, started, starved)
+
+
+def _follow(attempt: Attempt, begun: _Begun, stop: Stop, remarks: list[str]) -> Report:
+    """Watch the task to its end, ship its output, and reset the timer.
+
+    The task may fill the disk, or remove what the agent keeps: that changes nothing of its end.
+    """
+    payload, process = begun.payload, begun.process
+    attempt.note_process(process.pid, start_time(process.pid), boot_id())
+    begun.shipper.start()
     code, why = _watch(process, payload, stop)
-    ended = (
-        Ended("lost", None, "SIGKILL does not end it") if code is None else process.explain(code)
-    )
-    report = _report(ended, why, payload, oom_kills() > starved)
-    report = report._replace(started=started, ended=time.time())
+    ended = Ended("lost", None, "SIGKILL does not end it")
+    if code is not None:
+        ended = process.explain(code)
+    report = _report(ended, why, payload, oom_kills() > begun.starved)
+    report = report._replace(started=begun.started, ended=time.time())
     # Known before the rest of the output is on its way, which may take a while.
     attempt.note_result(report.document())
-    unsent = shipper.finish()
+    unsent = begun.shipper.finish()
     _remark(remarks, unsent)
     if not unsent:
-        os.remove(attempt.output)
+        attempt.remove_output()
     if payload.idle_seconds is not None:
         _remark(remarks, set_timer(payload.idle_seconds + IDLE_SLACK))
     return report

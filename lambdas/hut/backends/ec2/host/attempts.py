@@ -9,7 +9,7 @@ that the holder died, and tells what it left: a task that may have run is never 
     attempts/<name>/lock      held by the command that runs the attempt
     attempts/<name>/started   written before the task is started: its process or container
     attempts/<name>/output    what the task wrote, until it is shipped
-    attempts/<name>/result    the report
+    attempts/<name>/result    the report; until then there is room for it
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from hut.backends.ec2.host.calls import Stop
 __all__ = ["Attempt", "state_folder"]
 
 _LOOK = 0.5
+_ROOM = 64 * 1024  # bytes for the report, on a disk that the task may fill
 
 
 def state_folder() -> str:
@@ -63,6 +64,8 @@ class Attempt:
         os.mkdir(own, 0o700)
         self._lock = os.open(os.path.join(own, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with open(os.path.join(own, "room"), "wb") as file:
+            file.write(bytes(_ROOM))
         try:
             os.rename(own, self.folder)
         except OSError:  # somebody else was first: a folder that is not empty is not replaced
@@ -93,16 +96,40 @@ class Attempt:
         return self._read("started")
 
     def note_started(self, what: dict[str, Any]) -> None:
-        """Keep what another command needs to find the task's process."""
+        """Keep what another command needs to end the task, before it is started.
+
+        Raises
+        ------
+        OSError
+            If that can't be kept: then the task must not be started.
+        """
         self._write("started", what)
+
+    def note_process(self, pid: int, start: str, boot: str) -> None:
+        """Keep which process the task is, if there is room for it."""
+        with contextlib.suppress(OSError):
+            self._write(
+                "started", {**(self.started() or {}), "pid": pid, "start": start, "boot": boot}
+            )
 
     def result(self) -> dict[str, Any] | None:
         """Return the report of the command that ran the attempt."""
         return self._read("result")
 
     def note_result(self, report: dict[str, Any]) -> None:
-        """Keep the report for commands that come again."""
-        self._write("result", report)
+        """Keep the report for commands that come again, in the room that was kept for it.
+
+        If it can't be kept all the same, only this command tells it.
+        """
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(self.folder, "room"))
+        with contextlib.suppress(OSError):
+            self._write("result", report)
+
+    def remove_output(self) -> None:
+        """Remove what the task wrote: it is elsewhere now."""
+        with contextlib.suppress(OSError):
+            os.remove(self.output)
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:

@@ -31,7 +31,7 @@ _TIMEOUT = 20
 _METADATA_TIMEOUT = 3
 _EARLY = 300  # seconds before the end of credentials
 _PASSING = re.compile(
-    "throttl|slow ?down|too ?many|limit ?exceeded|timeout|unavailable|internal|expired|try again",
+    "throttl|slow ?down|too ?many|limit ?exceeded|timeout|unavailable|internal|expired|skewed",
     re.IGNORECASE,
 )
 _LOGS = "Logs_20140328"
@@ -90,7 +90,7 @@ class Stop:
 
 def pause_factor() -> float:
     """Return by what pauses are multiplied."""
-    return float(os.environ.get("HUT_HOST_PACE", "1"))
+    return max(float(os.environ.get("HUT_HOST_PACE", "1")), 0.001)
 
 
 class Aws:

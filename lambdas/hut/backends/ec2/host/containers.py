@@ -69,6 +69,7 @@ _HEEDED = re.compile(
 _NEVER_STARTED = "0001-01-01"
 _OWN_CODE = 125  # of docker run, when it is docker that failed
 _INSPECTIONS = 5
+_PATIENT_KILLS = 6  # half a second each, in which docker run notices the end of its container
 
 
 class CannotRun(Exception):  # noqa: N818
@@ -234,6 +235,7 @@ class ContainerProcess:
     def __init__(self, payload: Payload, image: str, output: int, path: str) -> None:
         self._name = payload.attempt
         self._path = path
+        self._kills = 0
         file, direct = split_environment(payload.env)
         argv = ["docker", "run", "--name", self._name, "--init", "--log-driver", "none"]
         argv += ["--env-file", "/dev/stdin"]
@@ -258,9 +260,11 @@ class ContainerProcess:
         """Send a signal to the container; return whether it got there."""
         name = signal.Signals(number).name[3:]
         done = _docker("kill", "--signal", name, self._name)
-        if number == signal.SIGKILL and done.code != 0:
-            _docker("rm", "--force", self._name)
-            self._process.send(signal.SIGKILL)
+        if number == signal.SIGKILL:
+            self._kills += 1
+            if done.code != 0 or self._kills > _PATIENT_KILLS:
+                _docker("rm", "--force", self._name)
+                self._process.send(signal.SIGKILL)
         return done.code == 0
 
     def explain(self, code: int) -> Ended:
@@ -305,9 +309,12 @@ class ContainerProcess:
         return {}, said
 
     def _last_words(self) -> str:
-        with open(self._path, "rb") as file:
-            file.seek(max(os.path.getsize(self._path) - 4000, 0))
-            return last_words(file.read().decode("utf-8", "replace"))
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - 4000, 0))
+                return last_words(file.read().decode("utf-8", "replace"))
+        except OSError:
+            return last_words()
 
 
 def remove_container(name: str) -> None:

@@ -117,16 +117,17 @@ class Shipper:
     log
         Group, stream and region.
     path
-        The file.
+        The file; it is read to its end even if somebody removes it.
     """
 
     def __init__(self, aws: Aws, log: tuple[str, str, str], path: str) -> None:
         self._aws = aws
         self._group, self._stream, self._region = log
-        self._path = path
+        self._file = open(path, "rb")  # noqa: SIM115 - the thread closes it
         self._ending = threading.Event()
         self._until = 0.0
         self._position = 0
+        self._size = 0
         self._marks = _Marks()
         self._is_made = False
         self._refused = 0
@@ -145,7 +146,7 @@ class Shipper:
         self._ending.set()
         self._thread.join()
         said = []
-        left = os.path.getsize(self._path) - self._position
+        left = self._size - self._position
         if left > 0:
             said.append(f"{left} bytes of its output could not be sent to CloudWatch Logs")
         if self._refused:
@@ -156,11 +157,11 @@ class Shipper:
 
     def _run(self) -> None:
         pause = _INTERVAL
-        with open(self._path, "rb") as file:
+        with self._file:
             while True:
                 is_last = self._ending.is_set()
                 try:
-                    has_more = self._ship(file, is_end=is_last)
+                    has_more = self._ship(is_end=is_last)
                     pause = _INTERVAL
                 except CallError as error:
                     self._error = str(error)
@@ -187,9 +188,10 @@ class Shipper:
         else:
             self._ending.wait(seconds * pause_factor())
 
-    def _ship(self, file: Any, *, is_end: bool) -> bool:
+    def _ship(self, *, is_end: bool) -> bool:
         """Send one batch; return whether there is more that can be sent at once."""
-        size = os.fstat(file.fileno()).st_size
+        file = self._file
+        size = self._size = os.fstat(file.fileno()).st_size
         self._marks.note(size)
         if not self._is_made:
             self._make_stream()
