@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Set up": {
         "target": ("targeting", "add, choose, list or remove control planes in AWS"),
         "config": ("configuring", "check, show, apply and compare the configuration"),
+        "setup": ("setting_up", "look around in an AWS account, write the configuration"),
         "doctor": ("doctor", "check this machine or the target, and the way there"),
         "recover": ("recovering", "restore a control plane's table, find what was left behind"),
         "completion": ("completion", "completion for bash, zsh or fish"),

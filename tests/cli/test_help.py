@@ -13,6 +13,7 @@ COMMANDS = [
     *("run", "plan", "watch", "resume", "retry", "cancel"),
     *("runs", "show", "tasks", "logs", "script", "why", "failures"),
     *("recover", "config", "doctor", "completion", "jobs", "target", "backends", "environments"),
+    "setup",
 ]
 
 
@@ -32,6 +33,7 @@ def test_the_overview_lists_every_command_with_a_line(hut: Hut) -> None:
         *COMMANDS,
         *(f"config {each}" for each in ("check", "show", "apply", "diff", "history")),
         "target add",
+        "setup ec2",
         *(f"recover {each}" for each in ("pause", "resume", "restore", "check")),
     ],
 )

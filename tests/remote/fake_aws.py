@@ -134,6 +134,8 @@ class FakeAws:
             script = self._script.get((request.method, request.path))
             if script is None and self.otherwise is not None:
                 return self.otherwise(request)
+            if script is None and request.path == "/backends":
+                return Reply(200, [])
             if script is None:
                 return problem(404, "unknown-route", f"no route {request.path}")
             scripted = script.pop(0) if len(script) > 1 else script[0]

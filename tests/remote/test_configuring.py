@@ -159,7 +159,7 @@ def test_backends_and_environments_of_a_control_plane(lab: Hut, behind: Behind) 
     assert "the default, queue fargate" in rows[1]
     gpu = next(row for row in rows if row.startswith("gpu"))
     assert gpu.split()[:5] == ["gpu", "batch", "configuration", "1", "2"]
-    assert "no tasks here: tasks can't run on backends of type ec2 yet" in rows[-1]
+    assert "no tasks here: this deployment has no backend of type ec2" in rows[-1]
     assert {each["name"]: each["can_run"] for each in lab.json("backends")} == {
         "batch": True,
         "other": True,

@@ -14,7 +14,7 @@ from hut.model.problems import InvalidInput
 from hutctl.configuration import find_configuration, load_configuration
 from hutctl.session import Session, report_input, shared_options
 
-__all__ = ["apply", "diff", "history"]
+__all__ = ["apply", "apply_file", "diff", "history"]
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 
@@ -40,9 +40,26 @@ Runs keep the version they were submitted with. Caps (max_concurrent) hold at on
 @click.pass_obj
 def apply(session: Session, file: str | None, *, message: str, dry_run: bool) -> int:
     """Put hut.yaml into the control plane, as a version."""
+    return apply_file(session, _configuration_file(session, file), message=message, dry_run=dry_run)
+
+
+def apply_file(
+    session: Session,
+    path: Path,
+    *,
+    message: str = "",
+    dry_run: bool = False,
+    beside: Mapping[str, Any] | None = None,
+) -> int:
+    """Put a file into the control plane, tell what came of it, and return the exit code.
+
+    Parameters
+    ----------
+    beside
+        What else the JSON document says.
+    """
     from hut.model.applied import content_of, left_out
 
-    path = _configuration_file(session, file)
     remote = session.remote_configuration(
         "on this machine hut.yaml itself counts; nothing has to be applied"
     )
@@ -55,7 +72,7 @@ def apply(session: Session, file: str | None, *, message: str, dry_run: bool) ->
         return report_input(error, session, consequence="; nothing was applied")
     done["notes"] = [*left_out(configuration), *done["notes"]]
     if session.as_json:
-        session.emit({"file": str(path), "dry_run": dry_run, **done})
+        session.emit({**(beside or {}), "file": str(path), "dry_run": dry_run, **done})
         return 0
     for line in difference_lines(done["differences"]):
         click.echo(line)
