@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aws_cdk import CfnWaitConditionHandle, Fn, Stack
+from aws_cdk import ArnFormat, CfnWaitConditionHandle, Fn, Stack
 from aws_cdk import aws_batch as batch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 
 from hut.backends.batch import prices
 from infra import values
+from infra.ec2_settings import DEFAULT_TYPES
 from infra.job_roles import make_execution_role, make_instance_profile, make_job_role
 from infra.network import Network, make_network
 from infra.settings import Settings
 from infra.storage import StorageStack
+from infra.task_compute import TaskHosts, make_task_hosts, task_machine_name
 
 if TYPE_CHECKING:
     from constructs import Construct
@@ -42,8 +44,10 @@ class ComputeStack(Stack):
         Made where they are not given; None with a job definition that exists, which has its own.
     jobs : JobSettings
         What all jobs have in common.
-    log_group : str
-        What jobs write to.
+    log_group, task_log_group : str
+        What jobs of Batch write to, and tasks on instances of their own.
+    hosts : TaskHosts or None
+        What instances of tasks are made of, where there are any.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class ComputeStack(Stack):
         job_logs = storage.job_logs
         self.jobs, _ = settings.job_settings()
         self.log_group = settings.job_log_group or f"/{settings.prefix}/jobs"
+        given = (settings.ec2 or {}).get("log_group")
+        self.task_log_group = str(given or f"/{settings.prefix}/jobs")
         self.job_role_arn, self.execution_role_arn = (
             settings.job_role_arn,
             settings.execution_role_arn,
@@ -70,12 +76,16 @@ class ComputeStack(Stack):
                 or make_execution_role(self, job_logs, self.jobs.secrets.values()).role_arn
             )
         self.queues: Mapping[str, str]
-        if settings.makes_compute:
-            self.queues = self._make_queues(make_network(self, settings), job_logs)
+        network = make_network(self, settings) if settings.makes_compute else None
+        if network is not None:
+            self.queues = self._make_queues(network, job_logs)
         else:
             self.queues = {partition: queue.arn for partition, queue in settings.queues.items()}
             # A stack needs a resource; this one does nothing and costs nothing.
             CfnWaitConditionHandle(self, "NothingToMake")
+        self.hosts: TaskHosts | None = None
+        if settings.makes_ec2:
+            self.hosts = make_task_hosts(self, settings, storage, network)
 
     @property
     def availability_zones(self) -> list[str]:
@@ -83,7 +93,7 @@ class ComputeStack(Stack):
         return [Fn.select(index, Fn.get_azs()) for index in (0, 1)]
 
     def backends(self) -> list[Mapping[str, object]]:
-        """Return the document of HUT_BACKENDS: the Batch backend of this deployment."""
+        """Return the document of HUT_BACKENDS: the backends of this deployment."""
         settings = self._settings
         given: Mapping[str, Any] = values.mapping(settings.jobs.get("prices") or {})
         backend = {
@@ -102,7 +112,32 @@ class ComputeStack(Stack):
             **settings.jobs,
             "prices": {**self._own_prices(), **given},
         }
-        return [backend]
+        return [backend, *self._ec2()]
+
+    def _ec2(self) -> list[Mapping[str, object]]:
+        """Return the EC2 backend; what it does not say is as functions know it."""
+        if self.hosts is None:
+            return []
+        # The machine itself is made beside what it tells, in a stack that needs this one.
+        machine = self.format_arn(
+            service="states",
+            resource="stateMachine",
+            resource_name=task_machine_name(self._settings.prefix),
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        given = {**(self._settings.ec2 or {})}
+        given.pop("instance_role_arn", None)
+        return [
+            {
+                "name": "ec2",
+                "type": "ec2",
+                "machine": machine,
+                "instance_types": dict(DEFAULT_TYPES),
+                "log_group": self.task_log_group,
+                **given,
+                **self.hosts.entry(),
+            }
+        ]
 
     def _own_prices(self) -> dict[str, dict[str, float]]:
         """Return what the queues made here cost, where that is not Fargate's list price."""

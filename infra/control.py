@@ -17,6 +17,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_stepfunctions as sfn
 
 from hut.backends.batch.jobs import STARTS_ARE_TOLD
 from infra.compute import ComputeStack
@@ -26,6 +27,8 @@ from infra.permissions import acknowledge, allow, service_role
 from infra.run_machine import make_run_machine
 from infra.settings import Settings
 from infra.storage import StorageStack
+from infra.task_events import watch_tasks
+from infra.task_execution import make_task_machine
 
 if TYPE_CHECKING:
     from constructs import Construct
@@ -45,6 +48,8 @@ class ControlStack(Stack):
         By name.
     machine : aws_stepfunctions.StateMachine
         One execution of it per run.
+    task_machine : aws_stepfunctions.StateMachine or None
+        One execution of it per task on an instance of its own, where there are any.
     queues : dict of str to aws_sqs.Queue
         ``observe``, ``wake``, and the dead letters of each and of the stream: ``stream_dead``.
     """
@@ -75,6 +80,17 @@ class ControlStack(Stack):
             finish=self.functions["finish"].function,
             log_group=storage.run_logs,
         )
+        self.task_machine: sfn.StateMachine | None = None
+        if compute.hosts is not None:
+            self.task_machine = make_task_machine(
+                self,
+                settings,
+                compute.hosts,
+                table=storage.table,
+                observe_queue=self._observe_queue,
+                log_group=storage.task_logs,
+            )
+            watch_tasks(self, self.task_machine, compute.hosts.document, self._observe_queue)
         self._follow_table()
         self._take_messages()
         self._watch_jobs_and_executions()

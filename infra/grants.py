@@ -18,6 +18,7 @@ from aws_cdk import aws_sqs as sqs
 from infra.compute import ComputeStack
 from infra.permissions import allow
 from infra.storage import StorageStack
+from infra.task_compute import task_machine_name
 
 __all__ = ["Grants"]
 
@@ -79,6 +80,7 @@ class Grants:
         if self.compute.jobs.definition is not None:
             # Which image it is locked to, and where it sends its output.
             self._describe(role, "batch:DescribeJobDefinitions")
+        self._executions(role, "states:DescribeExecution")
 
     def _register(self, role: iam.Role) -> None:
         self._change_items(role)
@@ -97,6 +99,9 @@ class Grants:
         self._answer_tokens(role)
         self._wake(role)
         allow(role, _RECEIVE, [self.wake_queue.queue_arn])
+        self._start_executions(role)
+        self._executions(role, "states:StopExecution")
+        self._end_instances(role)
 
     def _observe(self, role: iam.Role) -> None:
         self._change_items(role)
@@ -104,6 +109,10 @@ class Grants:
         self._terminate_jobs(role)
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
         allow(role, _RECEIVE, [self.observe_queue.queue_arn])
+        self._executions(role, "states:DescribeExecution", "states:StopExecution")
+        self._answer_executions(role)
+        self._end_instances(role)
+        self._disown_instances(role)
 
     def _sweep(self, role: iam.Role) -> None:
         self._change_items(role)
@@ -119,6 +128,10 @@ class Grants:
         allow(role, ["states:StartExecution"], [self._machine(role)])
         self._answer_tokens(role)
         self._wake(role)
+        self._start_executions(role)
+        self._list_executions(role)
+        self._executions(role, "states:DescribeExecution", "states:StopExecution")
+        self._end_instances(role)
 
     def _finish(self, role: iam.Role) -> None:
         allow(role, ["dynamodb:GetItem"], [self.storage.table.table_arn])
@@ -163,11 +176,12 @@ class Grants:
 
     def _read_job_logs(self, role: iam.Role) -> None:
         allow(role, ["logs:GetLogEvents"], [self.storage.job_logs.log_group_arn])
-        if self.compute.log_group != f"/{self.prefix}/jobs":
+        others = {self.compute.log_group, self.compute.task_log_group} - {f"/{self.prefix}/jobs"}
+        for group in sorted(others):
             allow(
                 role,
                 ["logs:GetLogEvents"],
-                [self._arn(role, "logs", f"log-group:{self.compute.log_group}:*")],
+                [self._arn(role, "logs", f"log-group:{group}:*")],
                 because="the streams of a group are made by its jobs",
             )
 
@@ -245,6 +259,66 @@ class Grants:
             [self._arn(role, "batch", "job/*")],
             because="Batch makes the ids of jobs",
         )
+
+    # Tasks on instances, where there are any ------------------------------------------------------
+
+    def _start_executions(self, role: iam.Role) -> None:
+        if self.compute.hosts is not None:
+            allow(role, ["states:StartExecution"], [self._task_machine(role)])
+
+    def _list_executions(self, role: iam.Role) -> None:
+        if self.compute.hosts is not None:
+            allow(role, ["states:ListExecutions"], [self._task_machine(role)])
+
+    def _answer_executions(self, role: iam.Role) -> None:
+        """Allow to let an execution look at once: it waits for its end under a token."""
+        if self.compute.hosts is not None:
+            allow(role, ["states:SendTaskSuccess"], [self._task_machine(role)])
+
+    def _executions(self, role: iam.Role, *actions: str) -> None:
+        if self.compute.hosts is not None:
+            name = task_machine_name(self.prefix)
+            allow(
+                role,
+                actions,
+                [self._arn(role, "states", f"execution:{name}:*")],
+                because="executions are named after attempts",
+            )
+
+    def _end_instances(self, role: iam.Role) -> None:
+        """Allow to find instances and to end those that carry the deployment's tag."""
+        if self.compute.hosts is None:
+            return
+        allow(
+            role,
+            ["ec2:DescribeInstances"],
+            ["*"],
+            because="EC2 checks its Describe calls against no resource",
+        )
+        allow(
+            role,
+            ["ec2:TerminateInstances"],
+            [self._arn(role, "ec2", "instance/*")],
+            because="EC2 makes the ids of instances; the tag says whose they are",
+            conditions={"StringEquals": {"aws:ResourceTag/hut": self.prefix}},
+        )
+
+    def _disown_instances(self, role: iam.Role) -> None:
+        """Allow to remove what says whose an instance is, and that it is idle; nothing else."""
+        if self.compute.hosts is not None:
+            allow(
+                role,
+                ["dynamodb:DeleteItem"],
+                [self.storage.table.table_arn],
+                conditions={
+                    "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["HOST#*", "IDLE#*"]}
+                },
+            )
+
+    def _task_machine(self, role: iam.Role) -> str:
+        return self._arn(role, "states", f"stateMachine:{task_machine_name(self.prefix)}")
+
+    # Names ---------------------------------------------------------------------------------------
 
     def _machine(self, role: iam.Role) -> str:
         return self._arn(role, "states", f"stateMachine:{self.machine_name}")

@@ -11,7 +11,12 @@ from aws_cdk import aws_s3 as s3
 
 from infra.permissions import allow, service_role
 
-__all__ = ["make_execution_role", "make_instance_profile", "make_job_role"]
+__all__ = [
+    "allow_images_and_logs",
+    "make_execution_role",
+    "make_instance_profile",
+    "make_job_role",
+]
 
 _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _WRITE_LOGS = ("logs:CreateLogStream", "logs:PutLogEvents")
@@ -45,7 +50,7 @@ def make_execution_role(
     role = service_role(
         stack, "ExecutionRole", "ecs-tasks.amazonaws.com", "Pulls images, writes logs of jobs"
     )
-    _allow_images_and_logs(role, job_logs)
+    allow_images_and_logs(role, job_logs)
     for service, action in (
         ("secretsmanager", "secretsmanager:GetSecretValue"),
         ("ssm", "ssm:GetParameters"),
@@ -60,7 +65,7 @@ def make_execution_role(
 def make_instance_profile(stack: Stack, job_logs: logs.ILogGroup) -> iam.CfnInstanceProfile:
     """Make the profile of EC2 hosts: what the ECS agent calls, on clusters that Batch made."""
     role = service_role(stack, "HostRole", "ec2.amazonaws.com", "EC2 hosts of Hut's Batch jobs")
-    _allow_images_and_logs(role, job_logs)
+    allow_images_and_logs(role, job_logs)
     # As CDK's ecs.Cluster does for its hosts; which resource each action knows is from the service
     # authorization reference of ECS.
     clusters = stack.format_arn(service="ecs", resource="cluster/AWSBatch-*")
@@ -93,7 +98,8 @@ def make_instance_profile(stack: Stack, job_logs: logs.ILogGroup) -> iam.CfnInst
     return iam.CfnInstanceProfile(stack, "HostProfile", roles=[role.role_name])
 
 
-def _allow_images_and_logs(role: iam.Role, job_logs: logs.ILogGroup) -> None:
+def allow_images_and_logs(role: iam.Role, job_logs: logs.ILogGroup) -> None:
+    """Allow to pull images from ECR and to write the logs of jobs."""
     partition = Stack.of(role).partition
     allow(
         role,

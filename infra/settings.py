@@ -17,6 +17,7 @@ from hut.model.job_settings import JobSettings, Platform
 from hut.model.job_settings_reading import JOB_FIELDS, Fault, read_job_settings
 from hut.model.problems import did_you_mean
 from infra import values
+from infra.ec2_settings import Ec2Given, network_faults, read_ec2, value_faults
 
 __all__ = ["DEFAULT_IMAGE", "JobQueue", "Settings", "SettingsError", "read_settings"]
 
@@ -82,6 +83,8 @@ class Settings:
         job definition that exists, secrets, volumes, limits, retries, processor, prices.
     job_log_group : str or None
         The log group that a job definition which exists writes to.
+    ec2 : mapping of str to object, or None
+        What instances of tasks are made of: fields of `infra.ec2_settings`. None: there are none.
     max_vcpus : int
         Bound of each compute environment.
     instance_types : tuple of str
@@ -138,6 +141,7 @@ class Settings:
     default_image: str = DEFAULT_IMAGE
     jobs: Mapping[str, object] = field(default_factory=dict)
     job_log_group: str | None = None
+    ec2: Ec2Given = field(default_factory=dict)
     max_vcpus: int = 256
     instance_types: tuple[str, ...] = ("optimal",)
     disk_gib: int = 50
@@ -171,6 +175,11 @@ class Settings:
     def makes_compute(self) -> bool:
         """Whether Hut makes Batch environments and queues of its own."""
         return not self.queues
+
+    @property
+    def makes_ec2(self) -> bool:
+        """Whether there is an EC2 backend: beside queues that exist, only where it has a network."""
+        return self.ec2 is not None and (self.makes_compute or bool(self.ec2.get("subnet_ids")))
 
     @property
     def partitions(self) -> Mapping[str, str]:
@@ -247,6 +256,7 @@ _READERS: Mapping[str, values.Reader] = {
     "default_image": values.matching(r"[^\s]{1,255}", "an image such as debian:stable-slim"),
     "job_log_group": values.matching(r"[A-Za-z0-9_/.#-]{1,512}", "a log group such as /lab/jobs"),
     **dict.fromkeys(JOB_FIELDS, values.as_written),
+    "ec2": read_ec2,
     "max_vcpus": values.number(1, 1_000_000),
     "instance_types": values.texts(
         r"[a-z0-9_.-]{2,40}", "types or families such as m7i, c7i.large"
@@ -301,6 +311,7 @@ def read_settings(context: Mapping[str, object]) -> Settings:
                 found[key] = reader(value)
             except ValueError as error:
                 problems.append(f"hut:{key}: {error}")
+    problems += value_faults(found.get("ec2"))
     given = frozenset(found)
     jobs = {key: found.pop(key) for key in JOB_FIELDS if key in found}
     if jobs:
@@ -344,6 +355,7 @@ def _contradictions(settings: Settings, given: frozenset[str]) -> list[str]:
             f"hut:{key} has no use beside hut:queues, which brings its own compute"
             for key in sorted(unused & given)
         ]
+    problems += network_faults(settings.ec2, makes=settings.makes_compute, vpc=settings.vpc_id)
     if settings.alarm_email and not settings.alarms:
         problems.append(
             "hut:alarm_email has no use without alarms: leave it out, or hut:alarms too"

@@ -90,6 +90,7 @@ class StorageStack(Stack):
         }
         # The prefix /aws/vendedlogs/ keeps the account's log resource policy from growing.
         self.run_logs = self._make_logs("RunLogs", f"/aws/vendedlogs/states/{prefix}-run")
+        self.task_logs = self._make_logs("TaskLogs", f"/aws/vendedlogs/states/{prefix}-ec2-task")
         self.access_logs = self._make_logs("AccessLogs", f"/{prefix}/api-access")
 
     def _make_runs_table(self) -> dynamodb.Table:

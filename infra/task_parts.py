@@ -167,6 +167,7 @@ def job_item(phase: str, *, since: str) -> dict[str, Any]:
     """Return what is known of the attempt in a phase."""
     return {
         **job_key(),
+        "kind": {"S": "ec2job"},
         "name": {"S": "{% $job.name %}"},
         "backend": {"S": "{% $job.backend %}"},
         "phase": {"S": phase},
@@ -186,6 +187,7 @@ def host_item() -> dict[str, Any]:
     """Return the note whose the instance is."""
     return {
         **host_key(),
+        "kind": {"S": "host"},
         "name": {"S": "{% $job.name %}"},
         "backend": {"S": "{% $job.backend %}"},
         "shape": {"S": "{% '' & $job.idle.shape %}"},
@@ -198,6 +200,7 @@ def idle_item() -> dict[str, Any]:
     """Return what lets another attempt take the instance."""
     return {
         **idle_key(),
+        "kind": {"S": "idle"},
         "instance": {"S": "{% $instance %}"},
         "type": {"S": "{% $kind %}"},
         "spot": {"BOOL": "{% $spot %}"},

@@ -97,7 +97,7 @@ def test_the_network_has_two_zones_and_lets_nobody_in(default: Synthesis) -> Non
 
 
 def test_hosts_need_sessions_for_metadata_and_encrypt(default: Synthesis) -> None:
-    data = default.properties("AWS::EC2::LaunchTemplate")["LaunchTemplateData"]
+    data = default.properties("AWS::EC2::LaunchTemplate", "HostTemplate")["LaunchTemplateData"]
     assert data["MetadataOptions"]["HttpTokens"] == "required"
     assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
     assert all(device["Ebs"]["Encrypted"] for device in data["BlockDeviceMappings"])
@@ -146,6 +146,7 @@ def test_an_existing_network(code: Any) -> None:
             "instance_types": ["m7i.large"],
             "max_vcpus": 16,
             "max_concurrent": 20,
+            "ec2": False,
         },
     )
     assert not synthesis.resources("AWS::EC2::VPC")

@@ -25,6 +25,22 @@ ON_ANYTHING = {
     "ecs:Poll",
     "ecs:StartTelemetrySession",
     "ecs:UpdateContainerInstancesState",
+    # Systems Manager's agent: an instance tells that it is there, and takes its commands.
+    "ec2messages:AcknowledgeMessage",
+    "ec2messages:DeleteMessage",
+    "ec2messages:FailMessage",
+    "ec2messages:GetEndpoint",
+    "ec2messages:GetMessages",
+    "ec2messages:SendReply",
+    "ssm:ListAssociations",
+    "ssm:ListInstanceAssociations",
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:OpenControlChannel",
+    # What only asks for instances and commands knows no resources.
+    "ec2:DescribeInstances",
+    "ssm:DescribeInstanceInformation",
+    "ssm:GetCommandInvocation",
     # Step Functions sets up the delivery of its logs; as its documentation asks.
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
@@ -45,6 +61,14 @@ PATTERNS = {
     r"arn:<AWS::Partition>:batch:<AWS::Region>:<AWS::AccountId>:job-definition/hut-\*",
     r"arn:<AWS::Partition>:batch:<AWS::Region>:<AWS::AccountId>:job/\*",
     r"arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:hut-run:\*",
+    r"arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:hut-ec2-task:\*",
+    # What RunInstances makes or a configuration chooses; images and snapshots may be of others.
+    r"arn:<AWS::Partition>:ec2:<AWS::Region>:<AWS::AccountId>:(instance|volume)/\*",
+    r"arn:<AWS::Partition>:ec2:<AWS::Region>:<AWS::AccountId>:(subnet|security-group)/\*",
+    r"arn:<AWS::Partition>:ec2:<AWS::Region>:<AWS::AccountId>:network-interface/\*",
+    r"arn:<AWS::Partition>:ec2:<AWS::Region>:<AWS::AccountId>:spot-instances-request/\*",
+    r"arn:<AWS::Partition>:ec2:<AWS::Region>::(image|snapshot)/\*",
+    r"arn:<AWS::Partition>:ssm:<AWS::Region>::parameter/aws/service/\*",
     r"arn:<AWS::Partition>:ecs:<AWS::Region>:<AWS::AccountId>:cluster/AWSBatch-\*",
     r"arn:<AWS::Partition>:ecr:\*:\*:repository/\*",  # any image a task names
     r"<HutStorage:\w+Table\w+Arn\w+>/stream/\*",
@@ -93,7 +117,7 @@ def test_every_function_has_a_role_of_its_own(default: Synthesis) -> None:
     assert sorted(trusted) == [
         *["lambda.amazonaws.com"] * len(FUNCTIONS),
         "scheduler.amazonaws.com",
-        "states.amazonaws.com",
+        *["states.amazonaws.com"] * 2,
     ]
 
 
@@ -166,6 +190,8 @@ def test_roles_are_passed_to_jobs_only(default: Synthesis) -> None:
     for role, statement in default.statements():
         if "iam:PassRole" in many(statement["Action"]):
             assert statement["Action"] == "iam:PassRole", role
+            if "TaskRole" in role:
+                continue  # see test_task_stack
             services = statement["Condition"]["StringEquals"]["iam:PassedToService"]
             assert services == ["batch.amazonaws.com", "ecs-tasks.amazonaws.com"]
             passed = sorted(flat(resource) for resource in statement["Resource"])
@@ -180,9 +206,19 @@ def test_finish_only_reads(default: Synthesis) -> None:
 
 
 def test_items_are_deleted_by_who_claims(default: Synthesis) -> None:
-    for name in FUNCTIONS:
-        deletes = "dynamodb:DeleteItem" in default.allowed(f"{name}Role")
-        assert deletes is (name in {"Advance", "Sweep"}), name
+    deleting = {
+        role.partition("/")[2].rstrip("0123456789ABCDEF"): statement.get("Condition")
+        for role, statement in default.statements()
+        if "dynamodb:DeleteItem" in many(statement["Action"])
+    }
+    assert set(deleting) == {"AdvanceRole", "SweepRole", "ObserveRole", "TaskRole"}
+    assert deleting["AdvanceRole"] is deleting["SweepRole"] is None
+    for role, prefixes in {
+        "ObserveRole": ["HOST#*", "IDLE#*"],
+        "TaskRole": ["EC2JOB#*", "HOST#*", "IDLE#*"],
+    }.items():
+        condition = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": prefixes}}
+        assert deleting[role] == condition
 
 
 def test_the_audit_record_is_only_added_to_and_read(default: Synthesis) -> None:
@@ -202,20 +238,27 @@ def test_nobody_scans(default: Synthesis) -> None:
     )
 
 
-def test_tokens_and_starts_are_of_the_run_machine(default: Synthesis) -> None:
-    for name, actions in {
-        "Api": {"states:StartExecution"},
-        "Register": {"states:SendTaskSuccess"},
-        "Advance": {"states:SendTaskSuccess"},
-        "Observe": set(),
-        "Sweep": {"states:SendTaskSuccess", "states:StartExecution"},
-        "Finish": set(),
-    }.items():
-        allowed = default.allowed(f"{name}Role")
-        assert {action for action in allowed if action.startswith("states:")} == actions
-        for action in actions:
-            [resource] = allowed[action]
-            assert ":hut-run" in resource
+def test_what_is_done_with_each_state_machine(default: Synthesis) -> None:
+    """The first of each pair is done with the machine of runs, the second with that of tasks."""
+    both: dict[str, tuple[set[str], set[str]]] = {
+        "Api": ({"StartExecution"}, {"DescribeExecution"}),
+        "Register": ({"SendTaskSuccess"}, set()),
+        "Advance": ({"SendTaskSuccess"}, {"StartExecution", "StopExecution"}),
+        "Observe": (set(), {"DescribeExecution", "SendTaskSuccess", "StopExecution"}),
+        "Sweep": (
+            {"SendTaskSuccess", "StartExecution"},
+            {"DescribeExecution", "ListExecutions", "StartExecution", "StopExecution"},
+        ),
+        "Finish": (set(), set()),
+    }
+    for name, expected in both.items():
+        found: tuple[set[str], set[str]] = (set(), set())
+        for action, resources in default.allowed(f"{name}Role").items():
+            if action.startswith("states:"):
+                for resource in resources:
+                    found[":hut-ec2-task" in resource].add(action.partition(":")[2])
+                    assert re.search(r":hut-(run|ec2-task)(:\*)?$", resource)
+        assert found == expected, name
 
 
 def test_each_queue_has_one_taker(default: Synthesis) -> None:

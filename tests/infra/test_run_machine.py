@@ -115,7 +115,7 @@ def test_what_register_and_finish_are_told() -> None:
 
 
 def test_the_machine_of_the_stack(default: Synthesis) -> None:
-    machine = default.properties("AWS::StepFunctions::StateMachine")
+    machine = default.properties("AWS::StepFunctions::StateMachine", "Control/Run")
     assert json.loads(machine["DefinitionString"]) == definition()
     placeholders = set(re.findall(r"\$\{(\w+)\}", machine["DefinitionString"]))
     assert placeholders == set(machine["DefinitionSubstitutions"])

@@ -92,6 +92,7 @@ def test_every_log_group_has_a_retention(default: Synthesis) -> None:
         "/hut/jobs": 90,
         "/hut/api-access": 30,
         "/aws/vendedlogs/states/hut-run": 30,
+        "/aws/vendedlogs/states/hut-ec2-task": 30,
         **{
             f"/aws/lambda/hut-{name}": 30
             for name in ("api", "register", "advance", "observe", "sweep", "finish")
