@@ -27,6 +27,7 @@ __all__ = ["add_dashboard"]
 _WIDE, _THIRD = 24, 8
 _HIGH = 6
 _RED = cloudwatch.Color.RED
+_TRANSITIONS_PER_TASK = 50  # of one on an instance that takes half a minute to boot
 _TRANSITIONS_PER_RUN = 7  # of a run whose plan is one block; each further block is one more
 _HOUR = Duration.hours(1)
 
@@ -73,6 +74,7 @@ def add_dashboard(
         "Queues": _queues,
         "Functions": _functions,
         "Step Functions and the API": _edges,
+        **({"Tasks on machines of their own": _machines} if watched.task_machine else {}),
         "What Hut itself costs": _costs,
     }
     for heading, widgets in rows.items():
@@ -279,6 +281,30 @@ def _edges(watched: Watched) -> Sequence[cloudwatch.IWidget]:
     )
 
 
+def _machines(watched: Watched) -> Sequence[cloudwatch.IWidget]:
+    executions = {
+        "ExecutionsStarted": "started",
+        "ExecutionsSucceeded": "exit code 0",
+        "ExecutionsFailed": "ended otherwise (failed tasks, too)",
+        "ExecutionsAborted": "cancelled",
+    }
+    return (
+        _graph(
+            "Tasks on machines of their own, per 5 minutes",
+            [filled(watched.task(name), label) for name, label in executions.items()],
+            width=2 * _THIRD,
+        ),
+        _graph(
+            "From the start of its execution to its end",
+            [
+                _named(watched.task("ExecutionTime", "p50"), "half of the tasks"),
+                _named(watched.task("ExecutionTime", "Maximum"), "the longest task"),
+            ],
+            unit="milliseconds",
+        ),
+    )
+
+
 def _costs(watched: Watched) -> Sequence[cloudwatch.IWidget]:
     shares = {**_lambda_cost(watched), **_other_costs(watched)}
     total = cloudwatch.MathExpression(
@@ -347,7 +373,12 @@ def _other_costs(watched: Watched) -> dict[str, cloudwatch.MathExpression]:
     requests = " + ".join(f"FILL({name}, 0)" for name in messages)
     logs: dict[str, cloudwatch.IMetric] = {f"b_{name}": watched.logs(name) for name in FUNCTIONS}
     written = " + ".join(f"FILL({name}, 0)" for name in logs)
-    transition = PRICES["transition"].each * _TRANSITIONS_PER_RUN
+    transition = PRICES["transition"].each
+    executions = {"n_runs": watched.run("ExecutionsStarted")}
+    steps = f"FILL(n_runs, 0) * {transition * _TRANSITIONS_PER_RUN:.4g}"
+    if watched.task_machine:
+        executions["n_tasks"] = watched.task("ExecutionsStarted")
+        steps += f" + FILL(n_tasks, 0) * {transition * _TRANSITIONS_PER_TASK:.4g}"
     return {
         "dynamodb": _dollars("DynamoDB", " + ".join(items), units),
         "sqs": _dollars("SQS", f"({requests}) * {PRICES['sqs_request'].each:.3g}", messages),
@@ -356,11 +387,7 @@ def _other_costs(watched: Watched) -> dict[str, cloudwatch.MathExpression]:
             f"FILL(n_requests, 0) * {PRICES['api_request'].each:.3g}",
             {"n_requests": watched.api("Count")},
         ),
-        "states": _dollars(
-            "Step Functions",
-            f"FILL(n_runs, 0) * {transition:.4g}",
-            {"n_runs": watched.run("ExecutionsStarted")},
-        ),
+        "states": _dollars("Step Functions", steps, executions),
         "logs": _dollars("Logs", f"({written}) * {PRICES['log_byte'].each:.4g}", logs),
     }
 

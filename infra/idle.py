@@ -2,7 +2,8 @@
 
 The table in docs/deploy.md comes from here, and a test compares the two and what is counted from the
 templates. What is not listed costs nothing while idle: API Gateway, Step Functions, events of AWS
-services, SNS, Batch, the network. What one keeps is priced per GB in the docs.
+services, SNS, Batch, the network, launch templates, SSM documents. What one keeps is priced per GB in
+the docs.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ class Watched:
         Names of the queues, by ``observe``, ``wake`` and the same with ``_dead``, and ``stream_dead``.
     sweep_minutes : int
         Interval of the sweep.
+    task_machine : str or None
+        ARN of the state machine of tasks on instances, where there is one.
     """
 
     prefix: str
@@ -40,6 +42,7 @@ class Watched:
     machine: str
     queues: dict[str, str]
     sweep_minutes: int
+    task_machine: str | None = None
 
     @property
     def sweep_period(self) -> Duration:
@@ -67,6 +70,11 @@ class Watched:
     def run(self, metric: str, statistic: str = "Sum") -> cloudwatch.Metric:
         """Return a metric of the run state machine."""
         return _metric("AWS/States", metric, {"StateMachineArn": self.machine}, statistic)
+
+    def task(self, metric: str, statistic: str = "Sum") -> cloudwatch.Metric:
+        """Return a metric of the state machine of tasks on instances."""
+        machine = {"StateMachineArn": self.task_machine or ""}
+        return _metric("AWS/States", metric, machine, statistic)
 
     def api(self, metric: str, statistic: str = "Sum") -> cloudwatch.Metric:
         """Return a metric of the REST API."""

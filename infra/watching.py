@@ -50,6 +50,7 @@ class WatchStack(Stack):
             machine=control.machine.state_machine_arn,
             queues={key: queue.queue_name for key, queue in control.queues.items()},
             sweep_minutes=settings.sweep_minutes,
+            task_machine=control.task_machine and control.task_machine.state_machine_arn,
         )
         alarms = {}
         if settings.alarms:

@@ -33,6 +33,7 @@ AWS_METRICS: dict[str, dict[str, tuple[set[str], ...]]] = {
             "ExecutionsFailed",
             "ExecutionsTimedOut",
             "ExecutionsAborted",
+            "ExecutionTime",
         ),
         ({"StateMachineArn"},),
     ),
