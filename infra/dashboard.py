@@ -374,7 +374,7 @@ def _other_costs(watched: Watched) -> dict[str, cloudwatch.MathExpression]:
     logs: dict[str, cloudwatch.IMetric] = {f"b_{name}": watched.logs(name) for name in FUNCTIONS}
     written = " + ".join(f"FILL({name}, 0)" for name in logs)
     transition = PRICES["transition"].each
-    executions = {"n_runs": watched.run("ExecutionsStarted")}
+    executions: dict[str, cloudwatch.IMetric] = {"n_runs": watched.run("ExecutionsStarted")}
     steps = f"FILL(n_runs, 0) * {transition * _TRANSITIONS_PER_RUN:.4g}"
     if watched.task_machine:
         executions["n_tasks"] = watched.task("ExecutionsStarted")

@@ -44,13 +44,14 @@ class WatchStack(Stack):
     ) -> None:
         super().__init__(scope, name, **options)
         self._settings = settings
+        tasks = control.task_machine
         watched = Watched(
             prefix=settings.prefix,
             table=storage.table.table_name,
             machine=control.machine.state_machine_arn,
             queues={key: queue.queue_name for key, queue in control.queues.items()},
             sweep_minutes=settings.sweep_minutes,
-            task_machine=control.task_machine and control.task_machine.state_machine_arn,
+            task_machine=None if tasks is None else tasks.state_machine_arn,
         )
         alarms = {}
         if settings.alarms:
