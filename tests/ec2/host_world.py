@@ -253,8 +253,10 @@ class World:
         return self.end(self.begin(fields.get("name", NAME)))
 
     def agent_of(self, process: subprocess.Popen[str]) -> int:
-        """Return the process id of the agent a command's shell has started."""
-        return wait_for(lambda: _child_with(process.pid, "-I"))
+        """Return the process id of the agent a command's shell has started, once it heeds signals."""
+        pid = int(wait_for(lambda: _child_with(process.pid, "-I")))
+        wait_for(lambda: _heeds(pid, signal.SIGTERM))
+        return pid
 
     def log(self, name: str = NAME) -> list[str]:
         return [event["message"] for event in self.events(name)]
@@ -321,6 +323,11 @@ def processes_with(mark: bytes) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def _heeds(pid: int, number: int) -> bool:
+    caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def _child_with(parent: int, word: str) -> int | None:

@@ -32,11 +32,12 @@ def test_how_a_command_ends(world, script, how, code):
 
 def test_a_command_runs_at_home_with_its_variables_and_the_hosts(world):
     report = world.run(
-        'pwd; echo "$GREETING"; echo "$USER"; env', env={"GREETING": "ö 'x' \"$HOME\"\n second"}
+        'pwd; umask; echo "$GREETING"; echo "$USER"; env',
+        env={"GREETING": "ö 'x' \"$HOME\"\n second"},
     )
     assert report["said"] == ""
     lines = world.log()
-    assert lines[:3] == [str(world.home), "ö 'x' \"$HOME\"", " second"]
+    assert lines[:4] == [str(world.home), "0022", "ö 'x' \"$HOME\"", " second"]
     assert "USER=root" in lines or os.getuid() != 0
     assert not [line for line in lines if line.startswith("HUT_HOST_")]
 
@@ -182,6 +183,17 @@ def test_a_command_waits_for_the_one_that_came_first_until_that_dies(world):
     report = world.end(second)
     assert report["how"] == "lost"
     assert not is_running(agent)
+
+
+def test_a_command_that_waits_can_be_told_to_end(world):
+    world.payload(f"echo ready; while [ ! -e {world.folder}/go ]; do sleep 0.05; done")
+    first = world.begin()
+    wait_for(lambda: world.log() == ["ready"])
+    second = world.begin()
+    os.kill(world.agent_of(second), signal.SIGTERM)
+    assert world.end(second)["how"] == "host_terminated"
+    (world.folder / "go").touch()
+    assert world.end(first)["how"] == "exit"
 
 
 def test_the_process_of_somebody_else_is_left_alone(world):

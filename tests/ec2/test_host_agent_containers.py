@@ -90,6 +90,7 @@ def test_gpus(world, gpus, words):
     [call] = world.docker_calls("run", "--entrypoint")
     argv = call["argv"]
     assert (argv[argv.index("--gpus") + 1] if "--gpus" in argv else None) == words
+    assert int(argv[argv.index("--shm-size") + 1]) > 64 * 1024 * 1024
 
 
 def test_a_pull_that_fails_twice_and_then_works(world):

@@ -98,7 +98,8 @@ def tell(attempt: Attempt, stop: Stop) -> dict[str, Any]:
     try:
         attempt.wait(stop)
     except Stopped:
-        return Report("lost", said="told to end while another command ran the task").document()
+        said = "Hut's program on the instance was told to end while another command ran the task"
+        return Report(_TOLD_TO_END, said=said).document()
     known = attempt.result()
     if known:
         return known

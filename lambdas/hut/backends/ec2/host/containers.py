@@ -23,7 +23,14 @@ from typing import Any
 from hut.backends.ec2.host.attempts import state_folder
 from hut.backends.ec2.host.calls import Aws, CallError, Stop, pause_factor
 from hut.backends.ec2.host.payload import Payload
-from hut.backends.ec2.host.processes import Done, Ended, Process, home_of_user, run_command
+from hut.backends.ec2.host.processes import (
+    Done,
+    Ended,
+    Process,
+    home_of_user,
+    memory_bytes,
+    run_command,
+)
 
 __all__ = [
     "CannotRun",
@@ -243,6 +250,9 @@ class ContainerProcess:
             argv += ["--env", variable]
         if payload.gpus is not None:
             argv += ["--gpus", payload.gpus]
+        # The machine is the task's: shared memory as on the host, half of what there is, not docker's 64 MiB.
+        if memory_bytes():
+            argv += ["--shm-size", str(memory_bytes() // 2)]
         argv += ["--entrypoint", payload.argv[0], image, *payload.argv[1:]]
         env = {**os.environ, "HOME": home_of_user(), **direct}
         self._process = Process(argv, env, output, reads=subprocess.PIPE)

@@ -27,6 +27,7 @@ __all__ = [
     "home_of_user",
     "host_environment",
     "kill_noted",
+    "memory_bytes",
     "oom_kills",
     "run_command",
     "start_time",
@@ -34,8 +35,8 @@ __all__ = [
 
 _LOOK = 0.2
 _SAID = 2000  # characters of what a command wrote, from its end
-# The agent is protected from the kernel's lack of memory; a task must not inherit that.
-_PLAIN = '{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
+# The agent is protected from the kernel's lack of memory, and its files from others; a task is as usual.
+_PLAIN = 'umask 022; { echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
 
 
 class Done(NamedTuple):
@@ -238,6 +239,14 @@ def oom_kills() -> int:
     for line in _read("/proc/vmstat").splitlines():
         if line.startswith("oom_kill "):
             return int(line.split()[1])
+    return 0
+
+
+def memory_bytes() -> int:
+    """Return how much memory the machine has; 0 if it doesn't say."""
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
     return 0
 
 
