@@ -189,7 +189,15 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
         notify=workflow.notify,
         config_version=setting.applied.version or None,
         backends=setting.applied.backends,
+        uses=_used(plan, backend) if len(setting.backends) > 1 else (),
     )
+
+
+def _used(plan: Plan, backend: str) -> tuple[str, ...]:
+    """Return the backends that tasks go to; none if some may generate others, which go anywhere."""
+    if any(spec.generates_source is not None for spec in plan.tasks):
+        return ()
+    return tuple(sorted({spec.backend or backend for spec in plan.tasks}))
 
 
 class Control:

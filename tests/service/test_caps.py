@@ -185,3 +185,38 @@ def test_what_runs_when_the_budget_is_spent_is_ended(plane: ControlPlane) -> Non
     assert plane.finish(run).reason is Reason.BUDGET
     assert plane.states(run) == {"a": "completed", "long": "failed"}
     assert [reason for _, reason in plane.backend.terminated] == ["hut: cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "looked_at"),
+    [
+        ([{"id": "a"}], {"batch"}),
+        ([{"id": "a"}, {"id": "b", "backend": "other"}], {"batch", "other"}),
+        ([{"id": "a", "generates_source": "more.json"}], {"batch", "other", "third"}),
+    ],
+)
+def test_only_backends_that_a_run_uses_are_looked_at(
+    make_plane: Callable[..., ControlPlane],
+    tasks: list[dict[str, Any]],
+    looked_at: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each look costs requests, and most deployments have more backends than a run uses."""
+    caps = {"batch": 5, "other": 5, "third": 5}
+    plane = make_plane(caps=caps, backends=tuple(caps))
+    claimed, called = set(), set()
+    claim, call = plane.store.claim, plane.store.call_waiting
+
+    def claiming(request: Any) -> Any:
+        claimed.add(request.backend)
+        return claim(request)
+
+    def calling(backend: str, *more: Any) -> Any:
+        called.add(backend)
+        return call(backend, *more)
+
+    monkeypatch.setattr(plane.store, "claim", claiming)
+    monkeypatch.setattr(plane.store, "call_waiting", calling)
+    plane.begin(*tasks)
+    plane.deliver_stream()
+    assert (claimed, called) == (looked_at, looked_at)

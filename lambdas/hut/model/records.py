@@ -32,6 +32,8 @@ class RunSettings:
         Version of the control plane's configuration that held at submit, if there was one.
     backends : mapping
         What that version chose for backends, but for their caps.
+    uses : tuple of str
+        The backends its tasks go to; empty where that is not known, because tasks generate others.
     """
 
     base_dir: str = ""
@@ -47,6 +49,11 @@ class RunSettings:
     notify: object = None
     config_version: int | None = None
     backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    uses: tuple[str, ...] = ()
+
+    def may_use(self, backend: str) -> bool:
+        """Say whether tasks of the run may go to a backend."""
+        return not self.uses or backend in self.uses
 
 
 class Refusal(NamedTuple):

@@ -106,7 +106,7 @@ class Advancing:
         run = self._store.settle(run_id, self._around.clock())
         if run.ended_at is not None:
             self.tell_end(run)
-        self._wake_waiting()
+        self._wake_waiting(run)
         return run
 
     @staticmethod
@@ -180,6 +180,8 @@ class Advancing:
     def _dispatch(self, run: RunRecord) -> None:
         """Claim and submit what is ready, as long as there is room and time."""
         for name, backend in self._backends.items():
+            if not run.settings.may_use(name):
+                continue  # each look costs requests
             while self._may_claim(run, backend) and self._claim_some(run, name, backend):
                 if run.refusals:  # a job was taken: what was refused before may be over
                     run = self._store.get_run(run.id)
@@ -354,8 +356,10 @@ class Advancing:
     def _end(self, claim: Claim, outcome: Outcome) -> End:
         return self._control.end_of_attempt(claim, outcome, self._around.clock())
 
-    def _wake_waiting(self) -> None:
-        """Have runs advanced that are to take what is free on a capped backend."""
+    def _wake_waiting(self, run: RunRecord) -> None:
+        """Have runs advanced that are to take what this one has made free on a capped backend."""
         for backend, cap in self._around.caps.items():
+            if not run.settings.may_use(backend):
+                continue
             for run_id in self._store.call_waiting(backend, cap, self._around.clock()):
                 self._around.wakes.wake(run_id)

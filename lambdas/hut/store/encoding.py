@@ -78,7 +78,10 @@ def encode_settings(settings: RunSettings) -> str:
 
 def decode_settings(text: str) -> RunSettings:
     """Return the settings that `encode_settings` wrote."""
-    return RunSettings(**_known(json.loads(text), _OF_RUN))
+    data = _known(json.loads(text), _OF_RUN)
+    if "uses" in data:
+        data["uses"] = tuple(data["uses"])
+    return RunSettings(**data)
 
 
 def _known(data: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
