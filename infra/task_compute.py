@@ -110,7 +110,11 @@ def _make_document(stack: Stack, name: str) -> None:
 
 
 def _make_template(stack: Stack) -> str:
-    """Make the template of instances: what no configuration may change stands in each request too."""
+    """Make the template of instances.
+
+    The root volume is not in it: it stands in each request, under the name its image has for it, and
+    EC2 would take another name for a second volume.
+    """
     template = ec2.CfnLaunchTemplate
     made = template(
         stack,
@@ -123,14 +127,6 @@ def _make_template(stack: Stack) -> str:
                 # Two hops: the container of the one task has the instance's role.
                 http_put_response_hop_limit=2,
             ),
-            block_device_mappings=[
-                template.BlockDeviceMappingProperty(
-                    device_name="/dev/xvda",
-                    ebs=template.EbsProperty(
-                        volume_type="gp3", encrypted=True, delete_on_termination=True
-                    ),
-                )
-            ],
         ),
     )
     return made.ref

@@ -31,12 +31,23 @@ NOT_SEEN = {
     "sqs:GetQueueUrl": "the CDK allows it with sqs:SendMessage on the stream's dead letters",
 }
 _AS_OTHERS = "it does what advance and observe would have done, by the same code"
+_OF_STOPPED = "a task on a machine of its own that is cancelled"
 RARE = {
-    "advance": {"dynamodb:BatchWriteItem": "takes back notes of runs that waited for room"},
+    "api": {"states:DescribeExecution": "why a task on a machine of its own waits"},
+    "advance": {
+        "dynamodb:BatchWriteItem": "takes back notes of runs that waited for room",
+        **dict.fromkeys(("ec2:DescribeInstances", "ec2:TerminateInstances"), _OF_STOPPED),
+        "states:StopExecution": _OF_STOPPED,
+    },
     "finish": {"s3:GetObject": "settings of more than 100 KB"},
     "observe": {
         "s3:GetObject": "settings of more than 100 KB",
         "s3:PutObject": "generated tasks of more than 100 KB",
+        "dynamodb:DeleteItem": _OF_STOPPED,
+        **dict.fromkeys(("ec2:DescribeInstances", "ec2:TerminateInstances"), _OF_STOPPED),
+        "states:DescribeExecution": "the end of an execution whose event does not say how",
+        "states:SendTaskSuccess": "news of an instance",
+        "states:StopExecution": "an execution that no attempt wants",
     },
     "register": {
         "dynamodb:BatchWriteItem": "blocks of a plan of more than 1,024 tasks",
@@ -45,6 +56,9 @@ RARE = {
         "states:SendTaskSuccess": "a run that has ended before its token was there",
     },
     "sweep": {
+        "ec2:TerminateInstances": "an instance without an execution",
+        "states:DescribeExecution": "an execution whose end was not told",
+        "states:StopExecution": "an execution that no attempt wants",
         "batch:CancelJob": "jobs that have waited too long for a queue",
         "batch:DescribeComputeEnvironments": "jobs that wait for a machine nobody brings",
         "batch:DescribeJobQueues": "jobs that wait for a machine nobody brings",

@@ -6,9 +6,10 @@ import re
 
 from infra.functions import FUNCTIONS
 from infra.run_machine import definition
+from infra.task_parts import GONE
 from tests.infra.synthesis import Synthesis
 from tests.infra.test_control import mapping
-from tests.simulation import executions, functions, queues, streams
+from tests.simulation import executions, functions, queues, streams, task_executions
 from tests.simulation.world import SWEEP_SECONDS, passes, simulated
 
 
@@ -58,6 +59,19 @@ def test_the_same_events_pass(default: Synthesis) -> None:
         assert passes({"status": status, "parameters": told, "arrayProperties": {"index": 1}})
     assert not passes({"status": "RUNNING", "parameters": {}})
     assert not passes({"status": "RUNNABLE", "parameters": {"hutStarts": "told"}})
+
+
+def test_tasks_on_instances_are_told_of_by_the_same_events(default: Synthesis) -> None:
+    machine = default.properties("AWS::StepFunctions::StateMachine", "Control/Task")
+    assert task_executions.MACHINE.endswith(f":{machine['StateMachineName']}")
+    rule = default.properties("AWS::Events::Rule", "TaskEnds")["EventPattern"]
+    assert set(rule["detail"]["status"]) == {"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"}
+    commands = default.properties("AWS::Events::Rule", "TaskCommands")["EventPattern"]["detail"]
+    [[unwanted]] = [each.values() for each in commands["status"]]
+    ended = {"Success", "Failed", "TimedOut", "Cancelled"}
+    assert not ended & set(unwanted)
+    hosts = default.properties("AWS::Events::Rule", "TaskHosts")["EventPattern"]["detail"]
+    assert set(hosts["state"]) <= set(GONE)
 
 
 def test_the_machine_has_the_states_and_repeats_that_are_modelled() -> None:
