@@ -370,3 +370,6 @@ def test_values_that_only_dockers_own_process_could_carry():
 def test_words_of_docker():
     assert last_words("", "a\n\nb\nc\nd\n") == "b; c; d"
     assert last_words(" \n", "") == "it says nothing"
+    assert (
+        last_words("docker: no.\n\nRun 'docker run --help' for more information\n") == "docker: no."
+    )

@@ -73,6 +73,7 @@ _HEEDED = re.compile(
     "(DOCKER|BUILDKIT|MOBY|OTEL|GO|LD_|XDG_|SSL_|MALLOC_|GLIBC).*|PATH|HOME|TMPDIR|(?i:.*_proxy)",
     re.DOTALL,
 )
+_HINTS = ("Run 'docker", "See 'docker")
 _NEVER_STARTED = "0001-01-01"
 _OWN_CODE = 125  # of docker run, when it is docker that failed
 _INSPECTIONS = 5
@@ -357,9 +358,10 @@ def split_environment(env: dict[str, str]) -> tuple[bytes, dict[str, str]]:
 
 
 def last_words(*texts: str) -> str:
-    """Return the end of the first text that is not empty."""
+    """Return the end of the first text that is not empty, without docker's hints at its manual."""
     for text in texts:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [line.strip() for line in text.splitlines()]
+        lines = [line for line in lines if line and not line.startswith(_HINTS)]
         if lines:
             return "; ".join(lines[-3:])[-500:]
     return "it says nothing"
