@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from hut.store.configurations import (
     VersionConflict,
 )
 from hut.store.dynamodb.configurations import DynamoConfigurations
-from hut.store.dynamodb.table import Table
+from hut.store.dynamodb.table import Key, Table
 from tests.aws_table import new_options
 from tests.fake_configurations import FakeConfigurations
 from tests.testbed.running import TestBed
@@ -156,3 +157,21 @@ def test_recent_reads_once_in_a_while() -> None:
     recent.forget()
     assert recent.current().number == 3
     assert store.reads == 4
+
+
+def test_backends_of_all_types_count_and_an_earlier_release_sees_those_of_batch(
+    test_bed: TestBed,
+) -> None:
+    """It would take whatever it sees for a backend on AWS Batch, and submit tasks there."""
+    options = new_options(test_bed)
+    store = DynamoConfigurations(Table(test_bed.client("dynamodb"), options.table))
+    batch = [{"name": "gpu", "max_concurrent": 2}, {"name": "old", "retired": True}]
+    big = {"name": "big", "type": "ec2", "spot": "only"}
+    store.add(version(1), "{}", [batch[0], big, batch[1]])
+    assert list(store.current().backends) == [*batch, big]
+    item = store._table.get(Key("CONFIG", "CURRENT"))
+    assert item is not None
+    assert json.loads(item["backends"]) == batch
+    # What such a release has written has nothing beside it.
+    store.add(version(2), "{}", batch)
+    assert list(store.current().backends) == batch
