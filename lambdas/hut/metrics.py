@@ -71,11 +71,11 @@ class Metric(Enum):
     )
     EVENT_SECONDS = ("EventSeconds", Unit.SECONDS, "from the end of a job to its being recorded")
     # Throttles and faults
-    SUBMITS_THROTTLED = ("SubmitsThrottled", Unit.COUNT, "calls of SubmitJob that Batch throttled")
+    SUBMITS_THROTTLED = ("SubmitsThrottled", Unit.COUNT, "submissions that AWS throttled")
     CLAIMS_PACED = (
         "ClaimsPaced",
         Unit.COUNT,
-        "submissions put off because all functions together call at the rate Batch allows",
+        "submissions put off because all functions together call at the rate AWS allows",
     )
     CLAIMS_GIVEN_BACK = (
         "ClaimsGivenBack",
