@@ -25,19 +25,24 @@ class FakeInstances:
 
     Attributes
     ----------
+    later : dict of str to Job
+        What is known from the second time on that anybody asks.
     waits : dict of str to list of str
         By instance what becomes of news of it, one after the other; then it is nobody's.
     """
 
     def __init__(self) -> None:
         self.known: dict[str, Job] = {}
+        self.later: dict[str, Job] = {}
         self.waits: dict[str, list[str]] = {}
         self.nudged: list[str] = []
         self.ended: list[str] = []
         self.fault: Exception | None = None
 
     def describe(self, handles: Sequence[str]) -> Mapping[str, Job]:
-        return {handle: self.known[handle] for handle in handles if handle in self.known}
+        found = {handle: self.known[handle] for handle in handles if handle in self.known}
+        self.known |= self.later
+        return found
 
     def end_instances(self, names: Sequence[str]) -> int:
         if self.fault is not None:
@@ -119,6 +124,19 @@ def test_an_end_whose_document_was_left_out_is_asked_for(
     assert call(observe, without) == [without["messageId"]]  # it can't be found out
     assert plane.states(run) == {"a": "submitted"}
     instances.known[name] = Job(name, name, JobState.ENDED, COMPLETED, ended_at=1010.0)
+    assert call(observe, without) == []
+    assert plane.states(run) == {"a": "completed"}
+
+
+def test_an_end_that_step_functions_does_not_show_yet_is_waited_for(
+    plane: ControlPlane, instances: FakeInstances
+) -> None:
+    run, name = one(plane)
+    without = ended(name, output=None, outputDetails={"included": False})
+    instances.known[name] = Job(name, name, JobState.WAITING)
+    assert call(observe, without) == [without["messageId"]]
+    assert plane.states(run) == {"a": "submitted"}
+    instances.later[name] = Job(name, name, JobState.ENDED, COMPLETED, ended_at=1010.0)
     assert call(observe, without) == []
     assert plane.states(run) == {"a": "completed"}
 

@@ -13,6 +13,7 @@ from hut.store.dynamodb.keys import PAGE, ready_partition
 from hut.store.dynamodb.log import told
 from hut.store.dynamodb.table import Pages
 from hut.store.port import UnknownRun
+from tests.simulation.executions import MACHINE
 from tests.simulation.queues import Message
 from tests.simulation.streams import Record
 
@@ -42,30 +43,46 @@ class Acknowledging:
     def _observed(self, message: Message) -> None:
         self.looked_at += 1
         body = json.loads(message.body)
-        detail = body.get("detail")
-        if body["source"] == "aws.states":
+        source, detail = body["source"], body.get("detail")
+        if source == "aws.states" and detail["stateMachineArn"] == MACHINE:
             self._stopped(detail)
-        else:
-            self._job(detail)
+        elif source == "aws.states":
+            self._check_told(detail["name"], detail["name"], None, detail["status"])
+            if detail["status"] == "ABORTED":
+                self._check_ended(detail["name"])
+        elif source == "hut.ec2":
+            self._check_told(detail["name"], detail["name"], None, "RUNNING")
+        elif source == "aws.batch":
+            job = self._world.batch.jobs[detail["jobId"]]
+            self._check_told(job.name, job.handle, job.index, detail["status"])
 
-    def _job(self, detail: dict[str, Any]) -> None:
+    def _check_ended(self, name: str) -> None:
+        """What was launched for an attempt that was stopped is ended, as far as EC2 shows it."""
+        now = self._world.agenda.now
+        left = [
+            each.id
+            for each in self._world.instance_watch.left_over()
+            if each.tags["hut:attempt"] == name and each.launched_at + each.nature.seen < now - 60
+        ]
+        self._world.watch.expect(not left, f"the end of {name} acknowledged while {left} are there")
+
+    def _check_told(self, job_name: str, handle: str, index: int | None, status: str) -> None:
         """What is told of an attempt's own job is stored: that it runs, or that it has ended."""
-        job = self._world.batch.jobs[detail["jobId"]]
-        found, name = self._world.task_of(job), parse_job_name(job.name)
+        found, name = self._world.attempt_of(job_name, index), parse_job_name(job_name)
         assert found is not None
         assert name is not None
         run_id, position, attempt, task_id = found
         tasks = self._world.store.get_tasks(run_id, [position])
         task = tasks.get(position)
-        if task is None or task.attempt != attempt or task.handle not in (None, job.handle):
+        if task is None or task.attempt != attempt or task.handle not in (None, handle):
             return
         if name.key is not None and task.epoch != name.key.epoch:
             return
-        ended = detail["status"] in ("SUCCEEDED", "FAILED")
+        ended = status != "RUNNING"
         open_states = ACTIVE if ended else (TaskState.SUBMITTED,)
         self._world.watch.expect(
             task.state not in open_states,
-            f"{detail['status']} of {job.name} ({task_id}) acknowledged while it is {task.state}",
+            f"{status} of {job_name} ({task_id}) acknowledged while it is {task.state}",
         )
 
     def _stopped(self, detail: dict[str, Any]) -> None:

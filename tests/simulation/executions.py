@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCKS_AT_ONCE",
     "DAY",
+    "MACHINE",
     "NOT_REGISTERED_RETRIES",
     "RETRIES",
     "Execution",
@@ -30,6 +31,7 @@ RETRIES = 8
 NOT_REGISTERED_RETRIES = 36
 BLOCKS_AT_ONCE = 10
 DAY = 24 * 3600.0
+MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:hut-run"
 
 
 @dataclass(eq=False)
@@ -198,7 +200,7 @@ class SimulatedStepFunctions:
         execution.token = ""
         self._world.history.note("states", f"execution {execution.name} {status}")
         if status != "SUCCEEDED":
-            detail = {"name": execution.name, "status": status}
+            detail = {"stateMachineArn": MACHINE, "name": execution.name, "status": status}
             self._world.tell({"source": "aws.states", "detail": detail})
 
     def _run(self, execution: Execution) -> dict[str, Any]:

@@ -34,15 +34,24 @@ class Faults:
     index_lag : float
         Seconds that an index of the table may be behind.
     list_lag : float
-        Seconds until Batch knows a new job when it is asked.
+        Seconds until Batch knows a new job when it is asked; for as long EC2, Systems Manager and Step
+        Functions may tell what was.
     reclaimed : float
-        Of jobs: the host is taken away while they run.
+        Of jobs: the host is taken away while they run. Of instances: at any moment.
+    stopped : float
+        Of the AWS calls of a state machine for a task: somebody stops it in the console.
+    no_capacity : float
+        Of launches: EC2 has no instance.
+    offline : float
+        Of instances: Systems Manager never sees them.
     vanished : float
         Of jobs: AWS Batch forgets them, without an event of their end.
     poisoned : float
         Of messages: one that can't be read is put in beside them.
     calls_at_most : float
         Seconds an AWS call may take.
+    seconds : float
+        How long it goes on.
     """
 
     crash: float = 0.0
@@ -58,9 +67,13 @@ class Faults:
     index_lag: float = 0.0
     list_lag: float = 0.0
     reclaimed: float = 0.0
+    stopped: float = 0.0
+    no_capacity: float = 0.0
+    offline: float = 0.0
     vanished: float = 0.0
     poisoned: float = 0.0
     calls_at_most: float = 0.02
+    seconds: float = 900.0
 
 
 CALM = Faults()

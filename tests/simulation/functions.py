@@ -45,6 +45,7 @@ _TRIES = 6  # of a call, by botocore's standard mode as `handlers.wiring` sets i
 _REPEATED = frozenset(
     {
         "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
         "SlowDown",
         "ThrottlingException",
         "TooManyRequestsException",
@@ -54,6 +55,7 @@ _REPEATED = frozenset(
 _THROTTLED = {
     "batch": "TooManyRequestsException",
     "dynamodb": "ProvisionedThroughputExceededException",
+    "ec2": "RequestLimitExceeded",
     "s3": "SlowDown",
 }
 _COLD_SECONDS = 0.8
@@ -169,19 +171,20 @@ class _Client:
 
 
 class _Paginator:
-    """Pages by ``nextToken``, which is how the paged calls of Hut page."""
+    """Pages by ``nextToken`` or ``NextToken``, which is how the paged calls of Hut page."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self._call = call
 
     def paginate(self, **arguments: Any) -> Any:
+        arguments.pop("PaginationConfig", None)
         token: dict[str, Any] = {}
         while True:
             answer = self._call(**arguments, **token)
             yield answer
-            if not answer.get("nextToken"):
+            token = {key: answer[key] for key in ("nextToken", "NextToken") if answer.get(key)}
+            if not token:
                 return
-            token = {"nextToken": answer["nextToken"]}
 
 
 class Functions:

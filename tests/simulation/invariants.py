@@ -1,8 +1,8 @@
 """What must hold at each step of a simulated history, whatever goes wrong.
 
-It looks at what the table was told and what Batch's jobs do, never at what the code says of itself. The
-state of each task is followed through the change log, which each transition is written to in the same
-transaction; the run's counts, the caps and Batch's jobs are held against that.
+It looks at what the table was told and what jobs do, of Batch and on instances, never at what the code
+says of itself. The state of each task is followed through the change log, which each transition is
+written to in the same transaction; the run's counts, the caps and the jobs are held against that.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hut.store.dynamodb.log import LOG, changes_of
 from hut.store.dynamodb.values import load_item
 from tests.simulation.batch_job import SimulatedJob
 from tests.simulation.dynamodb import Change as Written
+from tests.simulation.hosts import SimulatedAttempt
 from tests.simulation.workflows import Planned
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class _Run:
     generation: int = 0
     began_at: float = 0.0
     stopped: bool = False
+    stopped_at: float = 0.0
     ended: bool = False
     total: int = 0
     cost: float = 0.0
@@ -64,16 +66,16 @@ class Watch:
     ----------
     runs : dict of str to _Run
         By id.
-    most_active, most_on_backend : int
-        The most tasks that were active at once, of any run and of the backend.
+    most_on : Counter of str
+        By backend the most tasks that were active at once.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.runs: dict[str, _Run] = {}
-        self.most_on_backend = 0
-        self._on_backend = 0
-        self._running: dict[tuple[str, int], SimulatedJob] = {}
+        self.most_on: Counter[str] = Counter()
+        self._on: Counter[str] = Counter()
+        self._running: dict[tuple[str, int], SimulatedJob | SimulatedAttempt] = {}
 
     # What the table was told ---------------------------------------------------------------------
 
@@ -119,7 +121,8 @@ class Watch:
         before, task.state = task.state, entry.state
         run.counts[before] -= before is not TaskState.PENDING
         run.counts[entry.state] += entry.state is not TaskState.PENDING
-        self._on_backend += (entry.state in ACTIVE) - (before in ACTIVE)
+        backend = run.planned.backends[entry.task_id] if run.planned else "batch"
+        self._on[backend] += (entry.state in ACTIVE) - (before in ACTIVE)
         self.expect(not run.ended, f"{who}: {entry.state} after the run's end")
         if entry.state is TaskState.SUBMITTED:
             self.expect(before is TaskState.PENDING, f"{who}: claimed while {before}")
@@ -155,8 +158,11 @@ class Watch:
                 gone = run.tasks.pop(position)
                 run.counts[gone.state] -= gone.state is not TaskState.PENDING
         run.total, run.cost = meta["total"], float(meta.get("cost", 0.0))
+        was_over = run.stopped or run.ended
         run.stopped = run.stopped or bool(meta.get("stop"))
         run.ended = meta.get("ended") is not None
+        if not was_over:
+            run.stopped_at = self._world.agenda.now
         others = sum(n for state, n in run.counts.items() if state is not TaskState.PENDING)
         for state in TaskState:
             told = meta[f"n_{state}"]
@@ -165,9 +171,10 @@ class Watch:
         active = sum(run.counts[state] for state in ACTIVE)
         most = run.planned.max_concurrent if run.planned else None
         self.expect(most is None or active <= most, f"run {run_id}: {active} active, cap {most}")
-        self.most_on_backend = max(self.most_on_backend, self._on_backend)
-        cap = self._world.cap
-        self.expect(cap is None or self._on_backend <= cap, f"{self._on_backend} active, cap {cap}")
+        for backend, cap in (("batch", self._world.cap), ("ec2", self._world.most_instances)):
+            on = self._on[backend]
+            self.most_on[backend] = max(self.most_on[backend], on)
+            self.expect(cap is None or on <= cap, f"{on} active on {backend}, cap {cap}")
         if run.ended:
             left = {state: run.counts[state] for state in ACTIVE if run.counts[state]}
             self.expect(not left, f"run {run_id} has ended with tasks that are active: {left}")
@@ -182,7 +189,7 @@ class Watch:
 
     # What Batch's jobs do ------------------------------------------------------------------------
 
-    def job_changed(self, job: SimulatedJob) -> None:
+    def job_changed(self, job: SimulatedJob | SimulatedAttempt) -> None:
         """Look at a job whose state has changed."""
         found = self._world.task_of(job)
         if found is None:
@@ -195,9 +202,11 @@ class Watch:
             self.expect(now is None, f"{where} runs beside {now and now.handle}")
             self._running[run_id, position] = job
             self._check_dependencies(run, task_id, f"{where} runs")
-            self._world.history.note("batch", f"{where} runs")
+            self._world.history.note("jobs", f"{where} runs")
+            if isinstance(job, SimulatedAttempt):
+                self._world.instance_watch.ran(job)
         elif job.state in ("SUCCEEDED", "FAILED"):
-            self._world.history.note("batch", f"{where} {job.state} {job.reason or ''}")
+            self._world.history.note("jobs", f"{where} {job.state} {job.reason or ''}")
             if now is job:
                 del self._running[run_id, position]
 

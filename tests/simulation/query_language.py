@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import new as new_hash
@@ -19,6 +20,9 @@ from jsonata.utils import Utils
 __all__ = ["Moment", "QueryError", "Template", "compiled", "is_expression"]
 
 Variables = Mapping[str, Any]
+_NOTHING = object()
+_PATH = re.compile(r"\$[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)")
 
 
 class Moment(NamedTuple):
@@ -66,19 +70,41 @@ def _has_expressions(template: Any) -> bool:
 
 @cache
 def _expression(text: str) -> Template:
-    parsed = Jsonata(text[2:-2].strip())
-    parsed.set_validate_input(False)
-    parsed.set_output_convert_nulls(False)  # what is undefined is not null
+    source = text[2:-2].strip()
+    if _PATH.fullmatch(source):
+        name, *fields = source[1:].split(".")
+        whole = _parsed(text, source)
+        return lambda variables, moment: _at(variables, name, fields, whole, moment)
+    return _parsed(text, source)
+
+
+def _at(variables: Variables, name: str, fields: list[str], whole: Template, moment: Moment) -> Any:
+    """Return what is at a path if nothing but objects is on the way; else as JSONata says."""
+    found = variables.get(name, _NOTHING)
+    for field in fields:
+        found = found.get(field, _NOTHING) if type(found) is dict else _NOTHING
+    if found is _NOTHING or isinstance(found, list):
+        return whole(variables, moment)
+    return found
+
+
+def _parsed(text: str, source: str) -> Template:
+    parsed = Jsonata(source)
+    base = parsed.environment
+    used = frozenset(_VARIABLE.findall(source)) - _FUNCTIONS.keys()
 
     def evaluate(variables: Variables, moment: Moment) -> Any:
-        bound = {
-            name: Utils.NULL_VALUE if value is None else value for name, value in variables.items()
-        }
+        frame = Jsonata.Frame(base)
+        bound = frame.bindings
         bound.update(_FUNCTIONS)
+        for name in used:
+            if name in variables:
+                value = variables[name]
+                bound[name] = Utils.NULL_VALUE if value is None else value
         bound["millis"] = Jsonata.JLambda(lambda: int(moment.now * 1000))
         bound["random"] = Jsonata.JLambda(lambda: moment.random)
         try:
-            found = parsed.evaluate(None, bound)
+            found = parsed.eval(parsed.ast, None, frame)
         except RecursionError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the library makes of a bad expression
@@ -116,6 +142,8 @@ def _hash(text: Any, algorithm: str = "SHA-256") -> str:
 _FUNCTIONS = {
     "parse": Jsonata.JLambda(_parse),
     "hash": Jsonata.JLambda(_hash),
+    # Called for each part of an expression; found here, they are not looked for further out.
+    **dict.fromkeys(("__evaluate_entry", "__evaluate_exit"), None),
     # Not there: `$eval` is refused, and what differs from call to call has no place in a history.
     **dict.fromkeys(("eval", "now", "uuid"), None),
 }

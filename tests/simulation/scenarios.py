@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.simulation.chance import Chance
 from tests.simulation.faults import Faults
+from tests.simulation.instances import Ec2
 from tests.simulation.invariants import Violation
 from tests.simulation.shrinking import Trial
 from tests.simulation.workflows import random_workflow
@@ -21,13 +22,26 @@ def random_trial(seed: int) -> Trial:
     """Return the history of a seed: a few runs, faults of several kinds, perhaps a backend with a cap."""
     chance = Chance(seed)
     cap = None if chance.below("capped", 3) else 2 + chance.below("cap", 8)
-    options = {"faults": random_faults(seed), "cap": cap}
+    options = {"faults": random_faults(seed), "cap": cap, "ec2": random_ec2(seed)}
 
     def play(world: World) -> None:
         random_people(world)
         finish(world)
 
     return Trial(seed, options, play)
+
+
+def random_ec2(seed: int) -> Ec2 | None:
+    """Return a backend on EC2 for three seeds in five; half of them use instances again."""
+    chance = Chance(seed)
+    if chance.below("on instances", 5) > 2:
+        return None
+    return Ec2(
+        most=3 + chance.below("instances", 8),
+        reuse=chance.below("reuse", 2) == 0,
+        spot=("never", "prefer", "only")[chance.below("spot", 3)],
+        idle=60 * (1 + chance.below("idle", 3)),
+    )
 
 
 def random_people(world: World, *, most: int = 8) -> None:
@@ -41,7 +55,7 @@ def random_people(world: World, *, most: int = 8) -> None:
         label = f"run {n}"
         if n and not do(f"submit {label}", 0.5):
             continue
-        planned = random_workflow(chance, label, most=most)
+        planned = random_workflow(chance, label, most=most, ec2=world.most_instances is not None)
         wish = world.people.submit(
             planned,
             after=chance.between(f"{label} at", 0, 90),
@@ -79,6 +93,9 @@ def random_faults(seed: int) -> Faults:
         index_lag=share("index lag", 20.0),
         list_lag=share("list lag", 20.0),
         reclaimed=share("reclaimed", 0.2),
+        stopped=share("stopped", 0.01),
+        no_capacity=share("no capacity", 0.9),
+        offline=share("offline", 0.15),
         vanished=share("vanished", 0.1),
         poisoned=share("poisoned", 0.1),
         calls_at_most=0.02 + share("calls", 2.0),
@@ -117,16 +134,21 @@ def finish(world: World) -> None:
 def _is_idle(world: World) -> bool:
     """Say whether nothing is going on but what a sweep would begin."""
     running = sum(n for name, n in world.functions.running.items() if name != "sweep")
-    jobs = world.active_jobs > 0
+    jobs = world.active_jobs > 0 or world.instances.running
     messages = world.observe_queue.messages or world.wake_queue.messages
-    return not (running or jobs or messages or world.stream.behind())
+    if running or jobs or messages or world.stream.behind():
+        return False
+    until = world.instance_watch.idle_until()
+    return until is None or until <= world.agenda.now
 
 
 def _is_over(world: World) -> bool:
-    """Say whether nobody looks at any run any more."""
-    return not world.store.active_runs() and all(
-        execution.status != "RUNNING" for execution in world.states.executions.values()
-    )
+    """Say whether nobody looks at any run any more, and no instance is there, nor noted as idle."""
+    if world.store.active_runs() or world.instances.ec2.alive:
+        return False
+    if world.instance_watch.idle_until() is not None:
+        return False
+    return all(each.status != "RUNNING" for each in world.states.executions.values())
 
 
 def _left(world: World) -> str:
@@ -138,7 +160,12 @@ def _left(world: World) -> str:
     }
     open_ = [wish.name for wish in world.people.wishes.values() if wish.open]
     executions = [e.name for e in world.states.executions.values() if e.status == "RUNNING"]
-    return f"runs {runs}, requests of {open_}, executions {executions}, listed {world.store.active_runs()}"
+    instances = [each.id for each in world.instances.ec2.alive]
+    listed = world.store.active_runs()
+    return (
+        f"runs {runs}, requests of {open_}, executions {executions}, listed {listed}, "
+        f"instances {instances}"
+    )
 
 
 def _check_left(world: World) -> None:
@@ -148,9 +175,10 @@ def _check_left(world: World) -> None:
         job.handle for job in world.batch.jobs.values() if not job.has_ended and job.summary is None
     ]
     expect(not left, f"jobs are left: {left}")
-    if world.cap is not None:
-        busy = world.store.active_on("batch")
-        expect(busy == 0, f"the backend counts {busy} active tasks")
+    for backend in world.options.counted:
+        busy = world.store.active_on(backend)
+        expect(busy == 0, f"{backend} counts {busy} active tasks")
+    world.instance_watch.check_left()
     bad = [m.body for m in world.observe_queue.dead if m.body != '{"source": "aws.batch"}']
     expect(not bad, f"given up: {bad[:3]}")
     expect(not world.wake_queue.dead, f"given up: {world.wake_queue.dead[:3]}")

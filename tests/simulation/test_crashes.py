@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -89,7 +90,8 @@ class Told(NamedTuple):
 
 def tell(story: Story, faults: Faults, scripted: Mapping[int, str]) -> Told:
     """Tell a story with something going wrong at the calls of some numbers, from 1 on."""
-    options: dict[str, Any] = {"cap": story.cap, "scripted": scripted, "fault_seconds": 3600.0}
+    options: dict[str, Any] = {"cap": story.cap, "scripted": scripted}
+    faults = replace(faults, seconds=3600.0)
     with simulated(1, faults, kept=0 not in scripted, **options) as world:
         story.tell(world)
         try:

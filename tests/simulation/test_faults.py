@@ -88,7 +88,7 @@ def sweep(world: World) -> None:
 
 
 def test_a_poison_message_ends_among_the_dead_and_keeps_nobody() -> None:
-    with simulated(3, Faults(poisoned=1.0), fault_seconds=60.0) as world:
+    with simulated(3, Faults(poisoned=1.0, seconds=60.0)) as world:
         world.people.submit(workflow(task("a", runs=5), task("b", ["a"], runs=5)))
         finish(world)
         (wish,) = world.people.wishes.values()

@@ -121,7 +121,9 @@ BREAKS: dict[str, Break] = {
         without_seq,
     )
 }
-_HARSH = Faults(crash=0.04, raced=0.2, lost=0.4, repeated=0.5, late=120.0, calls_at_most=2.0)
+_HARSH = Faults(
+    crash=0.04, raced=0.2, lost=0.4, repeated=0.5, late=120.0, calls_at_most=2.0, seconds=300.0
+)
 
 
 def harsh(seed: int) -> Trial:
@@ -135,7 +137,7 @@ def harsh(seed: int) -> Trial:
                 world.people.cancel(wish, after=chance.between("cancelled", 0.0, 40.0))
         finish(world)
 
-    return Trial(seed, {"faults": _HARSH, "fault_seconds": 300.0}, play)
+    return Trial(seed, {"faults": _HARSH}, play)
 
 
 def losing(seed: int) -> Trial:

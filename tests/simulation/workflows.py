@@ -7,7 +7,7 @@ it runs, which tasks it generates.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,11 +48,14 @@ class Planned:
     completes : dict of str to bool
         By task: whether it completes in the end, if nothing is cancelled; of generated tasks too,
         if their generator completes.
+    backends : dict of str to str
+        By task: where it runs.
     """
 
     document: dict[str, Any]
     deps: dict[str, frozenset[str]] = field(default_factory=dict)
     completes: dict[str, bool] = field(default_factory=dict)
+    backends: dict[str, str] = field(default_factory=dict)
 
     @property
     def everything(self) -> frozenset[str]:
@@ -109,13 +112,21 @@ def workflow(*tasks: Mapping[str, Any], **fields: Any) -> Planned:
     return planned
 
 
-def _know(planned: Planned, tasks: Sequence[Mapping[str, Any]], *, are_made: bool) -> None:
+def _know(
+    planned: Planned,
+    tasks: Sequence[Mapping[str, Any]],
+    *,
+    are_made: bool,
+    backend: str = "batch",
+) -> None:
     """Note dependencies and ends of some tasks, and of those they generate.
 
     Parameters
     ----------
     are_made
         Whether the tasks come to be at all, in the first generation of the run.
+    backend
+        Where they run if they don't say.
     """
     names = [*planned.deps, *(each["id"] for each in tasks)]
     for each in tasks:
@@ -123,6 +134,7 @@ def _know(planned: Planned, tasks: Sequence[Mapping[str, Any]], *, are_made: boo
         for dep in each.get("deps", ()):
             found |= {n for n in names if n == dep or (dep[-1:] == "*" and n.startswith(dep[:-1]))}
         planned.deps[each["id"]] = frozenset(found - {each["id"]})
+        planned.backends[each["id"]] = each.get("backend", backend)
     left = [dict(each) for each in tasks]
     ends = dict(planned.completes)
     while left:
@@ -137,11 +149,18 @@ def _know(planned: Planned, tasks: Sequence[Mapping[str, Any]], *, are_made: boo
                 planned.completes[each["id"]] = completes
             left.remove(each)
             if does.generates:
-                _know(planned, does.generates, are_made=completes)
+                where = planned.backends[each["id"]]
+                _know(planned, does.generates, are_made=completes, backend=where)
 
 
-def random_workflow(chance: Chance, name: str, *, most: int = 24) -> Planned:
-    """Return a workflow of one of several shapes, of up to `most` tasks or a little more."""
+def random_workflow(chance: Chance, name: str, *, most: int = 24, ec2: bool = False) -> Planned:
+    """Return a workflow of one of several shapes, of up to `most` tasks or a little more.
+
+    Parameters
+    ----------
+    ec2
+        Some tasks run on instances.
+    """
 
     def below(what: str, bound: int) -> int:
         return chance.below(f"{name} {what}", bound)
@@ -176,9 +195,16 @@ def random_workflow(chance: Chance, name: str, *, most: int = 24) -> Planned:
         made = [task(f"g{n}", runs=5 + n) for n in range(1 + below("made", 5))]
         made.append(task("gathers", ["g*", "t0"], runs=3))
         tasks.append(task("makes", ["t0"], generates=made, retries=1, fails=below("late", 2)))
+    _send_to_ec2(tasks if ec2 else (), below)
     fields: dict[str, Any] = {}
     if below("capped", 4) == 0:
         fields["max_concurrent"] = 1 + below("cap", 4)
     if below("budget", 6) == 0:
         fields["max_cost"] = 0.0002 * (1 + below("dollars", 8))
     return workflow(*tasks, **fields)
+
+
+def _send_to_ec2(tasks: Sequence[dict[str, Any]], below: Callable[[str, int], int]) -> None:
+    for each in tasks:
+        if below(f"backend {each['id']}", 3) == 0:
+            each["backend"] = "ec2"

@@ -23,23 +23,27 @@ from handlers import advance, finish, observe, register, sweep, wiring
 from hut.backends.port import parse_job_name
 from hut.rest import observing as rest_observing
 from hut.store.dynamodb import DynamoStore, StoreOptions
-from tests.aws_table import new_options
+from tests.aws_table import Clients, new_options
 from tests.simulation.acknowledging import Acknowledging
 from tests.simulation.agenda import Agenda
 from tests.simulation.batch import SimulatedBatch
 from tests.simulation.batch_job import SimulatedJob
 from tests.simulation.chance import Chance
 from tests.simulation.dynamodb import SimulatedDynamoDB
-from tests.simulation.executions import SimulatedStepFunctions
+from tests.simulation.executions import MACHINE, SimulatedStepFunctions
 from tests.simulation.fates import Fate, host_reclaimed
 from tests.simulation.faults import CALM, Faults
 from tests.simulation.functions import Functions
 from tests.simulation.history import History
+from tests.simulation.hosts import SimulatedAttempt
+from tests.simulation.instance_rules import InstanceWatch
+from tests.simulation.instances import Ec2, Instances, is_wanted, told_of
 from tests.simulation.invariants import Watch
 from tests.simulation.logs import SimulatedLogs
 from tests.simulation.people import People
 from tests.simulation.queues import Queue, SimulatedSQS
 from tests.simulation.s3 import SimulatedS3
+from tests.simulation.states import SimulatedStates
 from tests.simulation.streams import Stream
 from tests.simulation.workflows import behaviour_of
 
@@ -58,13 +62,15 @@ class World:
     seed
         Decides everything that is left to chance.
     faults
-        What may go wrong, until `fault_seconds` have passed.
+        What may go wrong, and for how long.
     allowed
         The only faults that may happen; for histories that are shrunk.
     scripted
         By the number of an AWS call what goes wrong with it: ``crash before``, ``crash after``, ...
     cap
         The backend's; None: it takes all.
+    ec2
+        How the other backend is, which runs tasks on instances; None: there is none.
     kept
         Keep the history's lines.
     """
@@ -76,8 +82,8 @@ class World:
         *,
         allowed: Sequence[str] | None = None,
         scripted: Mapping[int, str] | None = None,
-        fault_seconds: float = 900.0,
         cap: int | None = None,
+        ec2: Ec2 | None = None,
         kept: bool = False,
     ) -> None:
         self.hub = getcurrent()
@@ -86,9 +92,10 @@ class World:
         self.history = History(self._clock, kept=kept)
         self.faults = faults
         self._calm = replace(CALM, late=faults.late, index_lag=faults.index_lag)
-        self.faults_end = BEGIN + fault_seconds
+        self.faults_end = BEGIN + faults.seconds
         self._scripted = scripted or {}
         self.cap = cap
+        self.most_instances = None if ec2 is None else ec2.most
         self.calls = 0
         self.labels: list[str] = []
         self.sweeps = 0
@@ -96,7 +103,9 @@ class World:
         self.active_jobs = 0
         self._specs: dict[tuple[str, int], tuple[str, str]] = {}
         self.watch = Watch(self)
-        self._make_services()
+        self._make_services(ec2)
+        self.instance_watch = InstanceWatch(self)
+        self.instances.ec2.changed.append(self.instance_watch.changed)
         self.people = People(self)
         self.acknowledging = Acknowledging(self)
         self.agenda.after(self.chance.between("first sweep", 1, SWEEP_SECONDS), self._sweep)
@@ -106,10 +115,10 @@ class World:
 
     # What there is -------------------------------------------------------------------------------
 
-    def _make_services(self) -> None:
+    def _make_services(self, ec2: Ec2 | None) -> None:
         self.dynamodb = SimulatedDynamoDB(self._clock)
         self.s3 = SimulatedS3(self._clock)
-        options = new_options(_Services(dynamodb=self.dynamodb, s3=self.s3))
+        options = new_options(Clients({"dynamodb": self.dynamodb, "s3": self.s3}), name="hut")
         self.options = StoreOptions(
             options.table, options.bucket, follow="stream", counted=self._counted()
         )
@@ -133,13 +142,17 @@ class World:
         self.observe_queue = Queue(self, "observe queue", "observe", 500, 2)
         self.wake_queue = Queue(self, "wake queue", "advance", 10, 4)
         self.states = SimulatedStepFunctions(self)
+        queues = SimulatedSQS({"wake": self.wake_queue, "observe": self.observe_queue})
+        called = {"dynamodb": self.dynamodb, "sqs": queues}
+        self.instances = Instances(self, called)
         self.services: dict[str, Any] = {
+            **called,
             "batch": self.batch,
-            "dynamodb": self.dynamodb,
+            "ec2": self.instances.ec2,
             "logs": self.logs,
             "s3": self.s3,
-            "sqs": SimulatedSQS({"wake": self.wake_queue}),
-            "stepfunctions": self.states,
+            "ssm": self.instances.ssm,
+            "stepfunctions": SimulatedStates(self.states, self.instances.machine),
         }
         backend = {
             "name": "batch",
@@ -158,20 +171,23 @@ class World:
             "HUT_TABLE": options.table,
             "HUT_BUCKET": options.bucket,
             "HUT_PREFIX": "hut",
-            "HUT_BACKENDS": json.dumps([backend]),
+            "HUT_BACKENDS": json.dumps([backend, *([] if ec2 is None else [ec2.entry()])]),
             "HUT_AUDIT_TABLE": options.table,
             "HUT_WAKE_QUEUE_URL": "wake",
-            "HUT_STATE_MACHINE_ARN": "arn:aws:states:us-east-1:123456789012:stateMachine:hut-run",
+            "HUT_STATE_MACHINE_ARN": MACHINE,
         }
         self.functions = Functions(self, environment)
         # Looks at the table as it is, past all faults.
         self.store = DynamoStore(self.dynamodb, self.s3, self.options, clock=self._clock)
 
     def _counted(self) -> frozenset[str]:
-        return frozenset() if self.cap is None else frozenset({"batch"})
+        batch = frozenset() if self.cap is None else frozenset({"batch"})
+        return batch if self.most_instances is None else batch | {"ec2"}
 
     def _committed(self, changes: Sequence[Any]) -> None:
         self.watch.wrote(changes)
+        if self.most_instances is not None:
+            self.instance_watch.wrote(changes)
         for change in changes:
             if change.old is None:
                 self.stream.changed(change.key["pk"]["S"], change.new)
@@ -191,17 +207,21 @@ class World:
 
     # What jobs do --------------------------------------------------------------------------------
 
-    def task_of(self, job: SimulatedJob) -> tuple[str, int, int, str] | None:
+    def task_of(self, job: SimulatedJob | SimulatedAttempt) -> tuple[str, int, int, str] | None:
         """Return run, position, attempt and id of the task a job is for; None for an array itself."""
-        name = parse_job_name(job.name)
+        return self.attempt_of(job.name, job.index)
+
+    def attempt_of(self, job_name: str, index: int | None) -> tuple[str, int, int, str] | None:
+        """Return the same for a job's name, and which child of an array it is."""
+        name = parse_job_name(job_name)
         assert name is not None
         key = name.key
         if name.array:
-            if job.index is None:
+            if index is None:
                 return None
             children = self.store.array(name.run_id, name.array)
             assert children is not None
-            key = children[job.index]
+            key = children[index]
         assert key is not None
         return name.run_id, key.position, key.attempt, self._spec(name.run_id, key.position)[0]
 
@@ -221,17 +241,29 @@ class World:
         found = self.task_of(job)
         if found is None:
             return Fate()
+        label = f"{job.name} {job.index} {job.number} {job.tries}"
+        return self._fate_of(found, label)
+
+    def fate_on_host(self, job: SimulatedAttempt) -> Fate:
+        """Say what becomes of an attempt on an instance; the instance's own fate is another matter."""
+        found = self.task_of(job)
+        assert found is not None
+        return replace(self._fate_of(found, job.handle, on_host=True), kept=None)
+
+    def _fate_of(
+        self, found: tuple[str, int, int, str], label: str, *, on_host: bool = False
+    ) -> Fate:
         run_id, position, attempt, task_id = found
         does = behaviour_of(self._spec(run_id, position)[1])
         task = self.store.get_tasks(run_id, [position])[position]
-        label = f"{job.name} {job.index} {job.number} {job.tries}"
         waits = self.chance.between(f"waits {label}", 0.5, 8.0)
         runs = does.runs * self.chance.between(f"runs {label}", 0.8, 1.2)
         faults = self.faults_now()
         more: dict[str, Any] = {"waits": waits, "runs": runs}
-        if self.chance.fault("vanished", label, faults.vanished):
+        if not on_host and self.chance.fault("vanished", label, faults.vanished):
             more["kept"] = 0.0
-        if self.chance.fault("reclaimed", f"{task_id} {attempt} {label}", faults.reclaimed):
+        reclaimed = 0.0 if on_host else faults.reclaimed
+        if self.chance.fault("reclaimed", f"{task_id} {attempt} {label}", reclaimed):
             return host_reclaimed(**more)
         first = self.store.standing(run_id).generation == 0
         if first and task.retries_used < does.fails:
@@ -264,18 +296,39 @@ class World:
                 return kind
         return ""
 
+    def verdict_on_machine(self, label: str) -> str:
+        """Say what goes wrong with a call of the state machine; where a process dies, it is stopped."""
+        self.calls += 1
+        if self._scripted:
+            self.labels.append(label)
+            happens = self._scripted.get(self.calls, "")
+            return happens.replace("crash", "stopped")
+        faults, chance = self.faults_now(), self.chance
+        for kind, share in (
+            ("stopped before", faults.stopped / 2),
+            ("stopped after", faults.stopped / 2),
+            ("throttled", faults.throttled),
+            ("broken", faults.broken),
+            ("unanswered", faults.unanswered),
+            ("raced", faults.raced),
+        ):
+            if chance.fault(kind, label, share):
+                return kind
+        return ""
+
     def tell(self, event: dict[str, Any]) -> None:
         """Take an event on the bus, as the rules of `infra.control` let it through."""
-        detail = event["detail"]
-        if event["source"] == "aws.batch" and not passes(detail):
+        if event["source"] == "aws.batch":
+            if not passes(event["detail"]):
+                return
+        elif not is_wanted(event):
             return
-        label = self.chance.numbered(
-            f"{detail.get('jobName', detail.get('name'))} {detail['status']}"
-        )
+        label = self.chance.numbered(told_of(event))
         if self.chance.fault("lost", label, self.faults_now().lost):
             self.history.note("events", f"loses {label}", is_fault=True)
             return
-        self.observe_queue.send(json.dumps({"source": event["source"], "detail": detail}))
+        kept = ("source", "detail-type", "detail")
+        self.observe_queue.send(json.dumps({key: event[key] for key in kept if key in event}))
         if self.chance.fault("poisoned", label, self.faults_now().poisoned):
             self.observe_queue.send('{"source": "aws.batch"}')
 
@@ -295,16 +348,6 @@ def passes(detail: Mapping[str, Any]) -> bool:
     if detail["status"] in ("SUCCEEDED", "FAILED"):
         return True
     return detail["status"] == "RUNNING" and "hutStarts" in detail.get("parameters", {})
-
-
-class _Services:
-    """Clients by their names, as `tests.aws_table` asks for them."""
-
-    def __init__(self, **services: Any) -> None:
-        self._services = services
-
-    def client(self, name: str) -> Any:
-        return self._services[name]
 
 
 @contextmanager

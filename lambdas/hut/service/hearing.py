@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hut.backends.port import Job, parse_job_name
+from hut.backends.port import Job, JobState, parse_job_name
 from hut.service.surroundings import Surroundings
 
 __all__ = ["NEWS", "is_of_task", "is_too_early", "job_of_execution", "job_of_start"]
@@ -18,6 +18,7 @@ NEWS = ("aws.ec2", "aws.ssm")
 """Sources of news of instances."""
 
 _NOT_YET = "not_yet"
+_PAUSES = (1.0, 3.0, 6.0)  # seconds: DescribeExecution may tell of what was a moment ago
 
 
 def is_of_task(around: Surroundings, detail: Mapping[str, Any]) -> bool:
@@ -62,7 +63,12 @@ def job_of_execution(around: Surroundings, detail: Mapping[str, Any]) -> Job | N
             around.note.warning("instances of a stopped execution", run=name.run_id, ended=ended)
     if is_told(detail):
         return job
-    return instances.describe([job.handle])[job.handle]
+    for pause in (*_PAUSES, 0.0):
+        found = instances.describe([job.handle])[job.handle]
+        if found.state is JobState.ENDED:
+            return found
+        around.sleep(pause)
+    raise LookupError(f"execution {job.name} has ended, and Step Functions says that it still runs")
 
 
 def is_too_early(around: Surroundings, instance: str) -> bool:
