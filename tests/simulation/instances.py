@@ -152,14 +152,14 @@ class Instances:
     def _nature(self, launch: Launch) -> Nature:
         world, label = self._world, f"instance {launch.token}"
         chance, faults = world.chance, world.faults_now()
-        online: float | None = chance.between(f"online {label}", 4.0, 25.0)
+        online: float | None = chance.between(f"online {label}", 2.0, 15.0)
         if chance.fault("offline", label, faults.offline):
             online = None
         dies = None
         if chance.fault("reclaimed", label, faults.reclaimed):
             dies = chance.between(f"dies {label}", 5.0, 150.0)
         return Nature(
-            boots=chance.between(f"boots {label}", 4.0, 15.0),
+            boots=chance.between(f"boots {label}", 3.0, 10.0),
             online=online,
             seen=self._lag(f"seen {label}"),
             stale=self._lag(f"stale {label}") / 2,

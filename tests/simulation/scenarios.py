@@ -32,9 +32,9 @@ def random_trial(seed: int) -> Trial:
 
 
 def random_ec2(seed: int) -> Ec2 | None:
-    """Return a backend on EC2 for three seeds in five; half of them use instances again."""
+    """Return a backend on EC2 for two seeds in five; half of them use instances again."""
     chance = Chance(seed)
-    if chance.below("on instances", 5) > 2:
+    if chance.below("on instances", 5) > 1:
         return None
     return Ec2(
         most=3 + chance.below("instances", 8),
@@ -134,7 +134,7 @@ def finish(world: World) -> None:
 def _is_idle(world: World) -> bool:
     """Say whether nothing is going on but what a sweep would begin."""
     running = sum(n for name, n in world.functions.running.items() if name != "sweep")
-    jobs = world.active_jobs > 0 or world.instances.running
+    jobs = world.active_jobs > 0 or world.instances.machine.running
     messages = world.observe_queue.messages or world.wake_queue.messages
     if running or jobs or messages or world.stream.behind():
         return False

@@ -82,6 +82,8 @@ class TaskExecutions:
 
     Attributes
     ----------
+    running : int
+        How many executions have not ended.
     stopped : set of str
         The executions that were stopped by `verdict`.
     """
@@ -103,6 +105,7 @@ class TaskExecutions:
         self._chances = chances = chances or Circumstances()
         self._given: dict[str, str] = {}
         self._lags: dict[str, float] = {}
+        self.running = 0
         self.stopped: set[str] = set()
         self.runs = Interpreter(machine, clock, at, self._call, over=self._over, roll=chances.roll)
 
@@ -126,6 +129,7 @@ class TaskExecutions:
             self._given[name] = input
             self._lags[name] = self._chances.lag(name)
             self.runs.start(name, json.loads(input))
+            self.running += 1
         return {"executionArn": _arn(name)}
 
     def stop_execution(self, *, executionArn: str, error: str = "", cause: str = "") -> Body:  # noqa: N803
@@ -203,6 +207,7 @@ class TaskExecutions:
 
     def _over(self, execution: Execution) -> None:
         """Send the event of an end; now and then without what it ended with, as if that were large."""
+        self.running -= 1
         self._chances.note("ec2-task", f"{execution.name} {execution.status} {execution.error}")
         detail: Body = {
             "executionArn": _arn(execution.name),

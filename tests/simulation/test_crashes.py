@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.simulation.faults import CALM, Faults
+from tests.simulation.instances import Ec2
 from tests.simulation.invariants import Violation
 from tests.simulation.scenarios import finish
 from tests.simulation.workflows import task, workflow
@@ -22,10 +23,11 @@ from tests.simulation.world import World, simulated
 
 
 class Story(NamedTuple):
-    """What people do; and the cap of the backend."""
+    """What people do; the cap of the backend; the other backend, if there is one."""
 
     tell: Callable[[World], None]
     cap: int | None = None
+    ec2: Ec2 | None = None
 
 
 def completes(world: World) -> None:
@@ -66,6 +68,25 @@ def shares_a_backend(world: World) -> None:
     world.people.submit(workflow(task("d"), task("e", ["d"])))
 
 
+def runs_on_an_instance(world: World) -> None:
+    world.people.submit(workflow(task("a", backend="ec2"), task("b", ["a"])))
+
+
+def is_cancelled_on_an_instance(world: World) -> None:
+    wish = world.people.submit(workflow(task("a", runs=300, backend="ec2"), task("b", ["a"])))
+    world.people.cancel(wish, after=45)
+
+
+def is_cancelled_while_it_boots(world: World) -> None:
+    wish = world.people.submit(workflow(task("a", runs=300, backend="ec2"), task("b", ["a"])))
+    world.people.cancel(wish, after=9)
+
+
+def shares_an_instance(world: World) -> None:
+    tasks = (task("a", backend="ec2"), task("b", ["a"], backend="ec2"))
+    world.people.submit(workflow(*tasks))
+
+
 STORIES = {
     "completes": Story(completes),
     "fails": Story(fails),
@@ -75,10 +96,16 @@ STORIES = {
     "is cancelled": Story(is_cancelled),
     "is repeated": Story(is_repeated),
     "shares a backend": Story(shares_a_backend, cap=2),
+    "runs on an instance": Story(runs_on_an_instance, ec2=Ec2()),
+    "is cancelled on an instance": Story(is_cancelled_on_an_instance, ec2=Ec2()),
+    "is cancelled while it boots": Story(is_cancelled_while_it_boots, ec2=Ec2()),
+    "shares an instance": Story(shares_an_instance, ec2=Ec2(most=1, reuse=True)),
 }
 ALL_LOST = Faults(lost=1.0)
 _READS = re.compile(r"(get|batch_get|query|describe|list|head)")
 _WHOLE = int(os.environ.get("HUT_SIMULATION_EXAMPLES", "1")) > 1
+_LONG = ("is cancelled on an instance", "shares an instance")
+_SHORT = tuple(name for name in STORIES if name not in _LONG)
 
 
 class Told(NamedTuple):
@@ -90,7 +117,7 @@ class Told(NamedTuple):
 
 def tell(story: Story, faults: Faults, scripted: Mapping[int, str]) -> Told:
     """Tell a story with something going wrong at the calls of some numbers, from 1 on."""
-    options: dict[str, Any] = {"cap": story.cap, "scripted": scripted}
+    options: dict[str, Any] = {"cap": story.cap, "ec2": story.ec2, "scripted": scripted}
     faults = replace(faults, seconds=3600.0)
     with simulated(1, faults, kept=0 not in scripted, **options) as world:
         story.tell(world)
@@ -118,7 +145,7 @@ def check_crashes(story: Story, faults: Faults) -> None:
         assert not wrong, f"{kind} {number}, {calls[number - 1]}: {wrong}"
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", STORIES if _WHOLE else _SHORT)
 def test_a_crash_before_or_after_any_call_loses_nothing(story: str) -> None:
     check_crashes(STORIES[story], CALM)
 
