@@ -134,7 +134,7 @@ def _launching() -> dict[str, Any]:
                 taken=True,
                 instance="{% $job.host.instance %}",
                 kind="{% $job.host.type %}",
-                spot="{% $job.host.spot = true %}",
+                spot="{% $job.host.spot ? true : false %}",
             ),
             otherwise="NoteLaunching",
         ),

@@ -177,7 +177,7 @@ def job_item(phase: str, *, since: str) -> dict[str, Any]:
         "said": {"S": said("$problem")},
         "instance": {"S": "{% $instance %}"},
         "type": {"S": "{% $kind %}"},
-        "spot": {"BOOL": "{% $spot %}"},
+        "spot": number("$spot ? 1 : 0"),
         "subnet": {"S": "{% $subnet %}"},
         "ttl": number("$job.expires"),
     }
@@ -203,14 +203,18 @@ def idle_item() -> dict[str, Any]:
         "kind": {"S": "idle"},
         "instance": {"S": "{% $instance %}"},
         "type": {"S": "{% $kind %}"},
-        "spot": {"BOOL": "{% $spot %}"},
+        "spot": number("$spot ? 1 : 0"),
         "until": number(f"{NOW} + $job.idle.seconds"),
         "ttl": number("$job.expires"),
     }
 
 
 def number(expression: str) -> dict[str, str]:
-    """Return a number as DynamoDB takes it."""
+    """Return a number as DynamoDB takes it.
+
+    Of the types of values only ``S`` and ``N`` are used: Step Functions names others after the SDK of
+    Java (``Bool``), or does not say how.
+    """
     return {"N": f"{{% $string({expression}) %}}"}
 
 

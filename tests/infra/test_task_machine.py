@@ -151,6 +151,12 @@ def test_the_history_of_the_longest_way_fits() -> None:
     assert whole < 25_000 - 2_000, "some room is for repeated calls and for events"
 
 
+def test_values_of_items_are_texts_and_numbers() -> None:
+    """Names of other types are the SDK's of Java, where they differ from DynamoDB's."""
+    items = json.dumps([state["Arguments"] for state in tasks().values()])
+    assert not set(re.findall(r'\{"([A-Z]{1,4}|Bool|Nul|Ss|Ns)": ', items)) - {"S", "N"}
+
+
 def test_expressions_are_jsonata() -> None:
     found = list(expressions(definition()))
     assert len(found) > 100
