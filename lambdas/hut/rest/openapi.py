@@ -112,7 +112,16 @@ _BACKEND_BODY: dict[str, Any] = {
                 "cap": {
                     "summary": "Bound the deployment's own backend",
                     "value": {"type": "batch", "max_concurrent": 50},
-                }
+                },
+                "ec2": {
+                    "summary": "An instance for each task, spot where there is some",
+                    "value": {
+                        "type": "ec2",
+                        "instance_types": {"default": ["c5.xlarge", "m5.xlarge"]},
+                        "spot": "prefer",
+                        "max_instances": 20,
+                    },
+                },
             },
         }
     },
