@@ -8,7 +8,7 @@ boto3 and botocore are bundled although the Lambda runtime has its own: what was
 and the runtime's copy changes without notice. Of botocore's service descriptions (27 MB) only the
 services Hut calls are kept, and of EC2's, which is larger than all others together, what it calls.
 Left out as well: tests, type stubs, package metadata, commands, and the
-adapters for one machine (SQLite, child processes).
+adapters for one machine (SQLite, child processes), and what task programs are made with.
 
 There are two: of everything, for the API, and a small one for the functions that are called all the
 time. That one holds what they can reach by imports, those inside of functions included, and nothing
@@ -48,7 +48,7 @@ SMALL = ("advance", "finish", "observe", "register", "sweep")
 
 _LOCK = Path("requirements/lambda.lock")
 _SOURCES = ("handlers", "hut")
-_NOT_IN_LAMBDA = frozenset({"hut/store/sqlite", "hut/backends/local"})
+_NOT_IN_LAMBDA = frozenset({"hut/store/sqlite", "hut/backends/local", "hut/task"})
 _DROPPED_FOLDERS = frozenset({"__pycache__", "bin", "tests", "test", "examples"})
 _DROPPED_ENDINGS = (".pyi", ".pyx", ".pxd", ".dist-info", ".pyc")
 # The small bundle has no time zones of its own: botocore asks for UTC and this machine's only.

@@ -136,6 +136,7 @@ def test_only_what_is_expected(kind: str, request: pytest.FixtureRequest) -> Non
     assert not left
     assert not (bundle.path / "hut/store/sqlite").exists()
     assert not (bundle.path / "hut/backends/local").exists()
+    assert not (bundle.path / "hut/task").exists()
 
 
 def test_libraries_are_for_arm64_and_python_3_12(for_lambda: Bundle) -> None:
