@@ -13,7 +13,15 @@ from hut.backends.ec2.options import read_options
 from hut.model.problems import InvalidInput, did_you_mean
 from infra import values
 
-__all__ = ["DEFAULT_TYPES", "FIELDS", "Ec2Given", "network_faults", "read_ec2", "value_faults"]
+__all__ = [
+    "DEFAULT_TYPES",
+    "FIELDS",
+    "RESERVED",
+    "Ec2Given",
+    "network_faults",
+    "read_ec2",
+    "value_faults",
+]
 
 Ec2Given = Mapping[str, object] | None
 """What is chosen; None: there is to be no such backend."""
@@ -25,6 +33,9 @@ DEFAULT_TYPES: Mapping[str, list[str]] = MappingProxyType(
     }
 )
 """Types of four vCPUs by partition: several, so that one of them is to be had."""
+
+RESERVED = ("aws", "amazon", "amzn")
+"""What names of documents of Systems Manager may not begin with (CreateDocument, API reference)."""
 
 FIELDS = (
     "ami",

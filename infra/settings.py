@@ -17,7 +17,7 @@ from hut.model.job_settings import JobSettings, Platform
 from hut.model.job_settings_reading import JOB_FIELDS, Fault, read_job_settings
 from hut.model.problems import did_you_mean
 from infra import values
-from infra.ec2_settings import Ec2Given, network_faults, read_ec2, value_faults
+from infra.ec2_settings import RESERVED, Ec2Given, network_faults, read_ec2, value_faults
 
 __all__ = ["DEFAULT_IMAGE", "JobQueue", "Settings", "SettingsError", "read_settings"]
 
@@ -356,6 +356,11 @@ def _contradictions(settings: Settings, given: frozenset[str]) -> list[str]:
             for key in sorted(unused & given)
         ]
     problems += network_faults(settings.ec2, makes=settings.makes_compute, vpc=settings.vpc_id)
+    if settings.makes_ec2 and settings.prefix.startswith(RESERVED):
+        problems.append(
+            f"hut:prefix: Systems Manager takes no name that begins with {' or '.join(RESERVED)}; "
+            "choose another prefix, or hut:ec2=false"
+        )
     if settings.alarm_email and not settings.alarms:
         problems.append(
             "hut:alarm_email has no use without alarms: leave it out, or hut:alarms too"

@@ -195,6 +195,7 @@ def test_two_deployments_share_no_name(default: Synthesis, disposable: Synthesis
         ("AWS::StepFunctions::StateMachine", "StateMachineName"),
         ("AWS::Logs::LogGroup", "LogGroupName"),
         ("AWS::Batch::JobQueue", "JobQueueName"),
+        ("AWS::SSM::Document", "Name"),
         ("AWS::Scheduler::Schedule", "Name"),
     )
     for kind, key in named:

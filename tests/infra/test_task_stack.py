@@ -276,6 +276,12 @@ def test_it_may_come_as_text() -> None:
     assert settings.makes_ec2
 
 
+def test_names_that_are_awss_own_are_not_begun() -> None:
+    [told] = problems({"prefix": "awslab"})
+    assert "no name that begins with aws or amazon or amzn" in told
+    assert read_settings({"hut": {"prefix": "awslab", "ec2": False}}).prefix == "awslab"
+
+
 @pytest.mark.parametrize("named", [{}, {"subnet_ids": NETWORK["subnet_ids"]}])
 def test_beside_existing_queues_it_needs_a_network(named: dict[str, object]) -> None:
     [told] = problems(
