@@ -12,8 +12,10 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 LOCKED := bootstrap people lambda dev digits
 
+LAST := tests/e2e/test_who_needs_what.py
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format unit soak bench synth deploy destroy sandbox lock upgrade digits clean
+.PHONY: help run test e2e check lint format unit soak bench synth deploy destroy sandbox lock upgrade digits clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -38,7 +40,13 @@ unit: .venv/.dev
 test: .venv/.dev .node/.ready ## all checks and all tests, also a real deployment on the test bed
 	@$(MAKE) --no-print-directory lint synth
 	@$(WITH_NODE) $(BIN)/python -m pytest -q -n 2 tests --ignore=tests/e2e
-	@$(WITH_NODE) $(BIN)/python -m pytest -q tests/e2e
+	@$(MAKE) --no-print-directory e2e
+
+# Two test beds at once: most of the time both wait.
+e2e: .venv/.dev .node/.ready
+	@notes=$$(mktemp -d) && export HUT_E2E_NOTES="$$notes" $(WITH_NODE) && \
+	python -m pytest -q -n 2 --dist loadfile --ignore=$(LAST) tests/e2e && python -m pytest -q $(LAST); \
+	code=$$?; rm -rf "$$notes"; exit $$code
 
 soak: .venv/.dev ## simulate 20,000 histories with faults, and fuzz for longer (an hour or more)
 	HUT_SIMULATION_EXAMPLES=10 $(BIN)/python -m pytest -q -n 2 tests/simulation tests/fuzz

@@ -1,9 +1,10 @@
-"""One test bed with the app on it, for all of these tests; each test has runs and files of its own.
+"""A test bed with the app on it in each process of these tests; each test has runs and files of its own.
 
 It can enforce IAM. That costs each request some milliseconds, so only the tests of access ask for it;
 ``HUT_E2E_ENFORCED=1`` lets all of them run with the roles of the functions, as the stacks make them.
 
-The tests change how the test bed behaves and share the jobs' home: they run one after the other.
+The tests of a process change how its test bed behaves and share the jobs' home: they run one after the
+other. `make test` runs two processes, each with whole files.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Any
 import pytest
 
 from tests.e2e.deployment import Cdk, Deployment, deploy
+from tests.e2e.needs import keep_note
 from tests.e2e.remote_hut import RemoteHut, until
 from tests.testbed.running import TestBed, start_test_bed
 
 ENFORCED = os.environ.get("HUT_E2E_ENFORCED") == "1"
 _SLOTS = 8  # Batch jobs at a time, where a test does not say otherwise
+_ran: set[str] = set()  # files of which this process ran tests
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +43,16 @@ def cdk(bed: TestBed, tmp_path_factory: pytest.TempPathFactory) -> Cdk:
     return it
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    _ran.add(item.path.name)
+
+
 @pytest.fixture(scope="session")
-def deployment(cdk: Cdk) -> Deployment:
+def deployment(cdk: Cdk) -> Iterator[Deployment]:
     # Tests that want a sweep call for it: none may be saved by one it did not ask for.
-    return deploy(cdk, sweep_minutes=60)
+    it = deploy(cdk, sweep_minutes=60)
+    yield it
+    keep_note(it, _ran)
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,17 @@
 """Least privilege, seen from the other side: no function may do what none of these tests made it do.
 
 The test bed notes which actions the functions' roles needed, in all tests of the deployment. What is
-allowed and yet not seen here is listed with the case that needs it.
+allowed and yet not seen here is listed with the case that needs it. These tests run in several
+processes, each with a test bed, so this one comes after them: `make test` calls it by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.deployment import Deployment
-from tests.infra.synthesis import many
+from tests.e2e.needs import read_notes
 
 _BY_LAMBDA = "Lambda does it for the function; the test bed's Lambda has no need to"
 NOT_SEEN = {
@@ -74,34 +73,16 @@ RARE = {
 }
 
 
-@pytest.fixture
-def whole_suite(request: pytest.FixtureRequest) -> None:
-    """All tests of the deployment ran before this one, or it says nothing."""
-    ran = {item.path.name for item in request.session.items}
-    if missing := {path.name for path in Path(__file__).parent.glob("test_*.py")} - ran:
+def test_functions_need_all_they_may_do() -> None:
+    notes = read_notes()
+    names = {path.name for path in Path(__file__).parent.glob("test_*.py")} - {Path(__file__).name}
+    if missing := names - {name for note in notes for name in note.files}:
         pytest.skip(f"says something only after all tests of the deployment; not {min(missing)}")
-
-
-def granted(deployment: Deployment) -> Iterator[tuple[str, str, str]]:
-    """Yield function, role and each action of what functions may do."""
-    iam = deployment.bed.client("iam")
-    for function in deployment.bed.client("lambda").list_functions()["Functions"]:
-        role = function["Role"].rpartition("/")[2]
-        prefix, _, short = function["FunctionName"].partition("-")
-        if prefix != deployment.prefix:
-            continue
-        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-            for statement in document["Statement"]:
-                for action in many(statement["Action"]):
-                    yield short, role, action
-
-
-def test_functions_need_all_they_may_do(whole_suite: None, deployment: Deployment) -> None:
-    used = {(role, action) for role, action, _ in deployment.bed.hook("iam/used")["used"]}
+    used = {each for note in notes for each in note.used}
     spare = {
         (function, action)
-        for function, role, action in granted(deployment)
-        if (role, action) not in used and action not in {*NOT_SEEN, *RARE.get(function, ())}
+        for note in notes
+        for function, action in note.granted
+        if (function, action) not in used and action not in {*NOT_SEEN, *RARE.get(function, ())}
     }
     assert not spare
