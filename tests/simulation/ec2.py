@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from tests.simulation.refusing import refusal_of
 
-__all__ = ["ALIVE", "Launch", "Nature", "SimulatedEC2", "SimulatedInstance"]
+__all__ = ["ALIVE", "BY_CALL", "Launch", "Nature", "SimulatedEC2", "SimulatedInstance"]
 
 Body = dict[str, Any]
 
@@ -32,7 +32,7 @@ _PAGE = 1000
 _TIMER = re.compile(r"shutdown\s+(?:-[hP]\s+)?\+(\d+)")
 
 Reason = tuple[str, str]
-_USER = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
+BY_CALL = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 _OWN = (
     "Client.InstanceInitiatedShutdown",
     "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
@@ -254,7 +254,7 @@ class SimulatedEC2:
         changes = []
         for instance in found:
             before = instance.state
-            self.shut_down(instance, _USER)
+            self.shut_down(instance, BY_CALL)
             changes.append(
                 {
                     "InstanceId": instance.id,

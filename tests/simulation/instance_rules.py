@@ -18,7 +18,7 @@ from hut.model.states import ACTIVE
 from hut.store.dynamodb.hosts import TableHosts
 from hut.store.port import UnknownRun
 from tests.simulation.dynamodb import Change as Written
-from tests.simulation.ec2 import SimulatedInstance
+from tests.simulation.ec2 import BY_CALL, SimulatedInstance
 from tests.simulation.hosts import SimulatedAttempt
 from tests.simulation.instances import outcome_of
 
@@ -38,6 +38,8 @@ class InstanceWatch:
     ----------
     most : int
         The most instances that were in use at once.
+    succeeded : set of tuple
+        Run, position and attempt of what has ended with exit code 0.
     launched : Counter of str
         Instances by the attempts they were launched for.
     """
@@ -46,6 +48,7 @@ class InstanceWatch:
         self._world = world
         self._hosts = TableHosts(world.store._table, clock=lambda: world.agenda.now)
         self.most = 0
+        self.succeeded: set[tuple[str, int, int]] = set()
         self.launched: Counter[str] = Counter()
         self._stopped_at: dict[str, float] = {}
 
@@ -53,9 +56,10 @@ class InstanceWatch:
         """Look at an instance whose state has changed."""
         name = instance.tags.get("hut:attempt", "")
         self._world.history.note("ec2", f"{instance.id} of {name} {instance.state}")
-        if len(instance.history) > 1:
-            return
         expect = self._world.watch.expect
+        if len(instance.history) > 1:
+            expect(not self._is_taken_away(instance), f"{instance.id} was ended under {name}")
+            return
         found = parse_job_name(name)
         expect(
             found is not None and found.key is not None, f"{instance.id} is of no attempt: {name}"
@@ -70,6 +74,20 @@ class InstanceWatch:
         self.launched[name] += 1
         self._check_wanted(instance, found.run_id)
         self._check_most()
+
+    def _is_taken_away(self, instance: SimulatedInstance) -> bool:
+        """Say whether somebody ended an instance, and not the execution that has it and runs."""
+        if instance.state != "shutting-down" or instance.history[-1][2] != BY_CALL:
+            return False
+        owner = self._hosts.hosts([instance.id]).get(instance.id)
+        name = instance.tags["hut:attempt"] if owner is None else owner.name
+        execution = self._world.instances.machine.executions.get(name)
+        return (
+            execution is not None
+            and execution.status == "RUNNING"
+            and execution.variables.get("instance") == instance.id
+            and execution.state != "Terminate"
+        )
 
     def _check_wanted(self, instance: SimulatedInstance, run_id: str) -> None:
         """Nothing is launched for a run that was stopped a while ago."""

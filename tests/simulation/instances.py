@@ -68,7 +68,7 @@ class Ec2(NamedTuple):
             "instance_profile_arn": f"{account}:instance-profile/hut-task",
             "subnet_ids": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
             "security_group_ids": ["sg-0123456789abcdef0"],
-            "instance_types": {"default": ["c5.xlarge", "m5.xlarge"]},
+            "instance_types": {"default": ["c5.xlarge", "m5.xlarge"], "big": ["c5.4xlarge"]},
             "max_instances": self.most,
             "idle_terminate_seconds": self.idle,
             "startup_timeout_seconds": 120,

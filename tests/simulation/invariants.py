@@ -138,6 +138,10 @@ class Watch:
             self.expect(before is TaskState.SUBMITTED, f"{who}: runs after {before}")
         elif entry.state is TaskState.COMPLETED:
             self.expect(before in ACTIVE, f"{who}: completed after {before}")
+            if backend == "ec2":
+                key = run_id, entry.position, entry.attempt
+                succeeded = key in self._world.instance_watch.succeeded
+                self.expect(succeeded, f"{who}: completed, but its command did not succeed")
         elif before in TERMINAL:  # pending again
             self.expect(run.generation > 0, f"{who}: {entry.state} after {before}")
             self.expect(entry.reason is None, f"{who}: ended twice")
@@ -207,6 +211,8 @@ class Watch:
                 self._world.instance_watch.ran(job)
         elif job.state in ("SUCCEEDED", "FAILED"):
             self._world.history.note("jobs", f"{where} {job.state} {job.reason or ''}")
+            if isinstance(job, SimulatedAttempt) and job.state == "SUCCEEDED":
+                self._world.instance_watch.succeeded.add((run_id, position, attempt))
             if now is job:
                 del self._running[run_id, position]
 
