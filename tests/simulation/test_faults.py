@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.simulation.faults import CALM, Faults
+from tests.simulation.instances import Ec2
 from tests.simulation.scenarios import finish, random_people
 from tests.simulation.shrinking import Trial, try_seed
 from tests.simulation.workflows import task, workflow
@@ -48,6 +49,33 @@ def test_runs_end_right_where(kind: str) -> None:
     for seed in range(_SEEDS):
         told = try_seed(Trial(seed, {"faults": FAULTS[kind]}, play))
         assert not told, told
+
+
+ON_INSTANCES = {
+    "no capacity": Faults(no_capacity=0.8),
+    "offline": Faults(offline=0.4),
+    "stopped": Faults(stopped=0.04),
+    "reclaimed": Faults(reclaimed=0.5, lost=0.5),
+    "lost": Faults(lost=1.0, list_lag=60.0),
+    "unanswered": Faults(unanswered=0.2, throttled=0.2, broken=0.1),
+}
+
+
+@pytest.mark.parametrize("kind", ON_INSTANCES)
+def test_no_instance_is_left_where(kind: str) -> None:
+    happened: list[str] = []
+
+    def play(world: World) -> None:
+        tasks = [task(f"t{n}", runs=10 + n, retries=1, backend="ec2") for n in range(4)]
+        world.people.submit(workflow(*tasks, task("end", ["t*"])))
+        finish(world)
+        happened.extend(world.chance.faults)
+
+    for seed in range(_SEEDS):
+        ec2 = Ec2(most=3, reuse=seed % 2 == 0, spot=("never", "prefer")[seed % 2])
+        told = try_seed(Trial(seed, {"faults": ON_INSTANCES[kind], "ec2": ec2}, play))
+        assert not told, told
+    assert any(fault.startswith(kind) for fault in happened)
 
 
 def test_eight_dispatchers_at_once_claim_each_task_once() -> None:
