@@ -138,4 +138,6 @@ class JobLogs:
 
 
 def _with_end(line: str) -> str:
+    if line == " ":
+        return "\n"  # an empty line: CloudWatch takes no empty events, so it was sent as a blank
     return line if line.endswith("\n") else f"{line}\n"
