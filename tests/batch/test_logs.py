@@ -63,12 +63,12 @@ def test_every_page_is_read_and_what_comes_later_too(logs):
     assert reader.read("s", cursor, 10).text == "later\n"
 
 
-@pytest.mark.parametrize(("group", "stream"), [("/hut/jobs", "none"), ("/none", "s")])
 def test_an_empty_line_that_was_sent_as_a_blank_is_empty_again(logs):
     write(logs, "first", " ", "  ", "last")
     assert JobLogs(logs, "/hut/jobs").read("s", None, 10).text == "first\n\n  \nlast\n"
 
 
+@pytest.mark.parametrize(("group", "stream"), [("/hut/jobs", "none"), ("/none", "s")])
 def test_a_log_that_does_not_exist_yet_is_empty(logs, group, stream):
     reader = JobLogs(logs, group)
     assert reader.read(stream, None, 10) == LogPage("", None)
