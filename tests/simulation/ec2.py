@@ -82,6 +82,8 @@ class Nature:
         After its launch it is taken away: a spot instance with a warning, another without.
     is_broken : bool
         Whether it ends instead of running.
+    tells : bool
+        Whether the agent still reports that its shutdown ended the task by a signal.
     """
 
     boots: float = 8.0
@@ -92,6 +94,7 @@ class Nature:
     stops: float = 0.0
     dies: float | None = None
     is_broken: bool = False
+    tells: bool = False
 
 
 @dataclass(eq=False)

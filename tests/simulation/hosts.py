@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from hut.backends.ec2.host.timer import IDLE_SLACK, LEAST_SLACK, PREPARATION
 from tests.simulation.ec2 import SimulatedEC2, SimulatedInstance
 from tests.simulation.fates import Fate, marked_lines
 from tests.simulation.logs import SimulatedLogs
@@ -103,6 +104,7 @@ class SimulatedHosts:
         self._changed = changed
         self.ssm: SimulatedSSM | None = None
         self.attempts: dict[tuple[str, str], SimulatedAttempt] = {}
+        ec2.changed.append(self._signal)
         ec2.ended.append(self._lose)
 
     def live_on(self, instance: SimulatedInstance) -> list[SimulatedAttempt]:
@@ -132,7 +134,8 @@ class SimulatedHosts:
     def _begin(self, attempt: SimulatedAttempt) -> None:
         payload = attempt.payload
         assert payload["attempt"] == attempt.name
-        self._set_timer(attempt, payload["time_limit"] + payload["slack"])
+        longest = payload["time_limit"] + payload["grace"] + max(payload["slack"], LEAST_SLACK)
+        self._set_timer(attempt, longest + PREPARATION)
         attempt.fate = self._fate(attempt)
         self._later(attempt.fate.starts, self._start, attempt)
 
@@ -158,17 +161,27 @@ class SimulatedHosts:
         assert nonce is not None
         log = payload["log"]
         self._logs.write(log["group"], log["stream"], marked_lines(fate, nonce[1]))
-        code = fate.exit_code if how == "exit" else fate.stopped_code
+        self._report(attempt, how, fate.exit_code if how == "exit" else fate.stopped_code)
+        if payload["idle_seconds"] is not None:
+            self._set_timer(attempt, payload["idle_seconds"] + IDLE_SLACK)
+
+    def _report(self, attempt: SimulatedAttempt, how: str, code: int | None) -> None:
         told = {"how": how, "exit_code": code, "started": attempt.started, "ended": self._clock()}
         attempt.report = json.dumps({**told, "said": ""})
         self._set(attempt, "SUCCEEDED" if code == 0 else "FAILED", f"exit code {code}")
-        self._set_timer(attempt, (payload["idle_seconds"] or 0) + payload["slack"])
         for command in attempt.commands:
             self._tell(attempt, command)
 
     def _tell(self, attempt: SimulatedAttempt, command: Command) -> None:
         assert self.ssm is not None
         self.ssm.report(command, f"{attempt.report}\n")
+
+    def _signal(self, instance: SimulatedInstance) -> None:
+        """Let the shutdown of an instance end what runs there, if the agent is to report that."""
+        if instance.state == "shutting-down" and instance.nature.tells:
+            for attempt in self.live_on(instance):
+                if attempt.state == "RUNNING":
+                    self._report(attempt, "signal", 143)
 
     def _lose(self, instance: SimulatedInstance) -> None:
         """End what runs on an instance that is gone: nobody reports it."""

@@ -165,6 +165,7 @@ class Instances:
             stale=self._lag(f"stale {label}") / 2,
             ends=chance.between(f"ends {label}", 5.0, 40.0),
             dies=dies,
+            tells=chance.roll(f"tells {label}") < 0.5,
             is_broken=chance.fault("stillborn", label, faults.reclaimed / 2),
         )
 
