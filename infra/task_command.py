@@ -149,7 +149,7 @@ def running() -> dict[str, Any]:
         },
         "HasEnded": choice(
             # A signal may be the instance's own end, which reaches its processes first.
-            when(f"{reported} and $report.how = 'signal'", "LookAtSignalled"),
+            when(f"{reported} and $report.how = 'signal'", "LookAtSignalled", looks=3),
             when(reported, "Collect"),
             when(
                 "$status in ['Success', 'Unreadable']",
@@ -211,8 +211,15 @@ def running() -> dict[str, Any]:
         "LookAtSignalled": look_at_instance("WasEnded"),
         "WasEnded": choice(
             when(gone(), "Terminate", reason="host_terminated", message=went()),
+            when("$looks > 0", "SignalPause", looks="{% $looks - 1 %}"),
             otherwise="Collect",
         ),
+        "SignalPause": {
+            "Type": "Wait",
+            "Seconds": 10,
+            "Comment": "EC2 may still show the instance as it was before its end",
+            "Next": "LookAtSignalled",
+        },
         "Collect": {
             "Type": "Pass",
             "Assign": {

@@ -115,6 +115,7 @@ def _launching() -> dict[str, Any]:
                 "draw": 1,
                 "pause": 5,
                 "code": -1,
+                "looks": 0,
                 "report": {},
                 "reason": "lost",
                 "message": NOTHING,

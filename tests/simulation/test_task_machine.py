@@ -280,6 +280,13 @@ def test_an_instance_that_is_seen_late() -> None:
     assert stage.states == ["terminated"]
 
 
+@pytest.mark.parametrize("stale", [0.0, 15.0])
+def test_a_signal_that_is_the_end_of_the_instance_is_told_as_that(stale: float) -> None:
+    nature = Nature(dies=100.0, tells=True, stale=stale)
+    stage = Stage(nature=nature, fate=Fate(runs=3000.0))
+    assert stage.run()["reason"] == "host_terminated"
+
+
 @pytest.mark.parametrize("nudged", [True, False])
 def test_an_instance_that_is_taken_away(nudged: bool) -> None:
     stage = Stage(nature=Nature(dies=100.0), fate=Fate(runs=3000.0), nudged=nudged)
