@@ -8,14 +8,23 @@ from typing import Any
 
 from tests.e2e.remote_hut import RemoteHut, until
 
-__all__ = ["MACHINE", "attempts", "backends", "begin", "calm_ec2", "instances", "settled", "swept"]
+__all__ = [
+    "MACHINE",
+    "attempts",
+    "backends",
+    "begin",
+    "calm_ec2",
+    "instances",
+    "live",
+    "settled",
+    "swept",
+]
 
 MACHINE = "ec2-task"
 PACE = 0.04  # of the machine's waits: a quarter of a minute is more than half a second
 SLOW = 240.0  # seconds; instances of some tests start one after the other
 _ATTEMPT = "hut:attempt"
 _LIVE = ("pending", "running", "shutting-down", "stopping", "stopped")
-_NO_CAPACITY = ("InsufficientInstanceCapacity", "RequestLimitExceeded")
 
 
 def backends(**fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +52,7 @@ def calm_ec2(hut: RemoteHut) -> None:
     alive = [each["instance"] for each in _all(hut) if each["state"] in ("pending", "running")]
     if alive:
         hut.bed.client("ec2").terminate_instances(InstanceIds=alive)
-    until(lambda: not _live(_all(hut)), "the instances of a test ended")
+    until(lambda: not live(_all(hut)), "the instances of a test ended")
 
 
 def instances(hut: RemoteHut, run: str) -> list[dict[str, Any]]:
@@ -66,7 +75,7 @@ def settled(hut: RemoteHut, run: str, *, state: str = "completed", shared: bool 
     ended = hut.ended(run, SLOW)
     assert ended["state"] == state, hut.tasks(run)
     launched = instances(hut, run)
-    until(lambda: shared or not _live(instances(hut, run)), f"the instances of {run} ended", SLOW)
+    until(lambda: shared or not live(instances(hut, run)), f"the instances of {run} ended", SLOW)
     names = {each["job_id"] for each in attempts(hut, run)}
     per_attempt = Counter(each["tags"][_ATTEMPT] for each in launched)
     assert set(per_attempt.values()) <= {1}
@@ -95,5 +104,6 @@ def _all(hut: RemoteHut) -> list[dict[str, Any]]:
     return found
 
 
-def _live(found: Sequence[Mapping[str, Any]]) -> list[str]:
+def live(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return those of some instances that are not terminated."""
     return [each["instance"] for each in found if each["state"] in _LIVE]

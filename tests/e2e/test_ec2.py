@@ -13,12 +13,11 @@ from tests.e2e.conftest import calm
 from tests.e2e.deployment import Deployment
 from tests.e2e.instances import SLOW, attempts, backends, begin, calm_ec2, instances, settled
 from tests.e2e.remote_hut import RemoteHut, until
-from tests.e2e.test_examples import EXAMPLES, EXIT_CODES, SMALL, two_places
+from tests.e2e.test_examples import EXAMPLES, EXIT_CODES, NAMES, NEEDS, SMALL, two_places
 
 MOST = 20
 IMAGE = "public.ecr.aws/docker/library/python:3.12"
 REUSING = {"reuse": True, "instance_types": {"default": "c6i.large"}}
-SOME = ("diamond", "failing", "wordcount")
 INNER = json.dumps([{"id": "inner", "command": "echo inner >> ran"}])
 KINDS = [
     {"id": "boxed", "image": IMAGE, "command": "echo in $HUT_TASK_ID; exit 3"},
@@ -45,8 +44,9 @@ def hut(deployment: Deployment, targets: Any, tmp_path: Any) -> Iterator[RemoteH
     calm_ec2(it)
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NEEDS])
 def test_an_example_gives_the_same_as_on_this_machine(hut: RemoteHut, name: str) -> None:
+    """Run all but those that only take more time: what needs packages needs them anywhere."""
     file = str(EXAMPLES / name / "workflow.json")
     code = EXIT_CODES.get(name, 0)
     with two_places(hut, name) as (here, there):

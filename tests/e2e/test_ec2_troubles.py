@@ -6,6 +6,7 @@ started together, so their waits are not one after the other.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,19 @@ import pytest
 from tests.e2e.conftest import calm
 from tests.e2e.deployment import Deployment
 from tests.e2e.instances import (
+    MACHINE,
     SLOW,
     attempts,
     backends,
     begin,
     calm_ec2,
     instances,
+    live,
     settled,
     swept,
 )
 from tests.e2e.remote_hut import RemoteHut, until
+from tests.testbed.running import ACCOUNT, REGION
 
 QUICK = {"launch_timeout_seconds": 30, "startup_timeout_seconds": 30}
 BACKENDS: dict[str, dict[str, Any]] = {
@@ -118,7 +122,8 @@ def test_a_spot_instance_that_is_reclaimed(hut: RemoteHut, runs: dict[str, str])
 
 def test_cancel_while_launching_booting_and_running(hut: RemoteHut, runs: dict[str, str]) -> None:
     run = runs["cancelled"]
-    until((hut.bed.home / "running").exists, "a task runs", SLOW)
+    hut.reached(run, "running", "running", seconds=SLOW)
+    until((hut.bed.home / "running").exists, "its command began", SLOW)
     until(lambda: "EC2 had none" in hut("why", run, "launching").stdout, "one launches", SLOW)
     until(lambda: "to come online in SSM" in hut("why", run, "booting").stdout, "one boots", SLOW)
     assert "runs on instance i-" in hut("why", run, "running").stdout
@@ -235,3 +240,72 @@ def test_a_function_that_dies_between_start_and_note(hut: RemoteHut, runs: dict[
     swept(hut, run)
     settled(hut, run)
     assert hut.lines("died") == ["a"]
+
+
+def test_what_no_attempt_needs_is_ended_by_the_sweep(hut: RemoteHut, runs: dict[str, str]) -> None:
+    """An execution that nobody claimed, and an instance whose execution has ended."""
+    held = [{"id": "a", "command": "while [ ! -e kept ]; do sleep 0.1; done"}]
+    run = hut.start(held, backend="ec2")
+    hut.reached(run, "a", "running", seconds=SLOW)
+    handle = hut.task(run, "a")["job_id"]
+    states, ec2 = hut.bed.client("stepfunctions"), hut.bed.client("ec2")
+    found = states.describe_execution(executionArn=execution_of(hut, handle))
+    second = handle.rpartition("-")[0] + "-99"
+    copy_payload(hut, found["input"], handle, second)
+    given = found["input"].replace(handle, second)
+    untold = {"service": "states.sqs", "operation": "SendMessage", "code": "InternalError"}
+    hut.bed.hook("faults", {**untold, "times": 3})
+    extra = states.start_execution(
+        stateMachineArn=found["stateMachineArn"], name=second, input=given
+    )["executionArn"]
+    until(
+        lambda: hut.bed.hook("ssm/commands")["commands"][-1]["Parameters"]["Attempt"] == [second],
+        "the second one has its command",
+        SLOW,
+    )
+    [mine] = [each for each in instances(hut, run) if each["tags"]["hut:attempt"] == handle]
+    tags = {**mine["tags"], "hut:attempt": f"{handle}8"}
+    orphan = ec2.run_instances(
+        ImageId="ami-01234567",
+        InstanceType="m5a.large",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[
+            {
+                "ResourceType": "instance",
+                "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+            }
+        ],
+    )["Instances"][0]["InstanceId"]
+    hut.sweep()
+    assert {each["state"] for each in instances(hut, run)} <= {"pending", "running"}  # too young
+    for each in instances(hut, run):
+        hut.bed.hook("ec2/age", {"instance": each["instance"], "seconds": 600})
+    for each in (extra, found["executionArn"]):
+        hut.bed.hook("states/age", {"execution": each, "seconds": 600})
+
+    def left() -> bool:
+        hut.sweep()
+        return live(instances(hut, run)) == [mine["instance"]]
+
+    until(left, "only the instance of the task is left", SLOW)
+    assert orphan != mine["instance"]
+    (hut.bed.home / "kept").touch()
+    assert hut.ended(run, SLOW)["state"] == "completed"
+    assert ends(hut, run) == [("completed", "exit")]
+    until(lambda: not live(instances(hut, run)), "no instance is left", SLOW)
+
+
+def copy_payload(hut: RemoteHut, given: str, handle: str, second: str) -> None:
+    """Let another attempt find what an attempt runs, at the same place; the first has read it."""
+    [place] = json.loads(given)["parameters"]["Payload"]
+    bucket, _, key = place.removeprefix("s3://").partition("/")
+    s3 = hut.bed.client("s3")
+    payload = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    text = payload.replace(handle, second).encode()
+    s3.put_object(Bucket=bucket, Key=key, Body=text)
+
+
+def execution_of(hut: RemoteHut, handle: str) -> str:
+    machine = f"{hut.deployment.prefix}-{MACHINE}"
+    return f"arn:aws:states:{REGION}:{ACCOUNT}:execution:{machine}:{handle}"

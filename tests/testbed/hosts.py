@@ -339,6 +339,14 @@ def _turn_agent(body: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+@hook("POST", "ec2/age")
+def _age(body: dict[str, Any]) -> dict[str, Any]:
+    """Let an instance have been launched so many seconds ago."""
+    launched = time.gmtime(time.time() - float(body["seconds"]))
+    host_of(body).record["LaunchTime"] = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", launched)
+    return {}
+
+
 @hook("POST", "ec2/end")
 def _end(body: dict[str, Any]) -> dict[str, Any]:
     """Let AWS take an instance away."""

@@ -15,6 +15,7 @@ import json
 import re
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ministack.core.concurrency import spawn_background
@@ -347,6 +348,15 @@ def _factor(kind: str) -> float:
         return 1.0
     machine = execution["stateMachineArn"].rpartition(":")[2]
     return _paces.get(machine, {}).get(kind, 1.0)
+
+
+@hook("POST", "states/age")
+def _age(body: dict[str, Any]) -> dict[str, Any]:
+    """Let an execution have been started so many seconds ago."""
+    began = datetime.now(UTC) - timedelta(seconds=float(body["seconds"]))
+    shown = began.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    emulated._executions[body["execution"]]["startDate"] = shown
+    return {}
 
 
 @hook("POST", "states/pace")
