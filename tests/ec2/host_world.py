@@ -11,6 +11,7 @@ import base64
 import http.server
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -185,7 +186,7 @@ class World:
         path.chmod(0o755)
 
     def with_docker(self) -> World:
-        self.program("docker", f'exec {sys.executable} -I {FAKE_DOCKER} "$@"')
+        self.program("docker", f'exec {shlex.join([sys.executable, "-I", str(FAKE_DOCKER)])} "$@"')
         return self
 
     @property

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -170,7 +171,7 @@ def test_an_agent_that_is_killed_is_started_once_more(shell, path, tmp_path):
         path / "python3",
         f"""case $2 in
 *.pyz) echo "$@" >>{tmp_path}/calls; kill -9 $$ ;;
-*) exec {sys.executable} "$@" ;;
+*) exec {shlex.quote(sys.executable)} "$@" ;;
 esac""",
     )
     report = run(shell, path, tmp_path / "d")

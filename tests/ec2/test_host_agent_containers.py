@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 
@@ -277,7 +278,8 @@ def test_a_container_of_an_earlier_life_makes_room(world):
 
 
 def test_docker_is_installed_where_it_is_missing(world):
-    copy = f"printf '#!/bin/sh\\nexec {sys.executable} -I {FAKE_DOCKER} \"$@\"\\n'"
+    start = f'exec {shlex.join([sys.executable, "-I", str(FAKE_DOCKER)])} "$@"'
+    copy = f"printf '%s\\n' '#!/bin/sh' {shlex.quote(start)}"
     world.program(
         "dnf",
         f'echo "$*" >>{world.folder}/dnf; {copy} >{world.bin}/docker; chmod 755 {world.bin}/docker',
