@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import botocore.session
 import pytest
 import yaml
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from hut.model.configuration_reading import read_configuration
@@ -310,6 +312,25 @@ def test_credentials_that_are_missing_end_with_4(lab: Lab, monkeypatch: pytest.M
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     assert lab("--dry-run").code == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"), [("UnauthorizedOperation", 0), ("InvalidAction", 0), ("AuthFailure", 4)]
+)
+def test_types_that_can_not_be_looked_at_are_a_warning(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, code: str, exit_code: int
+) -> None:
+    call = BaseClient._make_api_call
+
+    def refuse(client: BaseClient, operation: str, given: Any) -> Any:
+        if operation == "DescribeInstanceTypeOfferings":
+            raise ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
+        return call(client, operation, given)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", refuse)
+    done = lab("--dry-run", "--yes")
+    assert done.code == exit_code
+    assert ("the instance types could not be looked at" in done.err) == (exit_code == 0)
 
 
 # Types, image, quotas ----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hutctl.client import Unreachable
 from hutctl.remote.account import Account
-from hutctl.remote.faults import connection_fault, credentials_fault
+from hutctl.remote.faults import OutOfReach, Refused, connection_fault, credentials_fault
 
 __all__ = ["QUOTAS", "Ec2Account", "Group", "Kind", "Quota", "Subnet", "Unasked", "Vpc"]
 
@@ -32,6 +32,23 @@ _NEEDED = ("ssm", "ssmmessages", "ec2messages", "logs", "s3")
 """What an instance talks to; without a way to the internet, each must have an endpoint."""
 
 _DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+_NOT_LET_IN = frozenset(
+    {
+        "AuthFailure",
+        "Blocked",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "OptInRequired",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+"""What EC2 says of credentials, not of what is asked for."""
 _GATEWAYS = {
     "NatGatewayId": "a NAT gateway",
     "TransitGatewayId": "a transit gateway",
@@ -184,7 +201,21 @@ class Ec2Account:
         return str(images[0].get("Name", "")), str(images[0].get("Architecture", ""))
 
     def kinds(self, names: Collection[str]) -> dict[str, Kind]:
-        """Return instance types by their names, with the zones they are offered in."""
+        """Return instance types by their names, with the zones they are offered in.
+
+        Raises
+        ------
+        Unasked
+            If EC2 does not tell: a person can do without.
+        """
+        try:
+            return self._kinds(names)
+        except (OutOfReach, Refused):
+            raise
+        except Unreachable as error:
+            raise Unasked(str(error)) from error
+
+    def _kinds(self, names: Collection[str]) -> dict[str, Kind]:
         asked = _filters({"instance-type": sorted(names)})
         zones: dict[str, set[str]] = {name: set() for name in names}
         offered = self.pages(
@@ -241,7 +272,10 @@ class Ec2Account:
                 ) from error
             if code.startswith("Invalid") and code.endswith((".NotFound", ".Malformed")):
                 raise Unasked(str(error.response["Error"].get("Message", code))) from error
-            raise credentials_fault(error, self._account.access) from error
+            if code in _NOT_LET_IN:
+                raise credentials_fault(error, self._account.access) from error
+            said = error.response.get("Error", {}).get("Message") or code
+            raise Unreachable(f"EC2 in {self._account.region} answers: {said}") from error
         except BotoCoreError as error:
             raise connection_fault(error, f"EC2 in {self._account.region}") from error
 
