@@ -773,12 +773,15 @@ def test_the_command_of_a_definition_runs_the_task_from_any_folder(program: Prog
         assert ended.output == "as it was"
 
 
+_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
 def _as_script(path: Path) -> tuple[list[str], dict[str, str], list[str]]:
-    return [str(path)], {}, [str(path)]
+    return [str(path)], {"PATH": _PATH}, [str(path)]
 
 
 def _on_path(path: Path) -> tuple[list[str], dict[str, str], list[str]]:
-    search = f"{path.parent}{os.pathsep}{os.environ['PATH']}"
+    search = f"{path.parent}{os.pathsep}{_PATH}"
     return [str(path)], {"PATH": search}, [path.name]
 
 
@@ -791,7 +794,7 @@ def _as_module(path: Path) -> tuple[list[str], dict[str, str], list[str]]:
 def test_the_command_is_what_started_the_program(
     how: Callable[[Path], tuple[list[str], dict[str, str], list[str]]], tmp_path: Path
 ) -> None:
-    program = made(tmp_path, f"#!{sys.executable}\n{ROOT}", "startable.py")
+    program = made(tmp_path, f"#!/usr/bin/env {Path(sys.executable).name}\n{ROOT}", "startable.py")
     program.path.chmod(0o755)
     start, environment, command = how(program.path)
     ended = program("--dump-task-definition", command=start, env={**os.environ, **environment})
