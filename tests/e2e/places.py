@@ -67,7 +67,7 @@ def watch_events(deployment: Deployment) -> Callable[[], Places]:
 def everything(hut: RemoteHut, runs: list[str]) -> Places:
     """Return what can be had of the deployment, by place."""
     places: Places = {}
-    for found in (_logs, _table, _audit, _bucket, _jobs, _metrics, _dead_letters):
+    for found in (_logs, _table, _audit, _bucket, _jobs, _instances, _metrics, _dead_letters):
         for place, content in found(hut.deployment):
             places.setdefault(place, []).append(content)
     for place, content in (*_executions(hut, runs), *_answers(hut, runs)):
@@ -158,6 +158,30 @@ def _jobs(deployment: Deployment) -> Iterator[tuple[str, bytes]]:
     pages = deployment.bed.client("batch").get_paginator("describe_job_definitions").paginate()
     for definition in (each for page in pages for each in page["jobDefinitions"]):
         yield "job definitions", json.dumps(definition, default=str).encode()
+
+
+def _instances(deployment: Deployment) -> Iterator[tuple[str, bytes]]:
+    """Yield what EC2, Systems Manager and Step Functions know of tasks on instances."""
+    for instance in deployment.bed.hook("ec2/instances")["instances"]:
+        yield "instances", json.dumps(instance, default=str).encode()
+    for launch in deployment.bed.hook("ec2/launches")["launches"]:
+        yield "instances", json.dumps(launch, default=str).encode()
+    for command in deployment.bed.hook("ssm/commands")["commands"]:
+        yield "commands of Systems Manager", json.dumps(command, default=str).encode()
+    states = deployment.bed.client("stepfunctions")
+    for machine in states.list_state_machines()["stateMachines"]:
+        if machine["name"] != f"{deployment.prefix}-ec2-task":
+            continue
+        arn = machine["stateMachineArn"]
+        for page in states.get_paginator("list_executions").paginate(stateMachineArn=arn):
+            for execution in page["executions"]:
+                told = states.describe_execution(executionArn=execution["executionArn"])
+                yield "executions", json.dumps(told, default=str).encode()
+                history = states.get_paginator("get_execution_history").paginate(
+                    executionArn=execution["executionArn"]
+                )
+                for event in (event for page in history for event in page["events"]):
+                    yield "histories of executions", json.dumps(event, default=str).encode()
 
 
 def _metrics(deployment: Deployment) -> Iterator[tuple[str, bytes]]:

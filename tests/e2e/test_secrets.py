@@ -74,6 +74,12 @@ def tasks_of(canaries: Canaries) -> list[dict[str, object]]:
         {"id": "wrong", "command": f"{command}; echo x > w.json", "generates_source": "w.json"},
         {"id": "knows", "command": 'test -n "$SECRET"', "backend": "secretive"},
         {"id": "uses", "command": 'test -n "$SHARED"', "environment": "shared"},
+        {
+            "id": "own",
+            "backend": "ec2",
+            "command": f": {canaries('a command on an instance')}",
+            "env_vars": {"TOKEN": canaries("a variable on an instance")},
+        },
     ]
 
 
@@ -146,7 +152,7 @@ def test_secrets_are_where_they_may_be_and_nowhere_else(
     for each in runs:
         hut.ended(each, _SECONDS)
     states = {task["id"]: task["state"] for task in hut.get(f"/runs/{run}/tasks").document}
-    assert {states[name] for name in ("new", "knows", "uses")} == {"completed"}
+    assert {states[name] for name in ("new", "knows", "uses", "own")} == {"completed"}
     ask_signed(hut, canaries)
     ask_wrongly(hut, canaries)
     for command in (("tasks", run), ("cancel", run), ("script", run, "plain")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hut.backends.port import parse_job_name
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Acknowledging"]
 
+_FAILED = frozenset({TaskState.FAILED, TaskState.DEP_FAILED})
+
 
 class Acknowledging:
     """Holds what is acknowledged against what is stored.
@@ -36,6 +38,8 @@ class Acknowledging:
         self._world = world
         self.looked_at = 0
         self._told: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        self._failed: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        self._followers: dict[str, dict[str, list[str]]] = {}
         world.observe_queue.acknowledged = self._observed
         world.wake_queue.acknowledged = self._woken
         world.stream.acknowledged = self._streamed
@@ -122,21 +126,29 @@ class Acknowledging:
         names = {run.tasks[p].id for p in ended if p in run.tasks}
         if not names:
             return
-        self._told[run_id, run.generation] |= names
+        told, bad = self._told[run_id, run.generation], self._failed[run_id, run.generation]
+        told |= names
+        bad |= {name for name in names if run.by_id[name].state in _FAILED}
+        waiting = self._waiting_for(run_id, run.planned.deps, names)
+        if not waiting:
+            return
         handed_on = self._handed_on(run_id, message)
         try:
             ids = self._world.store.task_ids(run_id)
         except UnknownRun:
             return
         for position, task_id in enumerate(ids):
+            if task_id not in waiting:
+                continue
             deps = run.planned.deps[task_id]
             mine = names & deps
-            if not mine or mine <= handed_on:
+            if mine <= handed_on:
                 continue
             # An end may just have been stored whose own record is still to come.
-            followed = [run.by_id[dep].state for dep in deps & self._told[run_id, run.generation]]
-            failed = any(state in (TaskState.FAILED, TaskState.DEP_FAILED) for state in followed)
-            if not failed and followed.count(TaskState.COMPLETED) < len(deps):
+            failed = any(run.by_id[dep].state in _FAILED for dep in deps & bad)
+            if not failed and not (
+                deps <= told and all(run.by_id[dep].state is TaskState.COMPLETED for dep in deps)
+            ):
                 continue
             (task,) = self._world.store.get_tasks(run_id, [position]).values()
             known = run.tasks.get(position)
@@ -146,6 +158,29 @@ class Acknowledging:
                 is_free or not waits,
                 f"{what} of the ends of {sorted(mine)} acknowledged while {task_id} still waits",
             )
+
+    def _waiting_for(
+        self, run_id: str, deps: Mapping[str, frozenset[str]], names: Iterable[str]
+    ) -> set[str]:
+        """Return the tasks that may wait for nothing any more, now that some have ended.
+
+        Of a task with thousands of dependencies, most news changes nothing: it is left out at once.
+        """
+        if run_id not in self._followers:
+            followers: defaultdict[str, list[str]] = defaultdict(list)
+            for task_id, dependencies in deps.items():
+                for name in dependencies:
+                    followers[name].append(task_id)
+            self._followers[run_id] = dict(followers)
+        run = self._world.watch.runs[run_id]
+        key = run_id, run.generation
+        found = {each for name in names for each in self._followers[run_id].get(name, ())}
+        return {
+            each
+            for each in found
+            if (each not in run.by_id or run.by_id[each].state is TaskState.PENDING)
+            and (len(deps[each]) <= len(self._told[key]) or deps[each] & self._failed[key])
+        }
 
     def _ready(self, run_id: str, generation: int) -> set[int]:
         """Return the positions of the tasks that may be claimed."""
