@@ -39,7 +39,7 @@ unit: .venv/.dev
 
 test: .venv/.dev .node/.ready ## all checks and all tests, also a real deployment on the test bed
 	@$(MAKE) --no-print-directory lint synth
-	@$(WITH_NODE) $(BIN)/python -m pytest -q -n 3 tests --ignore=tests/e2e
+	@$(WITH_NODE) $(BIN)/python -m pytest -q -n 4 tests --ignore=tests/e2e
 	@$(MAKE) --no-print-directory e2e
 
 # Two test beds at once: most of the time both wait.
