@@ -1,4 +1,4 @@
-"""Keeps SubmitJob below the bound of the account, over all functions that call it.
+"""Keeps calls that start jobs (SubmitJob, launches) below a bound, over all functions that make them.
 
 What is shared, and by which rule, is `hut.scheduling.pacing`; this keeps to it: it takes turns, sleeps
 until they begin, and tells of calls that were throttled. When the bucket can't be reached or too many

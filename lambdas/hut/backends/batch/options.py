@@ -6,21 +6,20 @@ place it is at.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from hut.backends.batch.templates import Template
+from hut.backends.entries import EntryReader, check_prefix
 from hut.model.documents import dotted
 from hut.model.job_settings import JobSettings, Platform
 from hut.model.job_settings_reading import JOB_FIELDS, read_job_settings
-from hut.model.problems import InvalidInput, Problem, did_you_mean
+from hut.model.problems import InvalidInput
 
 __all__ = ["BatchOptions", "Platform", "ShareBy", "read_options"]
 
-_PREFIX = re.compile(r"[a-z0-9]+", re.ASCII)
 _KEYS = (
     "name",
     "type",
@@ -129,8 +128,7 @@ def read_options(
     InvalidInput
         With all that is missing, unknown or of the wrong kind.
     """
-    if not _PREFIX.fullmatch(prefix):
-        raise InvalidInput([Problem(f"{prefix!r} is no prefix; use small letters and digits")])
+    check_prefix(prefix)
     reader = _Reader(entry, place)
     options = reader.read(prefix)
     if reader.problems:
@@ -138,18 +136,9 @@ def read_options(
     return options
 
 
-class _Reader:
-    """Reads the fields of an entry and keeps what is wrong; what it returns then is of no use."""
-
-    def __init__(self, entry: Mapping[str, Any], place: str) -> None:
-        self._entry = entry
-        self._place = place
-        self.problems: list[Problem] = []
-
+class _Reader(EntryReader):
     def read(self, prefix: str) -> BatchOptions:
-        for key in self._entry:
-            if key not in _KEYS:
-                self._fault(str(key), f"unknown; {did_you_mean(str(key), _KEYS)}")
+        self._check_keys(_KEYS)
         has_definition = self._entry.get("job_definition") is not None
         name = self._text("name")
         queues = self._texts("queues")
@@ -234,24 +223,9 @@ class _Reader:
             return None
         return value
 
-    def _text(self, key: str) -> str:
-        return self._filled(self._entry.get(key), key)
-
-    def _text_or_none(self, key: str) -> str | None:
-        return None if self._entry.get(key) is None else self._text(key)
-
     def _texts(self, key: str) -> dict[str, str]:
         value = self._entry.get(key)
         if not isinstance(value, dict):
             self._fault(key, "must be an object")
             return {}
         return {str(name): self._filled(text, f"{key}.{name}") for name, text in value.items()}
-
-    def _filled(self, value: object, key: str) -> str:
-        if isinstance(value, str) and value:
-            return value
-        self._fault(key, "must be a text that is not empty")
-        return ""
-
-    def _fault(self, key: str, message: str) -> None:
-        self.problems.append(Problem(message, field=f"{self._place}.{key}"))

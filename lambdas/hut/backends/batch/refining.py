@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hut.backends.batch.options import read_options
+from hut.backends.entries import faults_of
 from hut.model.job_settings import DefinitionMode
 from hut.model.job_settings_reading import JOB_FIELDS
-from hut.model.problems import InvalidInput, Problem
+from hut.model.problems import Problem
 
 __all__ = ["FROZEN", "LIVE", "read_options", "refine"]
 
@@ -88,21 +89,8 @@ def refine(
         )
         problems.append(Problem(message, field="job_definition_mode"))
     if not problems:
-        problems += _faults({**base, **found})
+        problems += faults_of(read_options, {**base, **found})
     return found, problems, notes
-
-
-def _faults(entry: Mapping[str, Any]) -> list[Problem]:
-    """Return what is wrong with an entry for functions, with places inside of it."""
-    try:
-        read_options(entry)
-    except InvalidInput as error:
-        head = "backend."
-        return [
-            Problem(each.message, field=(each.field or "").removeprefix(head))
-            for each in error.problems
-        ]
-    return []
 
 
 def _partition(queue: str, queues: Mapping[str, str]) -> str | None:

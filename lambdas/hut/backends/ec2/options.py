@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from hut.backends.ec2.types import Processor, processor_of
-from hut.model.problems import InvalidInput, Problem, did_you_mean
+from hut.backends.entries import EntryReader, check_prefix
+from hut.model.problems import InvalidInput
 
 __all__ = ["DEFAULT_PARTITION", "LATEST", "Ec2Options", "Spot", "read_options"]
 
@@ -23,7 +24,6 @@ DEFAULT_PARTITION = "default"
 LATEST = "al2023"
 """Stands for the newest image of Amazon Linux 2023, for whatever processor the types have."""
 
-_PREFIX = re.compile(r"[a-z0-9]+", re.ASCII)
 _AMI = re.compile(
     r"ami-[0-9a-f]{8,17}|resolve:ssm:/?[A-Za-z0-9_./-]+(?::[A-Za-z0-9_.-]+)?", re.ASCII
 )
@@ -193,8 +193,7 @@ def read_options(
     InvalidInput
         With all that is missing, unknown or of the wrong kind.
     """
-    if not _PREFIX.fullmatch(prefix):
-        raise InvalidInput([Problem(f"{prefix!r} is no prefix; use small letters and digits")])
+    check_prefix(prefix)
     reader = _Reader(entry, place)
     options = reader.read(prefix)
     if reader.problems:
@@ -202,18 +201,9 @@ def read_options(
     return options
 
 
-class _Reader:
-    """Reads the fields of an entry and keeps what is wrong; what it returns then is of no use."""
-
-    def __init__(self, entry: Mapping[str, Any], place: str) -> None:
-        self._entry = entry
-        self._place = place
-        self.problems: list[Problem] = []
-
+class _Reader(EntryReader):
     def read(self, prefix: str) -> Ec2Options:
-        for key in self._entry:
-            if key not in _KEYS:
-                self._fault(str(key), f"unknown; {did_you_mean(str(key), _KEYS)}")
+        self._check_keys(_KEYS)
         ami = self._ami()
         types = self._types()
         if ami == LATEST:
@@ -401,19 +391,6 @@ class _Reader:
             self._fault(key, f"must be {wanted}" + ("" if value is None else f", not {value!r}"))
             return ""
         return value
-
-    def _text(self, key: str) -> str:
-        value = self._entry.get(key)
-        if isinstance(value, str) and value:
-            return value
-        self._fault(key, "must be a text that is not empty")
-        return ""
-
-    def _text_or_none(self, key: str) -> str | None:
-        return None if self._entry.get(key) is None else self._text(key)
-
-    def _fault(self, key: str, message: str) -> None:
-        self.problems.append(Problem(message, field=f"{self._place}.{key}"))
 
 
 def _is_tag(text: object, longest: int) -> bool:

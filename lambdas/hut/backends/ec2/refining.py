@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hut.backends.ec2.options import read_options
-from hut.model.problems import InvalidInput, Problem
+from hut.backends.entries import faults_of
+from hut.model.problems import Problem
 
 __all__ = ["FROZEN", "LIVE", "read_options", "refine"]
 
@@ -80,21 +81,8 @@ def refine(
     if entry.get("log_group") not in (None, base.get("log_group")):
         notes.append(f"{place}: log_group is left out: logs go to {base.get('log_group')}")
     if not problems:
-        problems += _faults({**base, **found})
+        problems += faults_of(read_options, {**base, **found})
     return found, problems, notes
-
-
-def _faults(entry: Mapping[str, Any]) -> list[Problem]:
-    """Return what is wrong with an entry for functions, with places inside of it."""
-    try:
-        read_options(entry)
-    except InvalidInput as error:
-        head = "backend."
-        return [
-            Problem(each.message, field=(each.field or "").removeprefix(head))
-            for each in error.problems
-        ]
-    return []
 
 
 def _region(base: Mapping[str, Any]) -> str | None:
