@@ -279,34 +279,21 @@ class World:
 
     def verdict(self, label: str) -> str:
         """Say what goes wrong with an AWS call; empty if nothing does."""
-        self.calls += 1
-        if self._scripted:
-            self.labels.append(label)
-            return self._scripted.get(self.calls, "")
-        faults, chance = self.faults_now(), self.chance
-        for kind, share in (
-            ("crash before", faults.crash / 2),
-            ("crash after", faults.crash / 2),
-            ("throttled", faults.throttled),
-            ("broken", faults.broken),
-            ("unanswered", faults.unanswered),
-            ("raced", faults.raced),
-        ):
-            if chance.fault(kind, label, share):
-                return kind
-        return ""
+        return self._verdict(label, "crash", self.faults_now().crash)
 
     def verdict_on_machine(self, label: str) -> str:
         """Say what goes wrong with a call of the state machine; where a process dies, it is stopped."""
+        return self._verdict(label, "stopped", self.faults_now().stopped)
+
+    def _verdict(self, label: str, death: str, share_of_deaths: float) -> str:
         self.calls += 1
         if self._scripted:
             self.labels.append(label)
-            happens = self._scripted.get(self.calls, "")
-            return happens.replace("crash", "stopped")
+            return self._scripted.get(self.calls, "").replace("crash", death)
         faults, chance = self.faults_now(), self.chance
         for kind, share in (
-            ("stopped before", faults.stopped / 2),
-            ("stopped after", faults.stopped / 2),
+            (f"{death} before", share_of_deaths / 2),
+            (f"{death} after", share_of_deaths / 2),
             ("throttled", faults.throttled),
             ("broken", faults.broken),
             ("unanswered", faults.unanswered),
