@@ -48,8 +48,9 @@ e2e: .venv/.dev .node/.ready
 	python -m pytest -q -n 2 --dist loadfile --ignore=$(LAST) tests/e2e && python -m pytest -q $(LAST); \
 	code=$$?; rm -rf "$$notes"; exit $$code
 
-soak: .venv/.dev ## simulate 20,000 histories with faults, and fuzz for longer (an hour or more)
+soak: .venv/.dev .node/.ready ## simulate 20,000 histories with faults, fuzz for longer, run large workflows (an hour or more)
 	HUT_SIMULATION_EXAMPLES=10 $(BIN)/python -m pytest -q -n 2 tests/simulation tests/fuzz
+	@$(WITH_NODE) HUT_SIMULATION_EXAMPLES=10 python -m pytest -q tests/e2e/test_fans.py tests/e2e/test_very_many.py
 	$(BIN)/python -m tests.simulation soak --seeds 20000
 
 bench: .venv/.dev .node/.ready ## measure speed beside other tools, and bills; writes benchmarks/RESULTS.md

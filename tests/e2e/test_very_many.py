@@ -1,14 +1,18 @@
-"""A workflow of 100,000 tasks. It is the last test: all that is stored makes the test bed slow."""
+"""A workflow of very many tasks: 30,000, and 100,000 in `make soak`.
+
+It is the last test: all that is stored makes the test bed slow.
+"""
 
 from __future__ import annotations
 
 from tests.e2e.remote_hut import HOLD, RemoteHut, until
+from tests.sized import FACTOR
 
-MANY = 100_000
+MANY = 100_000 if FACTOR > 1 else 30_000
 LIMIT = 900  # seconds
 
 
-def test_100000_tasks_are_registered_and_cancelled(hut: RemoteHut) -> None:
+def test_very_many_tasks_are_registered_and_cancelled(hut: RemoteHut) -> None:
     tasks = [
         {"id": "hold", "command": HOLD, "priority": 9},
         *({"id": f"t.{i}", "command": "true"} for i in range(MANY - 2)),
@@ -19,7 +23,7 @@ def test_100000_tasks_are_registered_and_cancelled(hut: RemoteHut) -> None:
     # It is too large for a request.
     bucket = hut.deployment.outputs["BucketName"]
     sent = hut.bed.client("s3").list_objects_v2(Bucket=bucket, Prefix="uploads/")
-    assert any(each["Size"] > 3_000_000 for each in sent["Contents"])
+    assert any(each["Size"] > 1_000_000 for each in sent["Contents"])
     until(lambda: hut.show(run)["counts"]["submitted"], "the first task is submitted", LIMIT)
     # No event tells of starts in a run of this size.
     until(lambda: hut.sweep() and hut.show(run)["counts"]["running"], "a sweep sees it run", LIMIT)
