@@ -15,7 +15,7 @@ LIMIT = 900  # seconds
 def test_very_many_tasks_are_registered_and_cancelled(hut: RemoteHut) -> None:
     tasks = [
         {"id": "hold", "command": HOLD, "priority": 9},
-        *({"id": f"t.{i}", "command": "true"} for i in range(MANY - 2)),
+        *({"id": f"t.{i}", "command": f": {'more' * 30}"} for i in range(MANY - 2)),
         {"id": "end", "command": "true", "deps": ["t.*"]},
     ]
     file = hut.write(tasks, "many.json")
@@ -23,7 +23,7 @@ def test_very_many_tasks_are_registered_and_cancelled(hut: RemoteHut) -> None:
     # It is too large for a request.
     bucket = hut.deployment.outputs["BucketName"]
     sent = hut.bed.client("s3").list_objects_v2(Bucket=bucket, Prefix="uploads/")
-    assert any(each["Size"] > 1_000_000 for each in sent["Contents"])
+    assert any(each["Size"] > 4_000_000 for each in sent["Contents"])
     until(lambda: hut.show(run)["counts"]["submitted"], "the first task is submitted", LIMIT)
     # No event tells of starts in a run of this size.
     until(lambda: hut.sweep() and hut.show(run)["counts"]["running"], "a sweep sees it run", LIMIT)
