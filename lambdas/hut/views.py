@@ -147,6 +147,8 @@ def _spec_document(spec: TaskSpec) -> Document:
     }
     if spec.max_queue_time is not None:
         document["max_queue_time"] = format_seconds(spec.max_queue_time)
+    if spec.dedupe:
+        document["dedupe"] = True
     if resources.gres:
         document["gres"] = ",".join(str(gres) for gres in resources.gres)
     if retry.retries:

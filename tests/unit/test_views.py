@@ -178,11 +178,12 @@ def test_a_task_tells_what_was_asked_of_it_in_the_words_of_the_file():
         partition="p",
         environment="e",
         max_queue_time=600.0,
+        dedupe=True,
     )
     document = as_json(views.task_document(make_task(spec=spec), []))
     expected = {
         "command": "run", "cpus": 2, "memory": "512M", "time_limit": "90s", "retries": 3,
-        "max_queue_time": "0:10:00",
+        "max_queue_time": "0:10:00", "dedupe": True,
         "retry_delay": 5.0, "retry_backoff": 1.5, "retry_on": [75, 9, "timeout"],
         "env_vars": {"A": "1"}, "properties": {"os": "linux"}, "tags": {"k": "v"}, "group": "g",
         "priority": 4, "working_dir": "sub", "output_file": "o", "error_file": "e",
@@ -194,7 +195,16 @@ def test_a_task_tells_what_was_asked_of_it_in_the_words_of_the_file():
 
 def test_what_nobody_asked_for_is_left_out():
     document = views.task_document(make_task(spec=TaskSpec("t", "true")), [])
-    for name in ("gres", "max_queue_time", "retry_on", "env_vars", "working_dir", "tags", "image"):
+    for name in (
+        "gres",
+        "max_queue_time",
+        "retry_on",
+        "env_vars",
+        "working_dir",
+        "tags",
+        "image",
+        "dedupe",
+    ):
         assert name not in document
 
 

@@ -83,6 +83,8 @@ def test_a_task_needs_an_id_and_a_command_and_has_the_contracts_defaults_for_the
         ("tags", {"team": "x", "n": 1}, {"team": "x", "n": "1"}),
         ("tags", ["nightly", "team:x", "a:b:c"], {"nightly": "", "team": "x", "a": "b:c"}),
         ("backend", "aws", "aws"),
+        ("dedupe", True, True),
+        ("dedupe", False, False),
     ],
 )
 def test_a_field_is_taken_as_it_is(field, written, read):
@@ -191,7 +193,7 @@ def test_both_names_of_dependencies_at_once_are_a_problem():
             "error_file",
         ),
         *("generates_source", "retries", "retry_delay", "retry_backoff", "retry_on", "priority"),
-        *("properties", "group", "tags", "backend"),
+        *("properties", "group", "tags", "backend", "dedupe"),
     ],
 )
 def test_null_means_the_default(field):
@@ -296,6 +298,8 @@ WRONG = [
     ("tags", {"a": None}),
     ("backend", ""),
     ("backend", {}),
+    ("dedupe", "yes"),
+    ("dedupe", 1),
 ]
 
 
@@ -606,6 +610,7 @@ tasks:
         ("priority", 5, 0),
         ("group", "a", "b"),
         ("backend", "a", "b"),
+        ("dedupe", True, False),
     ],
 )
 def test_a_default_holds_for_tasks_that_do_not_say_otherwise(field, default, own):
@@ -613,6 +618,16 @@ def test_a_default_holds_for_tasks_that_do_not_say_otherwise(field, default, own
     without, with_own = plan(data).tasks
     assert without == one_task(**{field: default})
     assert with_own == one_task(**{field: own})._replace(id="u", name="u", command="x")
+
+
+def test_a_task_that_generates_tasks_has_no_twin():
+    generator = {**TASK, "generates_source": "g.json"}
+    for data in ([{**generator, "dedupe": True}],
+                 {"defaults": {"dedupe": True}, "tasks": [generator]}):  # fmt: skip
+        problem = only_problem(data)
+        assert (problem.task, problem.field) == ("t", "dedupe")
+        assert "generates_source" in problem.message
+    assert plan({"defaults": {"dedupe": True}, "tasks": [{**generator, "dedupe": False}]}).tasks
 
 
 def test_null_in_a_task_leaves_the_default_in_force():

@@ -96,7 +96,8 @@ class TaskSpec(NamedTuple):
     """One task as the workflow describes it; dependencies as written, patterns not expanded.
 
     A tuple, because there may be a million of them: it is made three times as fast as a dataclass.
-    `max_queue_time` is in seconds; None is no bound.
+    `max_queue_time` is in seconds; None is no bound. `dedupe`: where an identical task is under way,
+    its execution stands for this one's too (`hut.scheduling.twins`).
     """
 
     id: str
@@ -119,6 +120,7 @@ class TaskSpec(NamedTuple):
     tags: Mapping[str, str] = EMPTY
     backend: str | None = None
     max_queue_time: float | None = None
+    dedupe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

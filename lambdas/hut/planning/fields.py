@@ -151,6 +151,12 @@ def _whole(least: int, most: int, unit: str = "") -> Reader:
     return read
 
 
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{show(value)} is neither true nor false")
+    return value
+
+
 def _number(least: float, most: float) -> Reader:
     def read(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -290,6 +296,7 @@ TASK_FIELDS: Final[Mapping[str, Reader]] = {
     "group": _group,
     "tags": _tags,
     "backend": _line,
+    "dedupe": _yes_or_no,
 }
 """Task fields and their readers; ``dependencies`` is an alias of ``deps``."""
 

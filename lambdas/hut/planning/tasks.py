@@ -170,6 +170,12 @@ class TaskReader:
                 fields.setdefault(name, value)
         # A field that was refused is None: its problem is noted, the default stands in for it.
         fields = {name: value for name, value in fields.items() if value is not None}
+        if fields.get("dedupe") and "generates_source" in fields:
+            message = (
+                "does not go with generates_source: the tasks one execution writes can't join two "
+                "runs; leave one of them out, or write dedupe: false"
+            )
+            self._problems.append(Problem(message, task=label, field="dedupe"))
         resources = {to: fields.pop(name) for name, to in _RESOURCES.items() if name in fields}
         retry = {to: fields.pop(name) for name, to in _RETRY.items() if name in fields}
         if resources:

@@ -163,6 +163,7 @@ class Spec(Schema):
     error_file: str | None = None
     generates_source: str | None = None
     group: str | None = None
+    dedupe: bool | None = None
     env_vars: Texts | None = None
     properties: Texts | None = None
     tags: Texts | None = None
