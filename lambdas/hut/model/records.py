@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hut.model.states import Reason, RunState, TaskState
 from hut.model.workflow import EMPTY, TaskSpec
@@ -34,6 +34,14 @@ class RunSettings:
         What that version chose for backends, but for their caps.
     uses : tuple of str
         The backends its tasks go to; empty where that is not known, because tasks generate others.
+    shell : "sh" or None
+        What runs the commands: ``sh``, as for lines of a task file, or bash where there is one.
+    task_variables : bool
+        Tasks find their id, tags and resources in the ``TASK_*`` variables of HyperShell too.
+    bundle : int or None
+        Tasks that one job of a backend runs; None leaves it to the backend.
+    bundle_wait : float or None
+        Seconds after which a bundle goes on its way though it is not full.
     """
 
     base_dir: str = ""
@@ -50,6 +58,10 @@ class RunSettings:
     config_version: int | None = None
     backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
+    shell: Literal["sh"] | None = None
+    task_variables: bool = False
+    bundle: int | None = None
+    bundle_wait: float | None = None
 
     def may_use(self, backend: str) -> bool:
         """Say whether tasks of the run may go to a backend."""

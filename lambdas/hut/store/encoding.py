@@ -71,7 +71,7 @@ def encode_settings(settings: RunSettings) -> str:
     data: dict[str, Any] = {}
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if value:
+        if value or (isinstance(value, (int, float)) and value != field.default):
             data[field.name] = dict(value) if isinstance(value, Mapping) else value
     return _dumps(data)
 
