@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from hut.model.run_options import NO_OPTIONS, RunOptions
 from hutctl.pace import Pace
 
 __all__ = [
@@ -44,6 +45,8 @@ class WorkflowFile:
         Absolute; relative paths of tasks start here.
     name : str or None
         Name of the run, instead of the file's.
+    options : RunOptions
+        What is asked of the run as a whole.
     """
 
     text: str
@@ -55,6 +58,7 @@ class WorkflowFile:
     tags: Mapping[str, str] = field(default_factory=dict)
     backend: str | None = None
     idempotency_key: str | None = None
+    options: RunOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from hut.model.environment import Environment
 from hut.model.limits import LONGEST_NAME, LONGEST_VARIABLE, MOST_PROBLEMS
 from hut.model.problems import InvalidInput, Problem, in_one_line, is_one_line
 from hut.model.records import Outcome, RunRecord, RunSettings, TaskRecord
+from hut.model.run_options import NO_OPTIONS, RunOptions
 from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason, TaskState
 from hut.model.tags import tag_problems
 from hut.model.variables import variable_faults
@@ -117,6 +118,8 @@ class Submission:
     ----------
     env_vars : mapping
         Override the workflow's own ``env_vars``.
+    options : RunOptions
+        What it asks of the run as a whole.
     """
 
     text: str
@@ -128,6 +131,7 @@ class Submission:
     tags: Mapping[str, str] = EMPTY
     backend: str | None = None
     idempotency_key: str | None = None
+    options: RunOptions = NO_OPTIONS
 
     def digest(self, name: str, setting: Setting) -> str:
         """Return what tells two submissions under one idempotency key apart.
@@ -146,7 +150,7 @@ class Submission:
             (e.name, sorted(e.variables.items()), e.extra_init)
             for e in setting.environments.values()
         )
-        parts = (
+        parts = [
             self.text,
             name,
             repr(environments),
@@ -154,7 +158,9 @@ class Submission:
             repr(sorted(self.env_vars.items())),
             repr(sorted(self.tags.items())),
             repr(self.backend),
-        )
+        ]
+        if self.options != NO_OPTIONS:  # without any, it is as it was before there were options
+            parts.append(repr(self.options))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -190,6 +196,7 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
         config_version=setting.applied.version or None,
         backends=setting.applied.backends,
         uses=_used(plan, backend) if len(setting.backends) > 1 else (),
+        **submission.options.given(),
     )
 
 

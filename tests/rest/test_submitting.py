@@ -150,6 +150,18 @@ def key(text: str, **more: Any) -> dict[str, Any]:
     return {"headers": {"idempotency-KEY": text}, **more}
 
 
+def test_options_of_a_run_reach_its_settings_and_tell_two_submissions_apart(api: Api) -> None:
+    options = {"shell": "sh", "task_variables": True, "bundle": 4, "bundle_wait": 0}
+    body = {"workflow": TASKS, **options}
+    run = api.post("/runs", body, **key("k")).json
+    settings = api.store.get_run(run["id"]).settings
+    assert {name: getattr(settings, name) for name in options} == options
+    other = {**body, "bundle": 5}
+    assert api.post("/runs", other, **key("k")).status == 409
+    assert api.post("/runs", {**body, "shell": "bash"}).status == 400
+    assert api.post("/runs", {**body, "bundle": 0}).status == 400
+
+
 def test_the_same_key_and_body_give_the_same_run(api: Api) -> None:
     first = api.post("/runs", TASKS, **key("k"))
     again = api.post("/runs", TASKS, **key("k"))

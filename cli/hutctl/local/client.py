@@ -397,4 +397,5 @@ def _submission(file: WorkflowFile) -> Submission:
         tags=file.tags,
         backend=file.backend,
         idempotency_key=file.idempotency_key,
+        options=file.options,
     )

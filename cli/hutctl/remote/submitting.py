@@ -75,6 +75,7 @@ def _options(file: WorkflowFile, environments: Mapping[str, Document]) -> Docume
         "tags": dict(file.tags),
         "backend": file.backend,
         "environments": dict(environments),
+        **file.options.given(),
     }
     return {name: value for name, value in options.items() if value not in (None, {})}
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields as fields_of
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +29,7 @@ from hut.model.documents import MalformedDocument, format_of, read_document
 from hut.model.environment import Environment
 from hut.model.limits import LONGEST_NAME
 from hut.model.problems import InvalidInput, Problem, is_one_line
+from hut.model.run_options import RunOptions
 from hut.planning.fields import show
 from hut.rest.exchange import Exchange
 from hut.rest.refusals import fault_problem, malformed
@@ -37,6 +39,7 @@ __all__ = ["Body", "Envelope", "NoFields", "RetryBody", "read_body", "read_submi
 _FILENAME = "workflow.json"
 _CONTENT = frozenset({"workflow", "upload"})
 _NOTHING = object()
+_OPTIONS = tuple(field.name for field in fields_of(RunOptions))
 _TO_VALUE = re.compile(r"\s*[{,:]\s*")
 """What stands between two values of one object: space and one mark."""
 
@@ -119,6 +122,16 @@ class Envelope(Body):
     environments: Environments = Field(
         default={}, description="What tasks may name as their `environment`."
     )
+    shell: Literal["sh"] | None = Field(
+        default=None, description="Run the commands with `sh`, without `pipefail`, not with bash."
+    )
+    task_variables: bool = Field(
+        default=False, description="Give tasks the `TASK_*` variables of HyperShell too."
+    )
+    bundle: Count | None = Field(default=None, description="Tasks that one job runs.")
+    bundle_wait: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
+        default=None, description="Seconds after which a bundle goes on its way though not full."
+    )
 
 
 _Kind = TypeVar("_Kind", bound=Body)
@@ -176,6 +189,7 @@ def read_submission(exchange: Exchange, *, key: str | None = None) -> tuple[Subm
         tags=dict(envelope.tags),
         backend=envelope.backend,
         idempotency_key=key,
+        options=RunOptions(**{name: getattr(envelope, name) for name in _OPTIONS}),
     )
     return submission, _setting(exchange, envelope)
 

@@ -1,0 +1,38 @@
+"""What a submission asks of its run as a whole, beyond what a workflow file can say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+__all__ = ["NO_OPTIONS", "RunOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Options of a run; each is kept in `hut.model.records.RunSettings` under the same name.
+
+    Attributes
+    ----------
+    shell : "sh" or None
+        What runs the commands: ``sh``, as for lines of a task file, or bash where there is one.
+    task_variables : bool
+        Tasks find their id, tags and resources in the ``TASK_*`` variables of HyperShell too.
+    bundle : int or None
+        Tasks that one job of a backend runs; None leaves it to the backend.
+    bundle_wait : float or None
+        Seconds after which a bundle goes on its way though it is not full.
+    """
+
+    shell: Literal["sh"] | None = None
+    task_variables: bool = False
+    bundle: int | None = None
+    bundle_wait: float | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return those that differ from what holds without any."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value != getattr(NO_OPTIONS, name)}
+
+
+NO_OPTIONS = RunOptions()
