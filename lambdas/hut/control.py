@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 from hut.explanation import Explanation, Facts, explain
@@ -23,7 +24,8 @@ from hut.model.tags import tag_problems
 from hut.model.variables import variable_faults
 from hut.model.waiting import Waiting
 from hut.model.workflow import EMPTY
-from hut.planning import Extension, Names, Plan, extend_run, plan_text
+from hut.planning import Extension, LargeRun, Names, Plan, extend_run, plan_text
+from hut.store.additions import check_room
 from hut.store.port import (
     AttemptKey,
     Claim,
@@ -31,6 +33,7 @@ from hut.store.port import (
     End,
     NewRun,
     RunExists,
+    StaleExtension,
     Store,
     TaskFilter,
 )
@@ -160,7 +163,7 @@ class Submission:
             repr(self.backend),
         ]
         if self.options != NO_OPTIONS:  # without any, it is as it was before there were options
-            parts.append(repr(self.options))
+            parts.append(repr(sorted(self.options.given().items())))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -181,6 +184,9 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
         name: {"variables": dict(entry.variables), "extra_init": entry.extra_init}
         for name, entry in setting.known_environments.items()
     }
+    # Tasks that are added may go to any.
+    grows = submission.options.open or submission.options.held
+    uses = () if len(setting.backends) < 2 or grows else _used(plan, backend)
     return RunSettings(
         base_dir=setting.base_dir,
         env_vars={**workflow.env_vars, **submission.env_vars},
@@ -195,7 +201,7 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
         notify=workflow.notify,
         config_version=setting.applied.version or None,
         backends=setting.applied.backends,
-        uses=_used(plan, backend) if len(setting.backends) > 1 else (),
+        uses=uses,
         **submission.options.given(),
     )
 
@@ -229,7 +235,12 @@ class Control:
         """
         _check_options(submission, setting)
         names = setting.names(backend_is_given=submission.backend is not None)
-        plan = plan_text(submission.text, filename=submission.filename, names=names)
+        plan = plan_text(
+            submission.text,
+            filename=submission.filename,
+            names=names,
+            may_be_empty=submission.options.open or submission.options.held,
+        )
         plan = replace(plan, warnings=(*plan.warnings, *setting.hidden()))
         settings = run_settings(plan, submission, setting)
         if problems := list(tag_problems(settings.tags)):  # together they may be too many
@@ -316,6 +327,89 @@ class Control:
             existing=self.store.task_ids(run.id),
             names=Names(run.settings.environments.keys(), (run.settings.backend,)),
         )
+
+    def add_tasks(
+        self,
+        run_id: str,
+        text: str,
+        *,
+        filename: str,
+        key: str,
+        now: float,
+        setting: Setting | None = None,
+    ) -> tuple[Extension | None, bool]:
+        """Plan tasks and let them join an open or held run; say whether they joined now.
+
+        Parameters
+        ----------
+        text
+            As of a generated file: an array of tasks, or an object with ``tasks``.
+        key
+            Of the request: the same text is added once under it.
+        setting
+            The backends there are; None: the run's own.
+
+        Returns
+        -------
+        Extension or None, bool
+            None and False if they joined before, under the same key.
+
+        Raises
+        ------
+        InvalidInput
+            With every problem; then none of them joins.
+        RunClosed, IdempotencyConflict
+            See the port.
+        """
+        import hashlib  # costs milliseconds; only additions need it
+
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+        for last in (False, False, True):
+            if self.store.has_added(run_id, key, digest):
+                return None, False
+            run = self.store.get_run(run_id)
+            check_room(run)
+            try:
+                adds = self.plan_added(run, text, filename, setting)
+                joined = self.store.add_tasks(run_id, adds, key=key, now=now, digest=digest)
+            except InvalidInput:
+                if self.store.has_added(run_id, key, digest):  # their ids are taken by themselves
+                    return None, False
+                raise
+            except StaleExtension:  # others came first: what these depend on may be another
+                if last:
+                    raise
+            else:
+                return adds, joined
+        raise AssertionError  # pragma: no cover - the last try returns or raises
+
+    def plan_added(
+        self, run: RunRecord, text: str, filename: str, setting: Setting | None = None
+    ) -> Extension:
+        """Plan tasks that somebody adds to `run`.
+
+        Only where they depend on tasks by pattern all ids of the run are read: what else a piece costs
+        does not grow with the run.
+
+        Raises
+        ------
+        InvalidInput
+            With every problem.
+        """
+        backends = (run.settings.backend,) if setting is None else setting.backends
+        names = Names(run.settings.environments.keys(), backends)
+        ids = partial(self.store.find_positions, run.id)
+        return extend_run(
+            text,
+            filename=filename,
+            existing=LargeRun(run.total, ids, partial(self.store.task_ids, run.id)),
+            names=names,
+        )
+
+    def close(self, run_id: str, now: float) -> RunRecord:
+        """Take no more tasks into an open run, and end it if those it has have ended."""
+        self.store.close_run(run_id, now)
+        return self.store.settle(run_id, now)
 
     def cancel(self, run_id: str, now: float, *, reason: Reason = Reason.CANCELLED) -> RunRecord:
         """Stop a run; its active attempts are for their backend to end."""

@@ -1,7 +1,8 @@
 """The state machine of a run: pending -> running -> completed, failed or cancelled.
 
 A run's state follows from its tasks' counts. It ends when every task is terminal, never before,
-and a retry makes it run again.
+and a retry makes it run again. One that is open for more tasks, or held while it is being sent, ends
+only once it is closed, released or stopped.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hut.model.records import RunRecord
 from hut.model.states import Reason, RunState, TaskState
 
-__all__ = ["RunEnd", "end_of_run", "is_over"]
+__all__ = ["RunEnd", "end_of_run", "is_over", "may_end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,12 @@ def is_over(counts: Mapping[TaskState, int]) -> bool:
     return not (
         counts[TaskState.PENDING] or counts[TaskState.SUBMITTED] or counts[TaskState.RUNNING]
     )
+
+
+def may_end(run: RunRecord) -> bool:
+    """Say whether a run that goes on has nothing to wait for any more: no task, and no news of one."""
+    waits = (run.open or run.held) and run.cancel_requested_at is None
+    return run.ended_at is None and not waits and is_over(run.counts)
 
 
 def end_of_run(counts: Mapping[TaskState, int], *, stopped: Reason | None = None) -> RunEnd | None:

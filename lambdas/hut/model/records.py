@@ -10,10 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from hut.model.run_options import Recording, RetryOrder
 from hut.model.states import Reason, RunState, TaskState
 from hut.model.workflow import EMPTY, TaskSpec
 
-__all__ = ["Attempt", "Change", "Outcome", "Refusal", "RunRecord", "RunSettings", "TaskRecord"]
+__all__ = [
+    "Attempt",
+    "Change",
+    "Outcome",
+    "Refusal",
+    "RunRecord",
+    "RunSettings",
+    "TaskRecord",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,16 @@ class RunSettings:
         Tasks that one job of a backend runs; None leaves it to the backend.
     bundle_wait : float or None
         Seconds after which a bundle goes on its way though it is not full.
+    open : bool
+        Whether tasks could be added when it began; whether they can now is said by its record.
+    held : bool
+        It began with none of its tasks allowed to run: more are sent first.
+    retry_order : str
+        Whether a failed task that is tried again keeps its place (``document``), goes before new
+        ones of its priority (``eager``) or behind them (``lazy``).
+    record : str
+        With ``failures`` an attempt that succeeds leaves no record and no entry in the log of
+        changes; that its task has completed is counted and told all the same.
     """
 
     base_dir: str = ""
@@ -62,6 +81,10 @@ class RunSettings:
     task_variables: bool = False
     bundle: int | None = None
     bundle_wait: float | None = None
+    open: bool = False
+    held: bool = False
+    retry_order: RetryOrder = "document"
+    record: Recording = "all"
 
     def may_use(self, backend: str) -> bool:
         """Say whether tasks of the run may go to a backend."""
@@ -112,6 +135,10 @@ class RunRecord:
         How many attempts were lost: by no doing of theirs.
     generation : int
         How often it was repeated.
+    open : bool
+        Tasks may be added, so it does not end when all of them have.
+    held : bool
+        Nothing of it is claimed: it is still being sent.
     """
 
     id: str
@@ -133,6 +160,8 @@ class RunRecord:
     cost_lost: float | None = None
     losses: int = 0
     generation: int = 0
+    open: bool = False
+    held: bool = False
 
     @property
     def active(self) -> int:

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hut.model.limits import MOST_COMPARISONS, MOST_EDGES, MOST_PROBLEMS
 from hut.model.problems import TOO_MANY_PROBLEMS, Problem, did_you_mean
 from hut.model.workflow import TaskSpec
 from hut.planning.patterns import IdIndex, TooManyComparisons, is_pattern
 
-__all__ = ["Graph", "build_graph", "find_cycles", "levels_of"]
+__all__ = ["Graph", "LargeRun", "Mentioned", "build_graph", "find_cycles", "levels_of"]
 
 _NEAREST_AMONG = 20_000  # ids that all unknown ones together are compared with: 100 us each
 
@@ -62,8 +63,36 @@ class Graph:
         return sum(sum(1 if n >= 0 else sizes[-1 - n] for n in nodes) for nodes in self.waits)
 
 
+class LargeRun(NamedTuple):
+    """A run whose tasks are looked up where new ones mention them, not all read.
+
+    Attributes
+    ----------
+    total : int
+        Number of its tasks.
+    find : callable
+        Returns the positions of those of some ids that are tasks of it.
+    ids : callable
+        Returns the ids of all its tasks in order, for patterns.
+    """
+
+    total: int
+    find: Callable[[Collection[str]], Mapping[str, int]]
+    ids: Callable[[], Sequence[str]]
+
+
+class Mentioned(NamedTuple):
+    """Positions of a run's tasks that new ones mention, and the number of all its tasks."""
+
+    total: int
+    positions: Mapping[str, int]
+
+
 def build_graph(
-    tasks: Sequence[TaskSpec], problems: list[Problem], *, existing: Sequence[str] = ()
+    tasks: Sequence[TaskSpec],
+    problems: list[Problem],
+    *,
+    existing: Sequence[str] | Mentioned = (),
 ) -> Graph:
     """Expand the dependencies of `tasks`.
 
@@ -74,16 +103,23 @@ def build_graph(
     problems
         Unknown ids, patterns without a match and self dependencies are appended to it.
     existing
-        Ids of the tasks the run already has, in order; new tasks may depend on them.
+        Ids of the tasks the run already has, in order; new tasks may depend on them. Those that are
+        mentioned are enough where no dependency is a pattern.
     """
-    ids = [*existing, *(task.id for task in tasks)]
-    builder = _Builder(ids, len(existing), problems)
+    new = [task.id for task in tasks]
+    if isinstance(existing, Mentioned):
+        first, ids = existing.total, new
+        positions = {**existing.positions, **{each: at for at, each in enumerate(new, first)}}
+    else:
+        first, ids = len(existing), [*existing, *new]
+        positions = {task_id: position for position, task_id in enumerate(ids)}
+    builder = _Builder(ids, positions, first, problems)
     try:
         return builder.build(tasks)
     except _TooMuch as error:
         told = str(error)
         problems.append(Problem(told, field=None if told == TOO_MANY_PROBLEMS else "deps"))
-        return Graph(len(existing), [()] * len(tasks))
+        return Graph(first, [()] * len(tasks))
 
 
 class _TooMuch(Exception):  # noqa: N818 - named after what it says
@@ -91,9 +127,11 @@ class _TooMuch(Exception):  # noqa: N818 - named after what it says
 
 
 class _Builder:
-    def __init__(self, ids: list[str], first: int, problems: list[Problem]) -> None:
+    def __init__(
+        self, ids: list[str], positions: dict[str, int], first: int, problems: list[Problem]
+    ) -> None:
         self._ids = ids
-        self._positions = {task_id: position for position, task_id in enumerate(ids)}
+        self._positions = positions
         self._index = IdIndex(ids)
         self._problems = problems
         self._edges = 0

@@ -16,8 +16,16 @@ from hut.model.documents import MalformedDocument, format_of, read_document
 from hut.model.limits import MOST_PROBLEMS, MOST_TASKS
 from hut.model.problems import InvalidInput, Problem, did_you_mean
 from hut.model.workflow import EMPTY, TaskSpec, WorkflowSpec
-from hut.planning.graph import Graph, build_graph, find_cycles, levels_of
-from hut.planning.tasks import TaskReader, read_workflow
+from hut.planning.graph import (
+    Graph,
+    LargeRun,
+    Mentioned,
+    build_graph,
+    find_cycles,
+    levels_of,
+)
+from hut.planning.patterns import is_pattern
+from hut.planning.tasks import ID_IS_TAKEN, TaskReader, read_workflow
 
 __all__ = ["Extension", "Names", "Plan", "extend_run", "plan_text"]
 
@@ -84,7 +92,9 @@ class Extension:
     warnings: tuple[Problem, ...] = ()
 
 
-def plan_text(text: str, *, filename: str, names: Names | None = None) -> Plan:
+def plan_text(
+    text: str, *, filename: str, names: Names | None = None, may_be_empty: bool = False
+) -> Plan:
     """Plan a workflow file.
 
     Parameters
@@ -95,6 +105,8 @@ def plan_text(text: str, *, filename: str, names: Names | None = None) -> Plan:
         For messages, and its ending tells YAML (``.yaml``, ``.yml``) from JSON.
     names
         Environments and backends the tasks may name.
+    may_be_empty
+        Its tasks are still to come.
 
     Raises
     ------
@@ -102,15 +114,15 @@ def plan_text(text: str, *, filename: str, names: Names | None = None) -> Plan:
         With every problem of the file.
     """
     with _no_collection():
-        return _plan(text, filename, names or Names())
+        return _plan(text, filename, names or Names(), may_be_empty=may_be_empty)
 
 
-def _plan(text: str, filename: str, names: Names) -> Plan:
+def _plan(text: str, filename: str, names: Names, *, may_be_empty: bool) -> Plan:
     problems: list[Problem] = []
     warnings: list[Problem] = []
     data = _read(text, filename, problems)
     workflow = read_workflow(data, problems, warnings, TaskReader(problems, warnings))
-    if not workflow.tasks and not problems:
+    if not workflow.tasks and not problems and not may_be_empty:
         problems.append(Problem("the workflow has no tasks; write at least one", field="tasks"))
     if len(workflow.tasks) > MOST_TASKS:
         message = f"{len(workflow.tasks):,} tasks, at most {MOST_TASKS:,} are allowed; split them"
@@ -128,7 +140,7 @@ def extend_run(
     text: str,
     *,
     filename: str,
-    existing: Mapping[str, Any] | Sequence[str],
+    existing: Mapping[str, Any] | Sequence[str] | LargeRun,
     names: Names | None = None,
 ) -> Extension:
     """Plan tasks that join a run: those a task generated, or a person added.
@@ -140,7 +152,8 @@ def extend_run(
     filename
         For messages and the format.
     existing
-        Ids of the run's tasks in order. New tasks may depend on them, by pattern too.
+        Ids of the run's tasks in order, or what looks them up. New tasks may depend on them, by
+        pattern too.
     names
         Environments and backends the tasks may name.
 
@@ -152,23 +165,47 @@ def extend_run(
     problems: list[Problem] = []
     warnings: list[Problem] = []
     data = _read(text, filename, problems)
-    reader = TaskReader(problems, warnings, taken=frozenset(existing))
-    workflow = read_workflow(data, problems, warnings, reader)
+    taken = frozenset[str]() if isinstance(existing, LargeRun) else frozenset(existing)
+    workflow = read_workflow(data, problems, warnings, TaskReader(problems, warnings, taken=taken))
     for setting in ("max_concurrent", "max_cost", "time_limit", "notify", "tags"):
         if getattr(workflow, setting) not in (None, EMPTY):
             message = "holds for a whole run and is ignored here; the run keeps its own"
             warnings.append(Problem(message, field=setting))
-    if (total := len(existing) + len(workflow.tasks)) > MOST_TASKS:
+    if isinstance(existing, LargeRun):
+        known: Sequence[str] | Mentioned = _look_up(existing, workflow.tasks)
+        _check_ids(workflow.tasks, known, problems)
+    else:
+        known = tuple(existing)
+    before = known.total if isinstance(known, Mentioned) else len(known)
+    if (total := before + len(workflow.tasks)) > MOST_TASKS:
         message = f"the run would have {total:,} tasks, at most {MOST_TASKS:,} are allowed"
         problems.append(Problem(message, field="tasks"))
     names = names or Names()
     _check_names(workflow, names, problems)
     if not names.queues:
         _warn_of_queue_times(workflow, warnings)
-    graph, _ = _order(workflow.tasks, problems, existing=tuple(existing))
+    graph, _ = _order(workflow.tasks, problems, existing=known)
     if problems:
         raise InvalidInput(problems, source=filename)
     return Extension(_with_own_settings(workflow), graph, tuple(warnings))
+
+
+def _look_up(run: LargeRun, tasks: Sequence[TaskSpec]) -> Sequence[str] | Mentioned:
+    """Return the tasks of a run that new ones mention; all of them where one does by pattern."""
+    if any(is_pattern(dependency) for task in tasks for dependency in task.deps):
+        return run.ids()
+    ids = {task.id for task in tasks}.union(*(task.deps for task in tasks))
+    return Mentioned(run.total, run.find(ids))
+
+
+def _check_ids(
+    tasks: Sequence[TaskSpec], known: Sequence[str] | Mentioned, problems: list[Problem]
+) -> None:
+    """Refuse ids that the run has already."""
+    taken = known.positions if isinstance(known, Mentioned) else frozenset(known)
+    problems.extend(
+        Problem(ID_IS_TAKEN, task=task.id, field="id") for task in tasks if task.id in taken
+    )
 
 
 def _with_own_settings(workflow: WorkflowSpec) -> tuple[TaskSpec, ...]:
@@ -207,7 +244,10 @@ def _read(text: str, filename: str, problems: list[Problem]) -> Any:
 
 
 def _order(
-    tasks: Sequence[TaskSpec], problems: list[Problem], *, existing: Sequence[str] = ()
+    tasks: Sequence[TaskSpec],
+    problems: list[Problem],
+    *,
+    existing: Sequence[str] | Mentioned = (),
 ) -> tuple[Graph, list[int]]:
     graph = build_graph(tasks, problems, existing=existing)
     levels = levels_of(graph)

@@ -23,7 +23,9 @@ from hut.model.workflow import (
 )
 from hut.planning.fields import TASK_FIELDS, WORKFLOW_FIELDS, read_command, read_task_id, show
 
-__all__ = ["TaskReader", "read_workflow"]
+__all__ = ["ID_IS_TAKEN", "TaskReader", "read_workflow"]
+
+ID_IS_TAKEN = "the run already has a task with this id; ids are unique in a run"
 
 _RESOURCES = {"cpus": "cpus", "memory": "memory", "gres": "gres", "time_limit": "time_limit"}
 _RETRY = {
@@ -113,8 +115,7 @@ class TaskReader:
                 self._problems.append(Problem(message, task=task.id, field="id"))
                 continue
             if task.id in self._taken:
-                message = "the run already has a task with this id; ids are unique in a run"
-                self._problems.append(Problem(message, task=task.id, field="id"))
+                self._problems.append(Problem(ID_IS_TAKEN, task=task.id, field="id"))
                 continue
             seen[task.id] = number
             tasks.append(task)

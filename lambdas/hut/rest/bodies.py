@@ -29,7 +29,7 @@ from hut.model.documents import MalformedDocument, format_of, read_document
 from hut.model.environment import Environment
 from hut.model.limits import LONGEST_NAME
 from hut.model.problems import InvalidInput, Problem, is_one_line
-from hut.model.run_options import RunOptions
+from hut.model.run_options import Recording, RetryOrder, RunOptions
 from hut.planning.fields import show
 from hut.rest.exchange import Exchange
 from hut.rest.refusals import fault_problem, malformed
@@ -131,6 +131,20 @@ class Envelope(Body):
     bundle: Count | None = Field(default=None, description="Tasks that one job runs.")
     bundle_wait: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
         default=None, description="Seconds after which a bundle goes on its way though not full."
+    )
+    open: bool = Field(
+        default=False, description="Let tasks be added, until `POST /runs/{run}/close`."
+    )
+    held: bool = Field(
+        default=False,
+        description="Let nothing run before `POST /runs/{run}/release`: more tasks are sent first.",
+    )
+    retry_order: RetryOrder = Field(
+        default="document",
+        description="Where a failed task that is tried again stands within its priority.",
+    )
+    record: Recording = Field(
+        default="all", description="With `failures`, keep no record of attempts that succeed."
     )
 
 

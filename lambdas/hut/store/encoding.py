@@ -29,6 +29,7 @@ _OF_TASK = frozenset(TaskSpec._fields)
 _OF_RESOURCES = frozenset(field.name for field in fields(Resources))
 _OF_GRES = frozenset(field.name for field in fields(Gres))
 _OF_RETRY = frozenset(field.name for field in fields(RetryPolicy))
+_WORDS = {name: getattr(RunSettings(), name) for name in ("retry_order", "record")}
 _OF_RUN = frozenset(field.name for field in fields(RunSettings))
 
 
@@ -71,6 +72,8 @@ def encode_settings(settings: RunSettings) -> str:
     data: dict[str, Any] = {}
     for field in fields(settings):
         value = getattr(settings, field.name)
+        if field.name in _WORDS and value == _WORDS[field.name]:
+            continue
         if value or (isinstance(value, (int, float)) and value != field.default):
             data[field.name] = dict(value) if isinstance(value, Mapping) else value
     return _dumps(data)

@@ -13,7 +13,11 @@ record_started       task is submitted under the same attempt and epoch
 record_ended         task is active under the same attempt and epoch; first writer wins
 append (in an end)   stored together with the end of its generator, or not at all
 cancel_run           run has not ended; pending tasks only, active ones end through record_ended
-settle               run has not ended and every task has
+add_tasks            run is open or held, neither stopped nor ended, and has the tasks that the new
+                     ones were planned against; its key is taken together with them
+release_run          run is held; nothing of a held run is claimed
+close_run            run is open, and all of it has been sent
+settle               run has not ended, can't get more tasks, and every task has
 reset_tasks          run has ended; tasks that ended without success (or all)
 ===================  ===========================================================================
 """
@@ -42,11 +46,14 @@ __all__ = [
     "End",
     "IdempotencyConflict",
     "NewRun",
+    "RunClosed",
     "RunExists",
     "RunFilter",
+    "StaleExtension",
     "Start",
     "Store",
     "StoreError",
+    "TaskExists",
     "TaskFilter",
     "UnknownRun",
     "UnusableStore",
@@ -73,9 +80,21 @@ class IdempotencyConflict(StoreError):  # noqa: N818
     """The idempotency key was used before, with another body."""
 
 
+class RunClosed(StoreError):  # noqa: N818
+    """No task can be added to the run: it is closed, was stopped or has ended; the message says which."""
+
+
+class StaleExtension(StoreError):  # noqa: N818
+    """The run has other tasks than those the new ones were planned against; plan them again."""
+
+
+class TaskExists(StoreError):  # noqa: N818
+    """A new task has the id of one that the run has already."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to create.
+    """A run to create; an open or held one may begin without tasks.
 
     Attributes
     ----------
@@ -237,7 +256,7 @@ class Store(Protocol):
         """Note that an engine takes the run up; claims of earlier epochs can be told apart."""
 
     def claim(self, request: ClaimRequest) -> list[Claim]:
-        """Take ready tasks: higher priority first, then document order."""
+        """Take ready tasks: higher priority first, then as the run orders its retries, then document order."""
 
     def release_claims(self, run_id: str, keys: Sequence[AttemptKey]) -> int:
         """Give claims back whose attempts never started. The attempt does not count."""
@@ -247,6 +266,66 @@ class Store(Protocol):
 
     def record_ended(self, run_id: str, ends: Sequence[End]) -> list[bool]:
         """Note how attempts ended; say for each end whether it was the first to be told."""
+
+    def add_tasks(
+        self, run_id: str, adds: Extension, *, key: str, now: float, digest: str = ""
+    ) -> bool:
+        """Let tasks join an open or a held run, all of them or none.
+
+        They may depend on tasks the run has, whether those have ended or not; behind one that has
+        failed they are ``dep_failed`` at once.
+
+        Parameters
+        ----------
+        adds
+            The tasks; ``adds.graph.first`` is the number of tasks the run had when they were planned.
+        key, digest
+            The same key with the same digest adds nothing the second time; with another digest it is
+            an `IdempotencyConflict`. Keys of different runs have nothing to do with each other.
+
+        Returns
+        -------
+        bool
+            Whether they joined now; False if they had before, whatever became of the run since.
+
+        Raises
+        ------
+        RunClosed
+            If the run is neither open nor held, was stopped or has ended.
+        StaleExtension
+            If others joined since they were planned.
+        TaskExists
+            If the run has a task with one of their ids.
+        """
+
+    def has_added(self, run_id: str, key: str, digest: str = "") -> bool:
+        """Say whether tasks joined a run under a key.
+
+        Raises
+        ------
+        IdempotencyConflict
+            If they did with another digest.
+        """
+
+    def release_run(self, run_id: str, now: float) -> RunRecord:
+        """Let the tasks of a held run be claimed; one that is not held stays as it is.
+
+        Raises
+        ------
+        RunClosed
+            If it was stopped or has ended while it was held.
+        """
+
+    def close_run(self, run_id: str, now: float) -> RunRecord:
+        """Take no more tasks into an open run: it ends when those it has do (`settle`).
+
+        One that is not open stays as it is.
+
+        Raises
+        ------
+        StoreError
+            If it is held: what was sent of it is not all.
+        """
 
     def settle(self, run_id: str, now: float) -> RunRecord:
         """Do what follows from ended tasks and end the run if all of them have."""
@@ -274,6 +353,9 @@ class Store(Protocol):
 
     def task_ids(self, run_id: str) -> list[str]:
         """Return the ids of all tasks in document order."""
+
+    def find_positions(self, run_id: str, ids: Collection[str]) -> dict[str, int]:
+        """Return the positions of those of `ids` that are tasks of the run; cheap for a few."""
 
     def list_attempts(self, run_id: str, positions: Sequence[int]) -> dict[int, list[Attempt]]:
         """Return the ended attempts of tasks, oldest first; tasks without any are left out."""

@@ -23,6 +23,7 @@ from typing import Any
 
 from hut.model.records import RunRecord
 from hut.model.states import ACTIVE, RunState, TaskState
+from hut.planning.plan import Extension
 from hut.store.dynamodb.blocks import (
     Planned,
     blocks_of,
@@ -295,6 +296,32 @@ class Growth(Reading):
             block, begun = call.split(":")[:2]
             if now - int(begun) < _REGISTER_SECONDS:
                 raise NotRegistered(f"block {block} of run {meta['id']} is being written again")
+
+    # Open runs ----------------------------------------------------------------------------------
+
+    def add_tasks(
+        self,
+        run_id: str,  # noqa: ARG002
+        adds: Extension,  # noqa: ARG002
+        *,
+        key: str,  # noqa: ARG002
+        now: float,  # noqa: ARG002
+        digest: str = "",  # noqa: ARG002
+    ) -> bool:
+        """Let tasks join an open or a held run, all of them or none."""
+        raise StoreError("tasks can't be added to runs of a control plane")
+
+    def has_added(self, run_id: str, key: str, digest: str = "") -> bool:  # noqa: ARG002
+        """Say whether tasks joined a run under a key."""
+        raise StoreError("tasks can't be added to runs of a control plane")
+
+    def release_run(self, run_id: str, now: float) -> RunRecord:  # noqa: ARG002
+        """Let the tasks of a held run be claimed; one that is not held stays as it is."""
+        raise StoreError("tasks can't be added to runs of a control plane")
+
+    def close_run(self, run_id: str, now: float) -> RunRecord:  # noqa: ARG002
+        """Take no more tasks into an open run: it ends when those it has do."""
+        raise StoreError("tasks can't be added to runs of a control plane")
 
     # Tasks that join ----------------------------------------------------------------------------
 

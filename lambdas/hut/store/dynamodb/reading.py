@@ -7,7 +7,7 @@ moments (usually below a second); what stands in a list is read from the run its
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -195,6 +195,21 @@ class Reading:
         """Return the ids of all tasks in document order."""
         return self._ids(self._meta(run_id))
 
+    def find_positions(self, run_id: str, ids: Collection[str]) -> dict[str, int]:
+        """Return the positions of those of `ids` that are tasks of the run."""
+        return self._positions(self._meta(run_id), ids)
+
+    def _positions(self, meta: Item, ids: Collection[str]) -> dict[str, int]:
+        wanted: dict[int, set[str]] = defaultdict(set)
+        for task_id in ids:
+            wanted[bucket_of(task_id, meta["buckets"])].add(task_id)
+        return {
+            task_id: position
+            for bucket, some in wanted.items()
+            for task_id, position in self._bucket(meta, bucket)
+            if task_id in some and position < meta["total"]
+        }
+
     def _ids(self, meta: Item) -> list[str]:
         ids: list[str] = [""] * meta["total"]
         for bucket in range(meta["buckets"]):
@@ -204,11 +219,7 @@ class Reading:
         return ids
 
     def _position(self, meta: Item, task_id: str) -> int | None:
-        found = None
-        for known_id, position in self._bucket(meta, bucket_of(task_id, meta["buckets"])):
-            if known_id == task_id and position < meta["total"]:
-                found = position
-        return found
+        return self._positions(meta, [task_id]).get(task_id)
 
     def _bucket(self, meta: Item, bucket: int) -> Iterator[tuple[str, int]]:
         """Yield ids with positions, but for those that were withdrawn."""

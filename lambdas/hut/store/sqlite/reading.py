@@ -10,8 +10,10 @@ from typing import Any
 from hut.model.records import Attempt, Change, Outcome, RunRecord, RunSettings, TaskRecord
 from hut.model.states import Reason, RunState, TaskState, read_reason
 from hut.planning.patterns import IdIndex, is_pattern
+from hut.store.additions import check_key
 from hut.store.encoding import decode_settings, decode_spec
 from hut.store.port import Dependency, RunFilter, TaskFilter, UnknownRun
+from hut.store.sqlite.growth import find_positions
 
 __all__ = ["Reading"]
 
@@ -20,7 +22,8 @@ _CHUNK = 500  # below SQLite's oldest limit of 999 bound values
 _RUN = """
     SELECT r.run, r.id, r.workflow, r.state, r.reason, r.message, r.owner, r.created_at,
            r.started_at, r.ended_at, r.total, r.pending, r.submitted, r.running, r.completed,
-           r.failed, r.dep_failed, r.stopped_at, r.epoch, r.cost, r.cost_lost, r.losses
+           r.failed, r.dep_failed, r.stopped_at, r.epoch, r.cost, r.cost_lost, r.losses,
+           r.open, r.held
     FROM runs r
 """
 _TASK = """
@@ -112,6 +115,19 @@ class Reading:
             "SELECT id FROM specs WHERE run = ? ORDER BY pos", (self._number(run_id),)
         )
         return [task_id for (task_id,) in rows]
+
+    def find_positions(self, run_id: str, ids: Collection[str]) -> dict[str, int]:
+        """Return the positions of those of `ids` that are tasks of the run; cheap for a few."""
+        return find_positions(self._connection, self._number(run_id), ids)
+
+    def has_added(self, run_id: str, key: str, digest: str = "") -> bool:
+        """Say whether tasks joined a run under a key."""
+        known = self._connection.execute(
+            "SELECT digest FROM additions WHERE run = ? AND key = ?", (self._number(run_id), key)
+        ).fetchone()
+        if known is not None:
+            check_key(key, known[0], digest)
+        return known is not None
 
     def list_attempts(self, run_id: str, positions: Sequence[int]) -> dict[int, list[Attempt]]:
         """Return the ended attempts of tasks, oldest first; tasks without any are left out."""
@@ -219,13 +235,7 @@ class Reading:
             total,
         ) = row[:11]
         counts = dict(zip(TaskState, row[11:17], strict=True))
-        stopped_at, epoch, cost, cost_lost, losses = row[17:]
-        settings = self._settings.get(number)
-        if settings is None:  # they never change, and may hold large environments
-            (body,) = self._connection.execute(
-                "SELECT body FROM settings WHERE run = ?", (number,)
-            ).fetchone()
-            settings = self._settings[number] = decode_settings(body)
+        stopped_at, epoch, cost, cost_lost, losses, is_open, held = row[17:]
         return RunRecord(
             id=run_id,
             workflow=workflow,
@@ -238,13 +248,25 @@ class Reading:
             ended_at=ended,
             total=total,
             counts=counts,
-            settings=settings,
+            settings=self._settings_of(number),
             cancel_requested_at=stopped_at,
             epoch=epoch,
             cost=cost,
             cost_lost=cost_lost,
             losses=losses,
+            open=bool(is_open),
+            held=bool(held),
         )
+
+    def _settings_of(self, run: int) -> RunSettings:
+        """Return what was fixed when the run was submitted: it is read once."""
+        settings = self._settings.get(run)
+        if settings is None:  # they may hold large environments
+            (body,) = self._connection.execute(
+                "SELECT body FROM settings WHERE run = ?", (run,)
+            ).fetchone()
+            settings = self._settings[run] = decode_settings(body)
+        return settings
 
     def _number(self, run_id: str) -> int:
         row = self._connection.execute("SELECT run FROM runs WHERE id = ?", (run_id,)).fetchone()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hut.model.run_options import RetryOrder
 from hut.model.states import TaskState
+from hut.scheduling.order import rank_of
 from hut.store.port import End
 
 __all__ = ["GONE", "Active", "attempt_row", "end_change", "task_row"]
@@ -44,7 +46,7 @@ def attempt_row(run: int, end: End, before: Active) -> tuple[object, ...]:
     )
 
 
-def task_row(run: int, end: End, before: Active) -> tuple[object, ...]:
+def task_row(run: int, end: End, before: Active, order: RetryOrder) -> tuple[object, ...]:
     """Return what an end makes of the task, in the order of the store's statement."""
     outcome, following = end.outcome, end.next
     return (
@@ -58,6 +60,7 @@ def task_row(run: int, end: End, before: Active) -> tuple[object, ...]:
         following.not_before,
         following.retries_used,
         following.losses,
+        rank_of(order, following.retries_used),
         run,
         end.key.position,
     )

@@ -161,7 +161,26 @@ _VERSION_3 = (
     "INSERT INTO form (needs) VALUES (3)",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    "ALTER TABLE runs ADD COLUMN open INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE runs ADD COLUMN held INTEGER NOT NULL DEFAULT 0",
+    # Where a ready task stands within its priority: see `hut.scheduling.order`, whose `NEW` is 1.
+    "ALTER TABLE tasks ADD COLUMN rank INTEGER NOT NULL DEFAULT 1",
+    "DROP INDEX tasks_ready",
+    """
+    CREATE INDEX tasks_ready ON tasks (run, priority DESC, rank, pos)
+        WHERE state = 'pending' AND remaining = 0
+    """,
+    # Pieces of tasks that were added to runs, by the key each was sent under.
+    """
+    CREATE TABLE additions (
+        run INTEGER NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, first INTEGER NOT NULL,
+        PRIMARY KEY (run, key)
+    ) WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """Statements that lead from version i to version i + 1."""
 
 

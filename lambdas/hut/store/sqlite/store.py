@@ -19,10 +19,12 @@ from pathlib import Path
 
 from hut.lifecycle.money import spending
 from hut.lifecycle.retry import Spent
-from hut.lifecycle.run import end_of_run, is_over
+from hut.lifecycle.run import end_of_run, may_end
 from hut.model.records import RunRecord
 from hut.model.states import Reason, TaskState, read_reason
+from hut.planning.plan import Extension
 from hut.scheduling.room import is_spent, room
+from hut.store.additions import check_close, check_room, check_whole
 from hut.store.encoding import decode_spec, encode_settings
 from hut.store.port import (
     AttemptKey,
@@ -133,9 +135,12 @@ class SqliteStore(Reading):
             try:
                 cursor = self._connection.execute(
                     "INSERT INTO runs (id, workflow, state, owner, created_at, total, pending, "
-                    "first_change) SELECT ?, ?, 'pending', ?, ?, 0, 0, "
+                    "open, held, first_change) SELECT ?, ?, 'pending', ?, ?, 0, 0, ?, ?, "
                     "(SELECT ifnull(max(n), 0) FROM changes)",
-                    (new.id, new.workflow, new.owner, new.created_at),
+                    (
+                        *(new.id, new.workflow, new.owner, new.created_at),
+                        *(new.settings.open, new.settings.held),
+                    ),
                 )
             except sqlite3.IntegrityError:
                 raise RunExists(f"there is a run {new.id!r} already") from None
@@ -167,16 +172,16 @@ class SqliteStore(Reading):
             return self.get_run(run_id)
 
     def claim(self, request: ClaimRequest) -> list[Claim]:
-        """Take ready tasks: higher priority first, then document order."""
+        """Take ready tasks: higher priority first, then by their rank, then document order."""
         with self.batch():
             row = self._connection.execute(
-                "SELECT run, submitted + running, stop_reason, cost FROM runs WHERE id = ?",
+                "SELECT run, submitted + running, stop_reason, cost, held FROM runs WHERE id = ?",
                 (request.run_id,),
             ).fetchone()
             if row is None:
                 raise UnknownRun(f"there is no run {request.run_id!r}")
-            run, active, stopped, cost = row
-            if stopped is not None or is_spent(cost, request.caps):
+            run, active, stopped, cost, held = row
+            if stopped is not None or held or is_spent(cost, request.caps):
                 return []
             on_backend = 0
             if request.caps.backend is not None:
@@ -198,7 +203,7 @@ class SqliteStore(Reading):
                 "FROM tasks t JOIN specs s USING (run, pos) "
                 "WHERE t.run = ? AND t.state = 'pending' AND t.remaining = 0 "
                 "AND t.not_before <= ? AND t.backend = ? "
-                "ORDER BY t.priority DESC, t.pos LIMIT ?",
+                "ORDER BY t.priority DESC, t.rank, t.pos LIMIT ?",
                 (run, request.now, request.backend, wanted),
             ).fetchall()
             self._connection.executemany(
@@ -210,7 +215,10 @@ class SqliteStore(Reading):
                     for pos, _, _, attempt, _, _ in rows
                 ],
             )
-            self._log(run, request.now, [(r[0], r[3] + 1, "submitted", None, None) for r in rows])
+            if self._settings_of(run).record == "all":
+                self._log(
+                    run, request.now, [(r[0], r[3] + 1, "submitted", None, None) for r in rows]
+                )
             self._count(run, {TaskState.PENDING: -len(rows), TaskState.SUBMITTED: len(rows)})
             return [
                 Claim(
@@ -249,16 +257,18 @@ class SqliteStore(Reading):
                 "WHERE run = ? AND pos = ?",
                 [(start.at, start.handle, run, start.key.position) for start in known],
             )
-            self._log_at(
-                run,
-                [(s.at, s.key.position, s.key.attempt, "running", None, None) for s in known],
-            )
+            if self._settings_of(run).record == "all":
+                self._log_at(
+                    run,
+                    [(s.at, s.key.position, s.key.attempt, "running", None, None) for s in known],
+                )
             self._count(run, {TaskState.SUBMITTED: -len(known), TaskState.RUNNING: len(known)})
 
     def record_ended(self, run_id: str, ends: Sequence[End]) -> list[bool]:
         """Note how attempts ended; say for each end whether it was the first to be told."""
         with self.batch():
             run = self._number(run_id)
+            settings = self._settings_of(run)
             active = self._active(run, [end.key for end in ends])
             applied: list[bool] = []
             first: list[tuple[End, Active]] = []
@@ -271,19 +281,22 @@ class SqliteStore(Reading):
                     first.append((end, before))
                     counts[TaskState(before.state)] -= 1
                     counts[end.next.state] += 1
+            told = first
+            if settings.record == "failures":
+                told = [each for each in first if each[0].outcome.state is TaskState.FAILED]
             self._connection.executemany(
                 "INSERT INTO attempts (run, task, attempt, state, reason, exit_code, message, "
                 "submitted_at, started_at, ended_at, backend, handle, cost) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [attempt_row(run, end, before) for end, before in first],
+                [attempt_row(run, end, before) for end, before in told],
             )
             self._connection.executemany(
                 "UPDATE tasks SET state = ?, reason = ?, message = ?, exit_code = ?, "
                 "started_at = ?, ended_at = ?, handle = ?, not_before = ?, retries_used = ?, "
-                "losses = ? WHERE run = ? AND pos = ?",
-                [task_row(run, end, before) for end, before in first],
+                "losses = ?, rank = ? WHERE run = ? AND pos = ?",
+                [task_row(run, end, before, settings.retry_order) for end, before in first],
             )
-            self._log_at(run, [end_change(end) for end, _ in first])
+            self._log_at(run, [end_change(end) for end, _ in told])
             self._count(run, counts)
             self._add_up(run, [end for end, _ in first])
             self._follow_up(run, [end for end, _ in first])
@@ -337,10 +350,40 @@ class SqliteStore(Reading):
                 found[AttemptKey(pos, attempt, epoch)] = Active(*rest)
         return found
 
+    def add_tasks(
+        self, run_id: str, adds: Extension, *, key: str, now: float, digest: str = ""
+    ) -> bool:
+        """Let tasks join an open or a held run, all of them or none."""
+        with self.batch():
+            run, record = self._number(run_id), self.get_run(run_id)
+            if self.has_added(run_id, key, digest):
+                return False
+            check_room(record)
+            self._join(run, adds, now, record.settings.backend)
+            self._connection.execute(
+                "INSERT INTO additions (run, key, digest, first) VALUES (?, ?, ?, ?)",
+                (run, key, digest, adds.graph.first),
+            )
+            return True
+
+    def release_run(self, run_id: str, now: float) -> RunRecord:  # noqa: ARG002 - others note it
+        """Let the tasks of a held run be claimed; one that is not held stays as it is."""
+        with self.batch():
+            check_whole(self.get_run(run_id))
+            self._connection.execute("UPDATE runs SET held = 0 WHERE id = ?", (run_id,))
+            return self.get_run(run_id)
+
+    def close_run(self, run_id: str, now: float) -> RunRecord:  # noqa: ARG002 - others note it
+        """Take no more tasks into an open run: it ends when those it has do."""
+        with self.batch():
+            check_close(self.get_run(run_id))
+            self._connection.execute("UPDATE runs SET open = 0 WHERE id = ?", (run_id,))
+            return self.get_run(run_id)
+
     def settle(self, run_id: str, now: float) -> RunRecord:
         """End the run if all its tasks have ended; dependents were released with each end."""
         record = self.get_run(run_id)
-        if record.ended_at is not None or not is_over(record.counts):
+        if not may_end(record):
             return record
         with self.batch():
             (stopped,) = self._connection.execute(
@@ -348,7 +391,7 @@ class SqliteStore(Reading):
             ).fetchone()
             record = self.get_run(run_id)
             end = end_of_run(record.counts, stopped=read_reason(stopped))
-            if end is None or record.ended_at is not None:
+            if end is None or not may_end(record):
                 return record
             self._connection.execute(
                 "UPDATE runs SET state = ?, reason = ?, message = ?, ended_at = ? WHERE id = ?",
@@ -364,7 +407,7 @@ class SqliteStore(Reading):
             run = self._number(run_id)
             self._connection.execute(
                 "UPDATE runs SET stop_reason = ifnull(stop_reason, ?), "
-                "stopped_at = ifnull(stopped_at, ?) WHERE run = ?",
+                "stopped_at = ifnull(stopped_at, ?), open = 0 WHERE run = ?",
                 (reason, now, run),
             )
             self._end_pending_if_stopped(run)
@@ -402,6 +445,7 @@ class SqliteStore(Reading):
             run, record = self._number(run_id), self.get_run(run_id)
             if record.ended_at is None:
                 raise StoreError(f"run {run_id} has not ended; cancel it, or wait for its end")
+            check_whole(record)
             states = "'failed', 'dep_failed'" + (", 'completed'" if everything else "")
             if everything:
                 withdraw_generated(self._connection, run)
@@ -415,7 +459,7 @@ class SqliteStore(Reading):
                 "UPDATE tasks SET state = 'pending', reason = NULL, message = NULL, "
                 "exit_code = NULL, cause = NULL, submitted_at = NULL, started_at = NULL, "
                 "ended_at = NULL, handle = NULL, not_before = 0, retries_used = 0, losses = 0, "
-                "remaining = 0 WHERE run = ? AND pos = ?",
+                "rank = 1, remaining = 0 WHERE run = ? AND pos = ?",
                 [(run, pos) for pos, _ in rows],
             )
             recount(self._connection, run)
@@ -440,10 +484,18 @@ class SqliteStore(Reading):
     def _extend(self, run: int, end: End) -> None:
         """Let tasks join; those behind a task that has failed already are ``dep_failed``."""
         assert end.adds is not None  # noqa: S101 - the caller checked
-        failed = join_tasks(self._connection, run, end.adds, end.key.position, end.at)
+        (backend,) = self._connection.execute(
+            "SELECT backend FROM tasks WHERE run = ? AND pos = ?", (run, end.key.position)
+        ).fetchone()
+        self._join(run, end.adds, end.at, backend, end.key.position)
+
+    def _join(
+        self, run: int, adds: Extension, now: float, backend: str, generator: int | None = None
+    ) -> None:
+        failed = join_tasks(self._connection, run, adds, now, backend=backend, generator=generator)
         self._edges_of.pop(run, None)
         if failed:
-            self._fail_dependents(run, failed, end.at)
+            self._fail_dependents(run, failed, now)
 
     def _has_edges(self, run: int) -> bool:
         known = self._edges_of.get(run)
