@@ -30,15 +30,18 @@ class Spent:
     losses: int = 0
 
 
-def next_delay(outcome: Outcome, policy: RetryPolicy, spent: Spent) -> float | None:
+def next_delay(
+    outcome: Outcome, policy: RetryPolicy, spent: Spent, *, most_losses: int = MOST_LOSSES
+) -> float | None:
     """Return the seconds until the next attempt, or None if there is none.
 
-    The first retry waits `policy.delay`, each further one `policy.backoff` times longer.
+    The first retry waits `policy.delay`, each further one `policy.backoff` times longer. A scheduler
+    may have a bound on losses of its own.
     """
     if outcome.state is not TaskState.FAILED or outcome.reason is Reason.CANCELLED:
         return None
     if outcome.reason in INFRASTRUCTURE_REASONS:
-        return 0.0 if spent.losses < MOST_LOSSES else None
+        return 0.0 if spent.losses < most_losses else None
     if spent.retries >= policy.retries:
         return None
     if policy.on and not _listed(outcome, policy):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hut.lifecycle.retry import Spent, next_delay
+from hut.lifecycle.retry import MOST_LOSSES, Spent, next_delay
 from hut.model.records import Outcome
 from hut.model.states import INFRASTRUCTURE_REASONS, TaskState
 from hut.model.workflow import RetryPolicy
@@ -63,7 +63,13 @@ class Next(NamedTuple):
 
 
 def after_end(
-    outcome: Outcome, policy: RetryPolicy, spent: Spent, now: float, *, cancelling: bool = False
+    outcome: Outcome,
+    policy: RetryPolicy,
+    spent: Spent,
+    now: float,
+    *,
+    cancelling: bool = False,
+    most_losses: int = MOST_LOSSES,
 ) -> Next:
     """Decide what follows from the end of an attempt.
 
@@ -79,10 +85,12 @@ def after_end(
         Seconds since the epoch.
     cancelling
         The run is being cancelled: no new attempt.
+    most_losses
+        Attempts that may be lost and the task still be run again.
     """
     delay = None
     if outcome.state is TaskState.FAILED and not cancelling:
-        delay = next_delay(outcome, policy, spent)
+        delay = next_delay(outcome, policy, spent, most_losses=most_losses)
     if delay is None:
         return Next(outcome.state, 0.0, spent.retries, spent.losses)
     infrastructure = outcome.reason in INFRASTRUCTURE_REASONS
