@@ -199,6 +199,8 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
         tags={**workflow.tags, **submission.tags},
         description=workflow.description,
         notify=workflow.notify,
+        bundle=workflow.bundle,
+        bundle_slots=workflow.bundle_slots,
         config_version=setting.applied.version or None,
         backends=setting.applied.backends,
         uses=uses,

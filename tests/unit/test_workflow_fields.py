@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hut.model.problems import InvalidInput
 from hut.model.quantities import Gres
 from hut.model.states import AUTOMATIC_VARIABLES, Reason
-from hut.model.workflow import Resources, RetryPolicy
+from hut.model.workflow import BY_ITSELF, Resources, RetryPolicy
 from hut.planning import Names, extend_run, plan_text
 
 TASK = {"id": "t", "command": "true"}
@@ -475,6 +475,9 @@ def test_an_array_of_tasks_is_a_workflow_without_settings():
         ("max_cost", 0, 0),
         ("time_limit", "2-0", 2 * 86400),
         ("time_limit", 90, 5400),
+        ("bundle", "auto", BY_ITSELF),
+        ("bundle", 100, 100),
+        ("bundle_slots", 4, 4),
         ("notify", "a@example.org", "a@example.org"),
         ("notify", ["x"], ["x"]),
         ("notify", {"email": "x"}, {"email": "x"}),
@@ -503,6 +506,12 @@ def test_a_workflow_has_settings(field, written, read):
         ("max_cost", "12"),
         ("max_cost", True),
         ("time_limit", "soon"),
+        ("bundle", 0),
+        ("bundle", True),
+        ("bundle", "all"),
+        ("bundle", 10_001),
+        ("bundle_slots", 0),
+        ("bundle_slots", "auto"),
         ("notify", 7),
         ("notify", True),
     ],

@@ -1,7 +1,8 @@
 """Reads the log streams of jobs from CloudWatch Logs, page by page.
 
 A job's log is named by its stream, and by its group too where the job tells it: job definitions of
-somebody's own write where they like.
+somebody's own write where they like. What one task of a bundle printed is a block of the stream, and named by
+`hut.backends.bundle_markers.block_log`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from hut.backends.bundle_markers import BLOCK, BlockLog, BundleMarkers, parse_block_log
 from hut.backends.markers import Damaged, Markers, NoFile, without_markers
 from hut.backends.port import LogPage, UnknownCursor
 from hut.model.problems import InvalidInput, Problem
@@ -20,6 +22,7 @@ __all__ = ["JobLogs", "log_name"]
 _MOST_EVENTS = 10_000
 _MOST_EMPTY_PAGES = 100
 _TAIL_EVENTS = 100
+_BEFORE, _INSIDE, _BEHIND = "<=>"  # where in a bundle's log a cursor lies, beside the block
 
 
 def log_name(group: str | None, stream: str | None) -> str | None:
@@ -53,6 +56,9 @@ class JobLogs:
         UnknownCursor
             If the cursor is none of this stream, or older than a day.
         """
+        block = parse_block_log(name)
+        if block is not None:
+            return self._read_block(block, cursor, limit)
         for _ in range(_MOST_EMPTY_PAGES):
             answer = self._page(name, cursor, min(limit, _MOST_EVENTS))
             if answer is None:
@@ -63,6 +69,52 @@ class JobLogs:
             if text or before == cursor:
                 return LogPage(text, cursor)
         return LogPage("", cursor)
+
+    def _read_block(self, block: BlockLog, cursor: str | None, limit: int) -> LogPage:
+        """Return a page of what one task of a bundle printed.
+
+        The cursor is one of the stream, behind a sign: whether it lies before the block, in it or
+        behind it.
+        """
+        where, token = _BEFORE, None
+        if cursor is not None:
+            where, token = cursor[:1], cursor[1:] or None
+            if where not in (_BEFORE, _INSIDE, _BEHIND):
+                raise UnknownCursor("this cursor does not belong to this log; read from the start")
+        for _ in range(_MOST_EMPTY_PAGES):
+            if where == _BEHIND:
+                break
+            most = _MOST_EVENTS if where == _BEFORE else min(limit, _MOST_EVENTS)
+            answer = self._page(block.log, token, most)
+            if answer is None:
+                return LogPage("", cursor)
+            lines = [event["message"] for event in answer["events"]]
+            begin = _begin_of(block, lines) if where == _BEFORE else None
+            if begin is not None and begin + 1 < len(lines):
+                # Read again to where it begins: a cursor points behind whole pages only.
+                answer = self._page(block.log, token, begin + 1) or answer
+                begin = _begin_of(block, [event["message"] for event in answer["events"]])
+            before, token = token, str(answer["nextForwardToken"])
+            if begin is not None:
+                where = _INSIDE
+                continue
+            text = ""
+            if where == _INSIDE:
+                text, where = _text_of(block, lines)
+            if text or before == token:
+                return LogPage(text, f"{where}{token}")
+        return LogPage("", f"{where}{token or ''}")
+
+    def bundle(self, name: str, nonce: str) -> BundleMarkers:
+        """Return what a bundle says in its log; all of it is read only if its last words are missing."""
+        markers = BundleMarkers(nonce)
+        answer = self._page(name, None, _MOST_EVENTS, from_head=False)
+        for event in answer["events"] if answer else ():
+            markers.feed(event["message"])
+        if answer is not None and not markers.is_whole:
+            for line in self.all_lines(name):
+                markers.feed(line)
+        return markers
 
     def all_lines(self, name: str) -> Iterator[str]:
         """Yield every line of a stream, with those that are for Hut only."""
@@ -135,6 +187,36 @@ class JobLogs:
                 ) from None
             raise
         return answer
+
+
+def _begin_of(block: BlockLog, lines: list[str]) -> int | None:
+    """Return which line the block of a task begins with, if it is there."""
+    for number, line in enumerate(lines):
+        match = BLOCK.search(line) if block.nonce in line else None
+        if match is None or match["nonce"] != block.nonce:
+            continue
+        if _number(match["block"]) == block.place:
+            return number
+    return None
+
+
+def _text_of(block: BlockLog, lines: list[str]) -> tuple[str, str]:
+    """Return what of lines that come behind a block's beginning belongs to it, and where they end."""
+    found: list[str] = []
+    for line in lines:
+        match = BLOCK.search(line) if block.nonce in line else None
+        if match is None or match["nonce"] != block.nonce:
+            found.append(_with_end(line))
+            continue
+        if match.start():
+            found.append(_with_end(line[: match.start()]))
+        if block.place in (_number(match["index"]), _number(match["cut"])):
+            return "".join(found), _BEHIND
+    return "".join(found), _INSIDE
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def _with_end(line: str) -> str:

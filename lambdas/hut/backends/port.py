@@ -4,7 +4,8 @@ It is for services that are told to start something and report its end later (AW
 backend, which the engine drives process by process, is not behind this port.
 
 A job is submitted under a name that was stored before: an attempt's own (`job_name`), or that of an
-array, whose children are attempts of the same shape (`array_name`). Submitting is not idempotent on
+array or a bundle of attempts of the same shape (`array_name`): the service runs the children of an array
+as jobs, a bundle is one job that runs its tasks itself. Submitting is not idempotent on
 the service's side, so what a crash leaves open is healed by `find`: the job that exists under the
 name is adopted, a second one is terminated.
 """
@@ -25,7 +26,11 @@ from hut.scheduling.pacing import Place
 from hut.store.port import AttemptKey, Claim
 
 __all__ = [
+    "BUNDLE",
     "ArrayRequest",
+    "BundleReport",
+    "BundleRequest",
+    "BundleShape",
     "Job",
     "JobName",
     "JobRequest",
@@ -33,36 +38,49 @@ __all__ = [
     "LogPage",
     "RemoteBackend",
     "SubmitResult",
+    "TaskReport",
     "UnknownCursor",
     "Unsatisfiable",
     "Usage",
     "array_name",
+    "bundled_handle",
     "child_handle",
     "job_name",
     "parent_of",
     "parse_job_name",
+    "place_in_bundle",
 ]
 
+BUNDLE = "bundle"
+"""How the ids of bundles begin; those of arrays are hexadecimal digits alone."""
+
 _NAME = re.compile(
-    r"([a-z0-9]+)-([a-z0-9]+)-(?:([0-9]+)-([0-9]+)-([0-9]+)|a([0-9a-f]{8,32}))", re.ASCII
+    r"([a-z0-9]+)-([a-z0-9]+)-"
+    rf"(?:([0-9]+)-([0-9]+)-([0-9]+)|a([0-9a-f]{{8,32}})|({BUNDLE}[0-9a-f]{{8,32}}))",
+    re.ASCII,
 )
 
 
 class JobName(NamedTuple):
-    """What a job's name says: whose attempt it is, or which array its children belong to.
+    """What a job's name says: whose attempt it is, or which array or bundle.
 
     Attributes
     ----------
     key : AttemptKey or None
-        None for an array: which child is which attempt was stored under its id.
+        None for an array and a bundle: which child is which attempt was stored under its id.
     array : str
-        Id of the array; empty for a job of its own.
+        Id of the array or the bundle; empty for a job of its own.
     """
 
     prefix: str
     run_id: str
     key: AttemptKey | None
     array: str = ""
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether the job runs several tasks itself."""
+        return self.array.startswith(BUNDLE)
 
 
 def job_name(prefix: str, run_id: str, key: AttemptKey) -> str:
@@ -71,8 +89,14 @@ def job_name(prefix: str, run_id: str, key: AttemptKey) -> str:
 
 
 def array_name(prefix: str, run_id: str, array: str) -> str:
-    """Return the name an array and its children have; `array` is 8 to 32 hexadecimal digits."""
-    return f"{prefix}-{run_id}-a{array}"
+    """Return the name an array and its children have, or a bundle.
+
+    Parameters
+    ----------
+    array
+        8 to 32 hexadecimal digits, behind `BUNDLE` for a bundle.
+    """
+    return f"{prefix}-{run_id}-{array if array.startswith(BUNDLE) else f'a{array}'}"
 
 
 def parse_job_name(name: str) -> JobName | None:
@@ -80,9 +104,9 @@ def parse_job_name(name: str) -> JobName | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    prefix, run_id, *numbers, array = match.groups()
-    if array is not None:
-        return JobName(prefix, run_id, None, array)
+    prefix, run_id, *numbers, array, bundle = match.groups()
+    if array is not None or bundle is not None:
+        return JobName(prefix, run_id, None, array or bundle)
     return JobName(prefix, run_id, AttemptKey(*map(int, numbers)))
 
 
@@ -91,9 +115,20 @@ def child_handle(parent: str, index: int) -> str:
     return f"{parent}:{index}"
 
 
+def bundled_handle(job: str, index: int) -> str:
+    """Return the handle of a task in a bundle; no service has a job of that name."""
+    return f"{job}#{index}"
+
+
+def place_in_bundle(handle: str) -> int | None:
+    """Return which task of its bundle a handle is of; None for one that is in none."""
+    _, mark, index = handle.partition("#")
+    return int(index) if mark else None
+
+
 def parent_of(handle: str) -> str:
-    """Return the handle of the array a child belongs to; a job of its own is its own."""
-    return handle.partition(":")[0]
+    """Return the handle of the array or the bundle a task belongs to; a job of its own is its own."""
+    return handle.partition("#")[0].partition(":")[0]
 
 
 class JobState(StrEnum):
@@ -197,6 +232,82 @@ class ArrayRequest(NamedTuple):
 
     name: str
     requests: Sequence[JobRequest]
+
+
+class BundleShape(NamedTuple):
+    """Requests of one shape that may share one job.
+
+    Attributes
+    ----------
+    places : list of int
+        Which requests, in their order.
+    slots : int
+        How many of them the job runs at a time.
+    """
+
+    places: list[int]
+    slots: int
+
+
+class BundleRequest(NamedTuple):
+    """Attempts of one shape to be run by one job, in this order.
+
+    Attributes
+    ----------
+    name : str
+        Of the job.
+    nonce : str
+        16 hexadecimal digits, which mark what the job says of its tasks.
+    slots : int
+        How many run at a time.
+    """
+
+    name: str
+    requests: Sequence[JobRequest]
+    nonce: str
+    slots: int = 1
+
+
+class TaskReport(NamedTuple):
+    """What a bundle says of a task that has ended.
+
+    Attributes
+    ----------
+    place : int
+        Which task of the bundle.
+    code : int
+        Exit code of its launcher.
+    started_at, ended_at : float
+        Seconds since the epoch.
+    how, said : str
+        ``timeout`` or ``not-started`` and a sentence, where the launcher says so.
+    """
+
+    place: int
+    code: int
+    started_at: float
+    ended_at: float
+    how: str = ""
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleReport:
+    """What is known of a bundle's tasks.
+
+    Attributes
+    ----------
+    ends : mapping of int to TaskReport
+        By their places.
+    starts : mapping of int to float
+        When tasks began, those that have ended included as far as their start was told.
+    is_whole : bool
+        The bundle has had its last word: no other task of it has ended.
+    """
+
+    ends: Mapping[int, TaskReport]
+    starts: Mapping[int, float]
+    is_whole: bool
 
 
 class SubmitResult(NamedTuple):

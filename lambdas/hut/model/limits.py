@@ -12,6 +12,7 @@ from typing import Final
 
 __all__ = [
     "DEEPEST",
+    "LARGEST_BUNDLE",
     "LARGEST_DOCUMENT",
     "LARGEST_VALUE",
     "LARGEST_VARIABLES",
@@ -25,6 +26,7 @@ __all__ = [
     "LONGEST_TAG_VALUE",
     "LONGEST_TASK_ID",
     "LONGEST_VARIABLE",
+    "MOST_BUNDLE_SLOTS",
     "MOST_COMPARISONS",
     "MOST_DEPS",
     "MOST_EDGES",
@@ -57,6 +59,12 @@ MOST_PROBLEMS: Final = 1000
 
 MOST_TASKS: Final = 1_000_000
 """Of a run, those included that were generated."""
+
+LARGEST_BUNDLE: Final = 10_000
+"""Tasks that one job may run; as many are claimed before anything is submitted."""
+
+MOST_BUNDLE_SLOTS: Final = 256
+"""Of them at a time; the largest machines have fewer vCPUs."""
 
 LONGEST_TASK_ID: Final = 200
 """Characters; with what is put around it, it still names a file (255 bytes) and a tag's value."""

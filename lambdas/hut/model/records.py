@@ -48,7 +48,10 @@ class RunSettings:
     task_variables : bool
         Tasks find their id, tags and resources in the ``TASK_*`` variables of HyperShell too.
     bundle : int or None
-        Tasks that one job of a backend runs; None leaves it to the backend.
+        Tasks that one job of a backend runs; `hut.model.workflow.BY_ITSELF` (0) leaves the number to
+        Hut, None is a job for each task.
+    bundle_slots : int or None
+        How many of them at a time; None leaves it to the backend.
     bundle_wait : float or None
         Seconds after which a bundle goes on its way though it is not full.
     open : bool
@@ -80,6 +83,7 @@ class RunSettings:
     shell: Literal["sh"] | None = None
     task_variables: bool = False
     bundle: int | None = None
+    bundle_slots: int | None = None
     bundle_wait: float | None = None
     open: bool = False
     held: bool = False

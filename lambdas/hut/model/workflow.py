@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 from hut.model.quantities import Gres
 
 __all__ = [
+    "BY_ITSELF",
     "DEFAULT_RESOURCES",
     "DEFAULT_RETRY",
     "EMPTY",
@@ -88,6 +89,9 @@ class RetryPolicy:
     on: frozenset[int | str] = frozenset()
 
 
+BY_ITSELF = 0
+"""As the size of bundles: Hut sees to it, by how long the tasks of the run take."""
+
 DEFAULT_RESOURCES = Resources()
 DEFAULT_RETRY = RetryPolicy()
 
@@ -135,6 +139,10 @@ class WorkflowSpec:
         As written; kept for the control plane.
     tags : mapping of str to str
         Of the run, not of its tasks.
+    bundle : int or None
+        Tasks that one job runs; `BY_ITSELF` leaves the number to Hut, None is a job for each task.
+    bundle_slots : int or None
+        How many of them at a time; None leaves it to the backend.
     """
 
     tasks: tuple[TaskSpec, ...]
@@ -148,3 +156,5 @@ class WorkflowSpec:
     time_limit: float | None = None
     notify: object = None
     tags: Mapping[str, str] = EMPTY
+    bundle: int | None = None
+    bundle_slots: int | None = None

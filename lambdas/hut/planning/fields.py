@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Final
 
 from hut.model.limits import (
+    LARGEST_BUNDLE,
     LONGEST_COMMAND,
     LONGEST_DESCRIPTION,
     LONGEST_NAME,
@@ -21,6 +22,7 @@ from hut.model.limits import (
     LONGEST_PATTERN,
     LONGEST_TAG,
     LONGEST_TASK_ID,
+    MOST_BUNDLE_SLOTS,
     MOST_DEPS,
     MOST_TAGS,
 )
@@ -29,6 +31,7 @@ from hut.model.quantities import parse_duration, parse_gres, parse_memory
 from hut.model.states import Reason
 from hut.model.tags import tag_problems
 from hut.model.variables import variable_faults
+from hut.model.workflow import BY_ITSELF
 
 __all__ = [
     "TASK_FIELDS",
@@ -45,6 +48,7 @@ Reader = Callable[[Any], Any]
 
 TASK_ID: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_TASK_ID}}}", re.ASCII)
 _FAULTS_TOLD: Final = 20
+_AUTO: Final = "auto"
 _RETRYABLE: Final = tuple(
     reason.value
     for reason in Reason
@@ -300,6 +304,18 @@ TASK_FIELDS: Final[Mapping[str, Reader]] = {
 }
 """Task fields and their readers; ``dependencies`` is an alias of ``deps``."""
 
+
+def _bundle(value: Any) -> int:
+    if value == _AUTO:
+        return BY_ITSELF
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_BUNDLE:
+        raise ValueError(
+            f"{show(value)} is neither {_AUTO!r} nor a whole number of tasks from 1 to "
+            f"{LARGEST_BUNDLE:,}"
+        )
+    return value
+
+
 WORKFLOW_FIELDS: Final[Mapping[str, Reader]] = {
     "name": _line,
     "description": _description,
@@ -311,5 +327,7 @@ WORKFLOW_FIELDS: Final[Mapping[str, Reader]] = {
     "time_limit": _time_limit,
     "notify": _notify,
     "tags": _run_tags,
+    "bundle": _bundle,
+    "bundle_slots": _whole(1, MOST_BUNDLE_SLOTS),
 }
 """Fields beside ``tasks`` and ``defaults`` in the object form of a workflow file."""

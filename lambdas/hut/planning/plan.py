@@ -29,6 +29,16 @@ from hut.planning.tasks import ID_IS_TAKEN, TaskReader, read_workflow
 
 __all__ = ["Extension", "Names", "Plan", "extend_run", "plan_text"]
 
+_OF_RUNS = (
+    "max_concurrent",
+    "max_cost",
+    "time_limit",
+    "notify",
+    "tags",
+    "bundle",
+    "bundle_slots",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -167,7 +177,7 @@ def extend_run(
     data = _read(text, filename, problems)
     taken = frozenset[str]() if isinstance(existing, LargeRun) else frozenset(existing)
     workflow = read_workflow(data, problems, warnings, TaskReader(problems, warnings, taken=taken))
-    for setting in ("max_concurrent", "max_cost", "time_limit", "notify", "tags"):
+    for setting in _OF_RUNS:
         if getattr(workflow, setting) not in (None, EMPTY):
             message = "holds for a whole run and is ignored here; the run keeps its own"
             warnings.append(Problem(message, field=setting))
