@@ -141,8 +141,8 @@ def only_fault(text, filename="hut.yaml"):
 
 
 def plain(section):
-    """Return the fields of a section as plain data."""
-    return section.model_dump()
+    """Return the fields of a section as plain data, without what schedulers match of it."""
+    return section.model_dump(exclude={"scheduler", "properties", "targets"})
 
 
 # The seed's files -------------------------------------------------------------------------------
@@ -330,6 +330,7 @@ LEAST = {
     "batch": {"aws": {"region": "r", "job_queue": "q"}, "default_image": "i"},
     "ec2": {},
     "ecs": {"aws": {"region": "r"}},
+    "workers": {},
 }
 REQUIRED = [
     ("slurm", "ssh"),
@@ -496,7 +497,7 @@ def test_a_section_may_be_empty(section):
 def test_a_file_is_a_mapping_of_sections(text):
     line, field, message = only_fault(text)
     assert (line, field) == (1, None)
-    assert "environments, backends, sources, workflows, settings, pricing" in message
+    assert "environments, schedulers, backends, sources, workflows, settings, pricing" in message
 
 
 @pytest.mark.parametrize("section", ["environments", "backends", "sources"])
@@ -593,7 +594,7 @@ def test_every_fault_is_told_at_once_in_order_with_line_field_and_nearest_name()
 
 def test_a_name_that_is_like_none_gets_the_list():
     _, _, message = only_fault("zzz: 1\n")
-    assert "known: backends, environments, pricing, settings, sources" in message
+    assert "known: backends, environments, pricing, schedulers, settings, sources" in message
     _, _, message = only_fault("backends:\n- name: a\n  type: zzz\n")
     assert all(kind in message for kind in BACKEND_TYPES)
 

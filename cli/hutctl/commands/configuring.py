@@ -87,7 +87,7 @@ def _local_notes(configuration: Configuration) -> list[str]:
     notes += [
         f"backend {entry.name!r} ({entry.type}) needs a control plane; tasks can't use it here"
         for entry in configuration.backends
-        if entry.type != "local"
+        if entry.type not in ("local", "workers")
     ]
     return notes
 
@@ -149,8 +149,9 @@ def _show_remote(session: Session, version: int | None) -> int:
         session.say(f"nothing was applied to {remote.target}: what the stack says counts")
     for backend in document.get("in_force", ()):
         click.echo(f"# {_in_force(backend)}")
-    sections = {name: document[name] for name in ("backends", "environments", "settings")}
-    for name in ("backends", "environments"):
+    named = ("backends", "environments", "schedulers")
+    sections = {name: document[name] for name in (*named, "settings") if name in document}
+    for name in sections.keys() & set(named):
         sections[name] = [_named_first(entry) for entry in sections[name]]
     click.echo(_as_yaml(sections), nl=False)
     return 0

@@ -21,8 +21,8 @@ from hutctl.remote.http import Api, path_of
 __all__ = ["RemoteConfiguration", "with_lines"]
 
 _PAGE = 500
-_SECTIONS = ("backends", "environments", "settings")
-_INDEX = re.compile(r"(backends|environments)\[(\d+)\](?:\.(.*))?", re.DOTALL)
+_SECTIONS = ("backends", "environments", "schedulers", "settings")
+_INDEX = re.compile(r"(backends|environments|schedulers)\[(\d+)\](?:\.(.*))?", re.DOTALL)
 
 
 class RemoteConfiguration:
@@ -141,7 +141,7 @@ def _place(field: str, content: Mapping[str, Any], data: Any) -> Place:
     """Return where in the file a field of the content stands, as far as that is known."""
     if match := _INDEX.fullmatch(field):
         section, index, rest = match[1], int(match[2]), match[3] or ""
-        entries = content[section]
+        entries = content.get(section, ())
         name = entries[index]["name"] if index < len(entries) else ""
     else:
         section, _, rest = field.partition(".")
@@ -149,7 +149,7 @@ def _place(field: str, content: Mapping[str, Any], data: Any) -> Place:
             return ()
         if section == "settings":
             return (section, *rest.split(".")) if rest else (section,)
-        entries = content[section]
+        entries = content.get(section, ())
         known = (each["name"] for each in entries)
         name = next((each for each in known if f"{rest}.".startswith(f"{each}.")), "")
         rest = rest[len(name) + 1 :]

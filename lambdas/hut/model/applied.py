@@ -1,9 +1,10 @@
 """What of a ``hut.yaml`` a control plane keeps, what it leaves out, and how two versions differ.
 
-What is kept is a *content*: plain data with the sections ``backends``, ``environments`` and
-``settings``, as their author wrote them, the entries of a section in the order of their names. Equal
-configurations have equal contents, whatever the order in the file. Whether a deployment can follow
-one is not decided here.
+What is kept is a *content*: plain data with the sections ``backends``, ``environments``,
+``settings`` and, where there are any, ``schedulers``, as their author wrote them. Schedulers stay in
+the order of the file, the first is the default; the entries of other sections are in the order of their
+names. Equal configurations have equal contents, whatever the order in the file. Whether a deployment
+can follow one is not decided here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hut.model.configuration import Configuration, Settings
+from hut.model.configuration import Configuration, Settings, plain
 
 __all__ = [
     "EMPTY_CONTENT",
@@ -36,8 +37,8 @@ Content = dict[str, Any]
 EMPTY_CONTENT: Mapping[str, Any] = {"backends": [], "environments": [], "settings": {}}
 """What counts where nothing was ever applied."""
 
-_NAMED = ("backends", "environments")
-_KEPT_TYPES = ("batch", "ec2")
+_NAMED = ("backends", "environments", "schedulers")
+_KEPT_TYPES = ("batch", "ec2", "workers")
 _ENTRY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _SECRET = re.compile(
     r"PASSWORD|PASSWD|PASSPHRASE"
@@ -54,20 +55,18 @@ def is_entry_name(name: str) -> bool:
 
 def content_of(configuration: Configuration) -> Content:
     """Return what a control plane keeps of a configuration."""
-
-    def fields(entry: Any) -> Content:
-        found: Content = entry.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        return found
-
-    kept = [fields(entry) for entry in configuration.backends if entry.type in _KEPT_TYPES]
-    settings = fields(configuration.settings)
-    return {
+    kept = [plain(entry) for entry in configuration.backends if entry.type in _KEPT_TYPES]
+    settings = plain(configuration.settings)
+    content: Content = {
         "backends": sorted(kept, key=_name),
-        "environments": sorted(map(fields, configuration.environments), key=_name),
+        "environments": sorted(map(plain, configuration.environments), key=_name),
         "settings": {
             name: value for name, value in settings.items() if name not in Settings.UNUSED_REMOTELY
         },
     }
+    if configuration.schedulers:
+        content["schedulers"] = [plain(entry) for entry in configuration.schedulers]
+    return content
 
 
 def left_out(configuration: Configuration) -> list[str]:
@@ -159,12 +158,20 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differenc
     """
     found: list[Difference] = []
     for section in _NAMED:
-        before = {entry["name"]: entry for entry in old[section]}
-        after = {entry["name"]: entry for entry in new[section]}
+        before = {entry["name"]: entry for entry in old.get(section, ())}
+        after = {entry["name"]: entry for entry in new.get(section, ())}
         for name in sorted(before.keys() | after.keys()):
             found += _between(f"{section}.{name}", before.get(name), after.get(name))
     found += _between("settings", old["settings"], new["settings"])
+    first_before, first_after = _first_scheduler(old), _first_scheduler(new)
+    if first_before and first_after and first_before != first_after:
+        found.append(Difference("schedulers", first_before, first_after))
     return found
+
+
+def _first_scheduler(content: Mapping[str, Any]) -> str | None:
+    """Return the scheduler of backends that name none."""
+    return next((_name(entry) for entry in content.get("schedulers", ())), None)
 
 
 def _between(path: str, old: Any, new: Any) -> Iterator[Difference]:

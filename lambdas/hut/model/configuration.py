@@ -18,9 +18,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from hut.model.backend_section import Backend, WorkersBackend
 from hut.model.configuration_parts import (
     Aws,
-    Backend,
     Count,
     Port,
     ScalarText,
@@ -34,6 +34,7 @@ from hut.model.environment import Environment
 from hut.model.job_settings import DEFAULT_LOG_GROUP
 from hut.model.job_settings_reading import read_job_settings
 from hut.model.limits import LONGEST_COMMAND
+from hut.model.scheduler_section import SchedulerEntry
 from hut.model.states import AUTOMATIC_VARIABLES
 from hut.model.variables import is_variable, variable_faults
 
@@ -46,9 +47,12 @@ __all__ = [
     "LocalBackendEntry",
     "NamedWorkflow",
     "Pricing",
+    "SchedulerEntry",
     "Section",
     "Settings",
     "Source",
+    "WorkersBackend",
+    "plain",
 ]
 
 
@@ -77,6 +81,12 @@ def _init_lines(text: str) -> str:
 
 
 VariableName = Annotated[str, AfterValidator(_variable_name)]
+
+
+def plain(entry: Section) -> dict[str, Any]:
+    """Return an entry as its author wrote it: only the fields that were given."""
+    found: dict[str, Any] = entry.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    return found
 
 
 class EnvironmentEntry(Section):
@@ -221,6 +231,7 @@ BACKEND_TYPES: Mapping[str, type[Backend]] = {
     "batch": BatchBackend,
     "ec2": Ec2Backend,
     "ecs": EcsBackend,
+    "workers": WorkersBackend,
 }
 """The backend types and the fields of each."""
 
@@ -318,6 +329,7 @@ class Configuration(Section):
     """A whole ``hut.yaml``."""
 
     environments: list[EnvironmentEntry] = Field(default_factory=list)
+    schedulers: list[SchedulerEntry] = Field(default_factory=list)
     backends: list[Backend] = Field(default_factory=list)
     sources: list[Source] = Field(default_factory=list)
     workflows: list[NamedWorkflow] = Field(default_factory=list)

@@ -10,7 +10,6 @@ from hut.model.quantities import parse_duration
 
 __all__ = [
     "Aws",
-    "Backend",
     "Count",
     "Port",
     "ScalarText",
@@ -64,11 +63,3 @@ class Aws(Section):
 
     region: Text
     profile: Text | None = None
-
-
-class Backend(Section):
-    """What every backend has."""
-
-    name: Text
-    type: str
-    max_concurrent: Count | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,12 +17,15 @@ from hut.model.configuration import (
     LocalBackendEntry,
     NamedWorkflow,
     Pricing,
+    SchedulerEntry,
     Section,
     Settings,
     Source,
+    plain,
 )
 from hut.model.documents import Document, MalformedDocument, Path, dotted, format_of, read_document
 from hut.model.problems import InvalidInput, Problem, did_you_mean
+from hut.model.scheduler_checks import scheduler_faults
 
 __all__ = ["configuration_of", "read_configuration"]
 
@@ -50,15 +54,22 @@ def read_configuration(text: str, *, filename: str) -> Configuration:
     return configuration_of(document, source=filename)
 
 
-def configuration_of(document: Document, *, source: str | None = None) -> Configuration:
+def configuration_of(
+    document: Document, *, source: str | None = None, whole: bool = True
+) -> Configuration:
     """Return the configuration a document holds.
+
+    Parameters
+    ----------
+    whole
+        It is all there is; else it may name schedulers that are elsewhere.
 
     Raises
     ------
     InvalidInput
         With every problem, in the order of the lines where these are known.
     """
-    reader = _Reader(document)
+    reader = _Reader(document, whole=whole)
     configuration = reader.read()
     if reader.problems:
         in_order = sorted(reader.problems, key=lambda problem: problem.line or 0)
@@ -71,8 +82,9 @@ def _only_comments(text: str) -> bool:
 
 
 class _Reader:
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, *, whole: bool) -> None:
         self._document = document
+        self._whole = whole
         self.problems: list[Problem] = list(document.problems)
 
     def read(self) -> Configuration:
@@ -88,6 +100,7 @@ class _Reader:
             self._fault((name,), f"unknown section; {hint}")
         sections: dict[str, Any] = {
             "environments": self._entries("environments", {None: EnvironmentEntry}),
+            "schedulers": self._entries("schedulers", {None: SchedulerEntry}),
             "backends": self._entries("backends", BACKEND_TYPES),
             "sources": self._entries("sources", SOURCE_TYPES),
             "workflows": self._entries("workflows", {None: NamedWorkflow}),
@@ -95,6 +108,8 @@ class _Reader:
             "pricing": self._entry(("pricing",), data.get("pricing"), Pricing),
         }
         self._check_backends(sections["backends"], sections["sources"])
+        if self._whole:
+            self._check_schedulers(sections["schedulers"], sections["backends"])
         return Configuration.model_construct(**sections)
 
     def _entries(self, section: str, types: Mapping[Any, type[_Entry]]) -> list[_Entry]:
@@ -182,6 +197,23 @@ class _Reader:
                 message = f"unknown backend {source.backend!r}; {hint}"
                 self._fault(("sources", index, "backend"), message)
 
+    def _check_schedulers(
+        self, schedulers: Sequence[SchedulerEntry], backends: Sequence[Backend]
+    ) -> None:
+        if not backends:
+            return
+        data = self._document.data
+        assert isinstance(data, dict)  # noqa: S101 - read() has looked
+        entries = enumerate(data["backends"])  # a list: some of it could be read
+        places = {each.get("name"): index for index, each in entries if isinstance(each, dict)}
+        faults = scheduler_faults(
+            [plain(entry) for entry in schedulers],
+            [plain(entry) for entry in backends],
+            known=self._names_in("schedulers"),
+        )
+        for name, path, message in faults:
+            self._fault(("backends", places[name], *path), message)
+
     def _names_in(self, section: str) -> list[str]:
         """Return the names of a section's entries, those of faulty ones too."""
         data = self._document.data
@@ -206,9 +238,22 @@ def _show(value: object) -> str:
 
 def _fields_at(kind: type[BaseModel], path: Path) -> tuple[str, ...]:
     """Return the names of the fields that the part of `kind` at `path` has."""
+    found: Any = kind
     for part in path:
-        annotation: Any = kind.model_fields[str(part)].annotation
-        for candidate in (annotation, *get_args(annotation)):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                kind = candidate
-    return tuple(kind.model_fields)
+        is_section = isinstance(found, type) and issubclass(found, BaseModel)
+        found = _bare(
+            found.model_fields[str(part)].annotation if is_section else _entries_of(found)
+        )
+    return tuple(found.model_fields)
+
+
+def _bare(annotation: Any) -> Any:
+    """Return a type without what it is annotated with, and without None."""
+    while get_origin(annotation) in (Annotated, Union, UnionType):
+        annotation = next(each for each in get_args(annotation) if each is not NoneType)
+    return annotation
+
+
+def _entries_of(container: Any) -> Any:
+    """Return the type of what a mapping or a list holds."""
+    return get_args(container)[-1]

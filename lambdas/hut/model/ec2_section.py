@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from hut.model.configuration_parts import Aws, Backend, ScalarText, Text
+from hut.model.backend_section import Backend
+from hut.model.configuration_parts import Aws, ScalarText, Text
 
 __all__ = ["Ec2Backend"]
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 __all__ = [
     "BUILT_IN",
@@ -21,6 +22,7 @@ __all__ = [
     "UnknownProperty",
     "Unsatisfiable",
     "number_of",
+    "scheduler_of",
 ]
 
 LARGEST_NUMBER = 2**64 - 1
@@ -118,6 +120,38 @@ OF_POOLS = Scheduler(
     "built-in", unknown_property=UnknownProperty.MATCH, unsatisfiable=Unsatisfiable.WAIT
 )
 """Of pools, where none is configured: every property has to be the worker's, and one may yet join."""
+
+
+DEFAULTED = (
+    "max_job_retries",
+    "worker_timeout_s",
+    "client_action_timeout_s",
+    "retain_completed_for_s",
+)
+"""Settings of which 0 is the default; of the other numbers it is off."""
+
+
+def scheduler_of(entry: Mapping[str, Any]) -> Scheduler:
+    """Return the scheduler that a valid entry of ``schedulers`` describes, as plain data."""
+    simple = {**{key: entry[key] for key in _OF_BOTH if key in entry}, **entry["simple"]}
+    said = {name: simple[name] for name in DEFAULTED if simple.get(name)}
+    declared = simple.get("supported_platform_properties", {})
+    return Scheduler(
+        entry["name"],
+        {name: Kind(kind) for name, kind in declared.items()},
+        Allocation(simple.get("allocation_strategy", Allocation.LEAST_RECENTLY_USED)),
+        max_action_executing_timeout_s=simple.get("max_action_executing_timeout_s", 0.0),
+        worker_match_logging_interval_s=max(
+            simple.get("worker_match_logging_interval_s", 10.0), 0.0
+        ),
+        unknown_property=UnknownProperty(simple.get("unknown_property", UnknownProperty.REJECT)),
+        unsatisfiable=Unsatisfiable(simple.get("unsatisfiable", Unsatisfiable.FAIL)),
+        worker_timeout_given="worker_timeout_s" in said,
+        **said,
+    )
+
+
+_OF_BOTH = ("unknown_property", "unsatisfiable")  # may stand in `simple` or beside it
 
 
 def number_of(text: str) -> int | None:

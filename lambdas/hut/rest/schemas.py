@@ -347,6 +347,7 @@ class Config(ConfigVersion):
     backends: list[dict[str, Any]]
     environments: list[dict[str, Any]]
     settings: dict[str, Any]
+    schedulers: list[dict[str, Any]] | None = Field(None, description="Left out if there are none.")
 
 
 class Difference(Schema):
@@ -464,6 +465,10 @@ CONFIG_BODIES: dict[str, dict[str, Any]] = {
                 "type": "array",
                 "items": {"$ref": "#/components/schemas/EnvironmentBody"},
             },
+            "schedulers": {
+                "type": "array",
+                "items": {"$ref": "#/components/schemas/SchedulerBody"},
+            },
             "settings": {
                 "type": "object",
                 "properties": {"default_backend": {"type": "string"}},
@@ -480,6 +485,28 @@ CONFIG_BODIES: dict[str, dict[str, Any]] = {
             "max_concurrent": {"type": "integer", "minimum": 1},
             "default_image": {"type": "string"},
             "aws": {"type": "object"},
+            "scheduler": {"type": "string"},
+            "properties": {"type": "object", "additionalProperties": {"type": "string"}},
+            "targets": {"type": "object", "additionalProperties": {"type": "object"}},
+        },
+    },
+    "SchedulerBody": {
+        "title": "SchedulerBody",
+        "type": "object",
+        "required": ["name", "simple"],
+        "properties": {
+            "name": {"type": "string"},
+            "simple": {
+                "type": "object",
+                "properties": {
+                    "supported_platform_properties": {
+                        "type": "object",
+                        "additionalProperties": {
+                            "enum": ["minimum", "exact", "priority", "ignore"],
+                        },
+                    },
+                },
+            },
         },
     },
     "EnvironmentBody": {

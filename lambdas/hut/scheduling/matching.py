@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from math import inf, nextafter
 from typing import Any, NamedTuple, TypeVar
 
-from hut.model.problems import Problem, did_you_mean
+from hut.model.problems import Problem
 from hut.model.scheduler import (
     BUILT_IN,
-    LARGEST_NUMBER,
     OF_POOLS,
     Allocation,
     Kind,
@@ -25,6 +24,7 @@ from hut.model.scheduler import (
     Unsatisfiable,
     number_of,
 )
+from hut.model.scheduler_checks import no_number, unknown_property
 
 __all__ = [
     "BUILT_IN",
@@ -322,10 +322,9 @@ def property_problems(scheduler: Scheduler, wanted: Wanted) -> list[Problem]:
     for name, asked in wanted.items():
         declared = scheduler.properties.get(name)
         if declared is None and scheduler.unknown_property is UnknownProperty.REJECT:
-            hint = did_you_mean(name, tuple(scheduler.properties)) or "it declares none"
-            message = f"scheduler {scheduler.name!r} does not know this property; {hint}"
+            message = unknown_property(scheduler, name)
         elif declared is Kind.MINIMUM and number_of(asked) is None:
-            message = _no_number(asked)
+            message = no_number(asked)
         else:
             continue
         problems.append(Problem(message, field=f"properties.{name}"))
@@ -335,14 +334,7 @@ def property_problems(scheduler: Scheduler, wanted: Wanted) -> list[Problem]:
 def target_problems(scheduler: Scheduler, properties: Mapping[str, str]) -> list[Problem]:
     """Return what is wrong with the properties a target advertises. What is not declared may stand."""
     return [
-        Problem(_no_number(value), field=f"properties.{name}")
+        Problem(no_number(value), field=f"properties.{name}")
         for name, value in properties.items()
         if scheduler.properties.get(name) is Kind.MINIMUM and number_of(value) is None
     ]
-
-
-def _no_number(value: str) -> str:
-    return (
-        f"{value[:60]!r} is not a number from 0 to {LARGEST_NUMBER}; write digits only, without sign, "
-        "point or unit"
-    )

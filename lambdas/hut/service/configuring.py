@@ -242,7 +242,7 @@ class Configuring:
             As `apply`; places are those of the entry.
         """
         try:
-            given = configuration_of(Document({section: [{**fields, "name": name}]}))
+            given = configuration_of(Document({section: [{**fields, "name": name}]}), whole=False)
             notes = left_out(given)
             entries = content_of(given)[section]
             if not entries:

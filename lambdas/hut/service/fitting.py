@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hut.backends.kinds import KINDS, Entry, Refinement, can_run, kind_of, rules_of
-from hut.backends.refining import base_of
+from hut.backends.refining import base_of, options_of
 from hut.model.applied import is_entry_name, secrets_in, text_of
+from hut.model.documents import dotted
 from hut.model.problems import Problem, did_you_mean
+from hut.model.scheduler_checks import scheduler_faults
 
 __all__ = ["MOST_BYTES", "Fit", "fit", "why_not"]
 
@@ -64,6 +66,9 @@ def fit(
     for entry in content["environments"]:
         if not is_entry_name(entry["name"]):
             found.problems.append(_bad_name("environments", entry["name"]))
+    for fault in scheduler_faults(content.get("schedulers", ()), content["backends"]):
+        place = dotted(("backends", fault.backend, *fault.path))
+        found.problems.append(Problem(fault.message, field=place))
     found.notes.extend(secrets_in(content))
     _check_default(content, own, found)
     _check_size(content, found)
@@ -89,12 +94,32 @@ def _fit_backend(
         refinement, problems, notes = rules_of(kind).refine(entry, base)
         found.refinements.append(refinement)
         found.notes.extend(notes)
+        if not problems:
+            found.problems.extend(_unknown_targets(entry, refinement, stack))
         for problem in problems:
             found.problems.append(
                 Problem(problem.message, field=f"backends.{name}.{problem.field}")
             )
     else:
         found.notes.append(f"backend {name!r} ({kind}) is kept, but {why_not(kind)}")
+
+
+def _unknown_targets(
+    entry: Mapping[str, Any], refinement: Refinement, stack: Sequence[Entry]
+) -> list[Problem]:
+    """Return a problem for each target that is no partition of its backend."""
+    if not entry.get("targets"):
+        return []
+    name = entry["name"]
+    known = options_of(name, entry["type"], refinement, stack, "hut").partitions
+    return [
+        Problem(
+            f"is no partition of this backend; {did_you_mean(target, known)}",
+            field=dotted(("backends", name, "targets", target)),
+        )
+        for target in entry["targets"]
+        if target not in known
+    ]
 
 
 def why_not(kind: str) -> str:
