@@ -59,6 +59,8 @@ class Reason(StrEnum):
     QUEUE_TIMEOUT = "queue_timeout"
     BUDGET = "budget"
     INVALID_OUTPUT = "invalid_output"
+    INVALID_INPUT = "invalid_input"
+    REPORTED = "reported"  # a task program wrote error reports
     DEPENDENCY = "dependency"
     TASK_FAILED = "task_failed"
     OTHER = "other"  # one of a later Hut, which this one does not know; never written
