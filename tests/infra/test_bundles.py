@@ -26,6 +26,8 @@ HANDLERS = sorted(
 PACKAGES = {
     "_yaml",
     "annotated_types",
+    "attr",
+    "attrs",
     "aws_lambda_powertools",
     "boto3",
     "botocore",
@@ -33,8 +35,12 @@ PACKAGES = {
     "handlers",
     "hut",
     "jmespath",
+    "jsonschema",
+    "jsonschema_specifications",
     "pydantic",
     "pydantic_core",
+    "referencing",
+    "rpds",
     "s3transfer",
     "six.py",
     "typing_extensions.py",
@@ -43,7 +49,8 @@ PACKAGES = {
     "yaml",
 }
 _ONLY_API = {"annotated_types", "boto3", "pydantic", "pydantic_core", "s3transfer"}
-_SMALL = PACKAGES - _ONLY_API - {"_yaml", "typing_inspection"}
+_SCHEMAS = {"attr", "attrs", "jsonschema", "jsonschema_specifications", "referencing", "rpds"}
+_SMALL = PACKAGES - _ONLY_API - _SCHEMAS - {"_yaml", "typing_inspection"}
 _AARCH64 = 183  # e_machine, of the ELF header
 # Nothing but the bundle and the standard library; -S leaves out site-packages.
 _ALONE = """
@@ -78,7 +85,7 @@ _BARE = (
 )
 _HEAVY = {"boto3", "click", "jsonschema", "pydantic", "rich", "s3transfer", "yaml"}
 _MOST_MODULES = 1.3  # of what a bare client of botocore has
-_LARGEST_ARCHIVE = 7_000_000
+_LARGEST_ARCHIVE = 7_500_000
 _LARGEST_SMALL = 1.3  # times an archive of a bare client for the same services
 _BARE_PACKAGES = {"botocore", "dateutil", "jmespath", "six.py", "urllib3"}
 

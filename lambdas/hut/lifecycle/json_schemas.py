@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from hut.model.limits import DEEPEST
-
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
@@ -56,10 +54,8 @@ class UnusableSchema(ValueError):  # noqa: N818 - named after what it says
 def schema_problems(schema: Any) -> list[str]:
     """Return what is wrong with a schema: each with its place, nothing if it can be used."""
     problems: list[str] = []
-    count = 0
     anchored = True  # pointers start at the schema itself
-    for value, place, depth in _walk(schema):
-        count += 1
+    for count, (value, place, depth) in enumerate(_walk(schema), 1):
         if count > LARGEST_SCHEMA:
             return [*problems, f"has more than {LARGEST_SCHEMA:,} parts"]
         if depth > _DEEPEST_SCHEMA:
@@ -171,7 +167,9 @@ def faults_of(schema: Any, document: Any) -> list[Fault]:
     except _TooMuch:
         raise UnusableSchema("it takes too many steps; let it be simpler") from None
     except RecursionError:
-        raise UnusableSchema("it refers to itself without an end, or is nested too deeply") from None
+        raise UnusableSchema(
+            "it refers to itself without an end, or is nested too deeply"
+        ) from None
     except (re.error, UndefinedTypeCheck, TypeError, ValueError, OverflowError) as error:
         raise UnusableSchema(f"it can't be used: {error}"[:_LONGEST_SAID]) from None
     return sorted(found, key=lambda fault: fault["path"])
@@ -201,7 +199,9 @@ def _counting() -> Any:
         return check
 
     known = Draft202012Validator.VALIDATORS
-    return extend(Draft202012Validator, {name: counted(each) for name, each in known.items()})
+    return extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {name: counted(each) for name, each in known.items()}
+    )
 
 
 def _values(document: Any) -> Iterator[Any]:
@@ -272,4 +272,4 @@ def _is_risky(pattern: str) -> bool:
             top += 1
             at = match.end() - 1
         at += 1
-    return top > 2  # noqa: PLR2004 - each further one is another power of the text's length
+    return top > 2

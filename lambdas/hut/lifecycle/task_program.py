@@ -295,7 +295,10 @@ def _of_faults(faults: Sequence[Fault]) -> str:
 
 def _synthesized(kind: str, outcome: Outcome, left: Left) -> Report:
     """Return the report that Hut makes where the task could not."""
-    report: Report = {"type": kind, "message": outcome.message or f"it ended with {_ending(outcome)}"}
+    report: Report = {
+        "type": kind,
+        "message": outcome.message or f"it ended with {_ending(outcome)}",
+    }
     report |= {"synthesized": True, "reason": str(outcome.reason)}
     if outcome.exit_code is not None:
         report["exit_code"] = outcome.exit_code

@@ -64,6 +64,8 @@ class RunSettings:
     record : str
         With ``failures`` an attempt that succeeds leaves no record and no entry in the log of
         changes; that its task has completed is counted and told all the same.
+    definitions : mapping
+        For each ``NAME@VERSION`` that tasks stand for, the definition as it was at submit.
     """
 
     base_dir: str = ""
@@ -80,6 +82,7 @@ class RunSettings:
     config_version: int | None = None
     backends: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
+    definitions: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     shell: Literal["sh"] | None = None
     task_variables: bool = False
     bundle: int | None = None

@@ -110,7 +110,9 @@ def read_definitions(data: Any, problems: list[Problem]) -> list[TaskDefinition]
         All that is wrong is appended to it; then what comes back is not all there is.
     """
     if not isinstance(data, list):
-        message = "is no JSON array; a program dumps an array of task definitions, [] if it has none"
+        message = (
+            "is no JSON array; a program dumps an array of task definitions, [] if it has none"
+        )
         problems.append(Problem(message))
         return []
     if len(data) > MOST_DEFINITIONS:

@@ -20,6 +20,7 @@ __all__ = [
     "EMPTY",
     "Resources",
     "RetryPolicy",
+    "TaskCall",
     "TaskSpec",
     "WorkflowSpec",
 ]
@@ -96,6 +97,30 @@ DEFAULT_RESOURCES = Resources()
 DEFAULT_RETRY = RetryPolicy()
 
 
+class TaskCall(NamedTuple):
+    """A task of a task program that a task of the workflow stands for.
+
+    Attributes
+    ----------
+    name, version : str
+        Of its definition, which is kept with the run.
+    input : str or None
+        The input document as JSON text, references to other tasks' outputs included.
+    digest : str
+        Of the definition.
+    """
+
+    name: str
+    version: str
+    input: str | None = None
+    digest: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name and version as people write them."""
+        return f"{self.name}@{self.version}"
+
+
 class TaskSpec(NamedTuple):
     """One task as the workflow describes it; dependencies as written, patterns not expanded.
 
@@ -125,6 +150,7 @@ class TaskSpec(NamedTuple):
     backend: str | None = None
     max_queue_time: float | None = None
     dedupe: bool = False
+    call: TaskCall | None = None
 
 
 @dataclass(frozen=True, slots=True)

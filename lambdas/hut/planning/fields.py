@@ -52,7 +52,14 @@ _AUTO: Final = "auto"
 _RETRYABLE: Final = tuple(
     reason.value
     for reason in Reason
-    if reason not in (Reason.CANCELLED, Reason.DEPENDENCY, Reason.TASK_FAILED, Reason.OTHER)
+    if reason
+    not in (
+        Reason.CANCELLED,
+        Reason.DEPENDENCY,
+        Reason.TASK_FAILED,
+        Reason.INVALID_INPUT,
+        Reason.OTHER,
+    )
 )
 
 

@@ -14,12 +14,19 @@ from typing import Any
 
 from hut.model.quantities import Gres
 from hut.model.records import RunSettings
-from hut.model.workflow import DEFAULT_RESOURCES, DEFAULT_RETRY, Resources, RetryPolicy, TaskSpec
+from hut.model.workflow import (
+    DEFAULT_RESOURCES,
+    DEFAULT_RETRY,
+    Resources,
+    RetryPolicy,
+    TaskCall,
+    TaskSpec,
+)
 
 __all__ = ["decode_settings", "decode_spec", "encode_settings", "encode_spec"]
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_SPECIAL = ("id", "command", "name", "deps", "resources", "retry")
+_SPECIAL = ("id", "command", "name", "deps", "resources", "retry", "call")
 _OPTIONAL = tuple(
     (position, name, TaskSpec._field_defaults[name])
     for position, name in enumerate(TaskSpec._fields)
@@ -28,6 +35,7 @@ _OPTIONAL = tuple(
 _OF_TASK = frozenset(TaskSpec._fields)
 _OF_RESOURCES = frozenset(field.name for field in fields(Resources))
 _OF_GRES = frozenset(field.name for field in fields(Gres))
+_OF_CALL = frozenset(TaskCall._fields)
 _OF_RETRY = frozenset(field.name for field in fields(RetryPolicy))
 _WORDS = {name: getattr(RunSettings(), name) for name in ("retry_order", "record")}
 _OF_RUN = frozenset(field.name for field in fields(RunSettings))
@@ -48,6 +56,9 @@ def encode_spec(spec: TaskSpec) -> str:
         data["resources"] = asdict(spec.resources)
     if spec.retry is not DEFAULT_RETRY:
         data["retry"] = {**asdict(spec.retry), "on": sorted(spec.retry.on, key=str)}
+    if spec.call is not None:
+        call = spec.call._asdict()
+        data["call"] = {name: value for name, value in call.items() if value not in (None, "")}
     return _dumps(data)
 
 
@@ -64,6 +75,8 @@ def decode_spec(task_id: str, text: str) -> TaskSpec:
     if "retry" in data:
         retry = _known(data["retry"], _OF_RETRY)
         data["retry"] = RetryPolicy(**{**retry, "on": frozenset(retry["on"])})
+    if "call" in data:
+        data["call"] = TaskCall(**_known(data["call"], _OF_CALL))
     return TaskSpec(task_id, **_known(data, _OF_TASK))
 
 
