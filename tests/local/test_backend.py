@@ -70,7 +70,8 @@ class Machine:
         self, backend: LocalBackend, command: str, key: AttemptKey = KEY, **more: Any
     ) -> Launch:
         """Return what starts `command`, rendered as an engine renders it."""
-        scripts = Scripts(RUN, backend.shell, backend.journal.paths)
+        shell = "sh" if more.get("plain") else backend.shell
+        scripts = Scripts(RUN, shell, backend.journal.paths)
         task_id = f"t{key.position}"
         folder = str(more.get("folder", self.work))
         request = ScriptRequest(
@@ -276,6 +277,22 @@ def test_what_does_not_listen_is_killed_when_the_grace_is_over(machine):
     assert machine.log().read_text() == "asked\n"
     assert ended.evidence.timed_out
     assert ended.evidence.signal_number == signal.SIGKILL
+
+
+def test_a_plain_launch_is_asked_with_int_then_term_then_killed_all_its_group(machine):
+    """As HyperShell escalates; but what the command started gets the signals too."""
+    child = "trap 'echo INT' INT; trap 'echo TERM' TERM; while :; do sleep 0.05; done"
+    with machine.backend(grace=0.4) as backend:
+        ended = machine.run(backend, f'sh -c "{child}"; true', time_limit=0.5, plain=True)
+    assert machine.log().read_text() == "INT\nTERM\n"
+    assert ended.evidence.timed_out
+    assert ended.evidence.signal_number == signal.SIGKILL
+
+
+def test_a_plain_launch_is_run_by_sh(machine):
+    with machine.backend() as backend:
+        machine.run(backend, 'cat "/proc/$$/cmdline" || echo /bin/sh', plain=True)
+    assert machine.log().read_bytes().startswith(b"/bin/sh")
 
 
 def test_a_cancelled_attempt_says_so(machine):

@@ -51,7 +51,9 @@ class Launcher:
     def __init__(self, run: RunRecord, backend: LocalBackend) -> None:
         self._run = run
         self._backend = backend
-        self._scripts = Scripts(run, backend.shell, backend.journal.paths)
+        self._plain = run.settings.shell == "sh"
+        shell = "sh" if self._plain else backend.shell
+        self._scripts = Scripts(run, shell, backend.journal.paths)
 
     def script(self, spec: TaskSpec, key: AttemptKey) -> str:
         """Return the script of an attempt, exactly as it is run."""
@@ -73,4 +75,5 @@ class Launcher:
             time_limit=spec.resources.time_limit,
             output_file=None if output is None else resolve(run, spec, output),
             error_file=None if error is None else resolve(run, spec, error),
+            plain=self._plain,
         )

@@ -37,6 +37,7 @@ __all__ = [
     "StoredScript",
     "fetch_part",
     "head_of",
+    "is_plain",
     "launcher",
     "launcher_body",
     "launcher_of_parts",
@@ -130,7 +131,8 @@ def launcher(
     """
     fetch = "" if stored is None else _fetch(stored)
     how = FROM_ARGUMENT if stored is None else FROM_FILE
-    return f"{_first(run, spec, attempt)}{launcher_body(spec, empty=empty, fetch=fetch, run=how)}"
+    body = launcher_body(spec, empty=empty, fetch=fetch, run=how, plain=is_plain(run))
+    return f"{_first(run, spec, attempt)}{body}"
 
 
 def launcher_of_parts(run: RunRecord, spec: TaskSpec, attempt: int, parts: int) -> str:
@@ -139,8 +141,13 @@ def launcher_of_parts(run: RunRecord, spec: TaskSpec, attempt: int, parts: int) 
     It leaves the time limit to whoever starts it.
     """
     gather, how = ("", FROM_ARGUMENT) if parts == 1 else (_GATHER, FROM_FILE)
-    body = launcher_body(spec, fetch=gather, run=how, limited=False)
+    body = launcher_body(spec, fetch=gather, run=how, limited=False, plain=is_plain(run))
     return f"{_first(run, spec, attempt)}{body}"
+
+
+def is_plain(run: RunRecord) -> bool:
+    """Say whether the tasks of a run are for ``sh``, as lines of a task file are."""
+    return run.settings.shell == "sh"
 
 
 def _first(run: RunRecord, spec: TaskSpec, attempt: int) -> str:
@@ -169,6 +176,7 @@ def launcher_body(
     fetch: str = "",
     run: str = FROM_ARGUMENT,
     limited: bool = True,
+    plain: bool = False,
 ) -> str:
     """Return the launcher behind its head: the same for all tasks of a kind.
 
@@ -180,13 +188,15 @@ def launcher_body(
         What runs the script, ``$_s`` being the shell.
     limited
         Whether it is to enforce a time limit that is too short for Batch.
+    plain
+        Run the script with ``sh`` though there is a bash.
     """
     limit = spec.resources.time_limit
     short = limited and limit < SHORTEST_BATCH_LIMIT
     exports = " ".join(["HOME", *(f"{name}=" for name in empty)])
     parts = [
         f"{_HEAD}export {exports}\n",
-        _SHELL,
+        _SHELL if plain else _BASH,
         fetch,
         _redirections(spec),
         _START.replace("@RUN", f"{run}{_output(spec)}"),
@@ -211,6 +221,9 @@ no() { say not-started "$1"; exit 125; }
 # A bash that is found may still not run here, and exec would not come back. BASH_ENV is for the
 # command, not for this look.
 _SHELL = """\
+_s=/bin/sh
+"""
+_BASH = """\
 _s=bash
 BASH_ENV= bash -c : 2>/dev/null || _s=/bin/sh
 """

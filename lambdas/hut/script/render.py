@@ -16,7 +16,7 @@ from hut.lifecycle.attempt import EXIT_NOT_STARTED
 from hut.model.records import RunRecord
 from hut.model.states import AUTOMATIC_VARIABLES
 from hut.model.workflow import TaskSpec
-from hut.script.variables import init_lines, run_variables, variables_of
+from hut.script.variables import ARGS, init_lines, run_variables, task_variables, variables_of
 
 __all__ = ["Journal", "ScriptRequest", "Scripts", "quote_path", "render_script"]
 
@@ -86,7 +86,8 @@ class Scripts:
             # Older shells know no pipefail, and stop at an option they don't know.
             first, pipefail = "#!/bin/sh", "(set -o pipefail) 2>/dev/null && set -o pipefail\n"
         self._head = f"{first}\n# run {run.id}, task "
-        self._pipefail = pipefail
+        # Lines of a task file mean what `sh -c` makes of them: the last of a pipe says how it went.
+        self._pipefail = "" if run.settings.shell == "sh" else pipefail
         self._exports = exports
         self._journal = "" if journal is None else _journal_lines(journal)
         self._run_gives = bool(run.settings.env_vars or run.settings.environment)
@@ -98,7 +99,11 @@ class Scripts:
 
     def has_values(self, spec: TaskSpec) -> bool:
         """Say whether the script of a task holds variables or init lines that people gave."""
-        return self._run_gives or bool(spec.env_vars or spec.environment)
+        if self._run_gives or spec.environment:
+            return True
+        # What is set by itself anyway is no more private than the command.
+        own = self._run.settings.task_variables and spec.env_vars.keys() == {ARGS}
+        return bool(spec.env_vars) and not own
 
     def render(self, request: ScriptRequest) -> str:
         """Return the script of one attempt."""
@@ -115,10 +120,17 @@ class Scripts:
         if self._exports:
             # An id and a number need no quotes.
             own = f" \\\n  HUT_TASK_ID={spec.id} \\\n  HUT_ATTEMPT={request.attempt}"
+            if self._run.settings.task_variables:
+                own += "".join(
+                    f" \\\n  {name}={shlex.quote(text)}"
+                    for name, text in task_variables(self._run, spec, request.attempt).items()
+                )
             automatic = f"export{self._automatic}{own}\n"
         if request.working_dir is not None:
             path = self._quote_path(request.working_dir)
             folder = f"cd -- {path} || exit {EXIT_NOT_STARTED}\n"
+            if self._run.settings.task_variables:
+                folder += 'export TASK_CWD="$PWD"\n'
         return f"{self._pipefail}{journal}{given}{automatic}{init}{folder}{spec.command}\n"
 
     def _given(self, spec: TaskSpec) -> str:

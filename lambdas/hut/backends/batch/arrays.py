@@ -41,6 +41,7 @@ from hut.backends.launcher import (
     StoredScript,
     fetch_part,
     head_of,
+    is_plain,
     launcher_body,
     working_dir_of,
 )
@@ -180,12 +181,13 @@ def plan_array(
     upload = None
     if stored is None:
         prefix, suffix = _common_ends([child.script for child in children])
-        body = launcher_body(spec, empty=empty, run=_FROM_PARTS)
+        body = launcher_body(spec, empty=empty, run=_FROM_PARTS, plain=is_plain(run))
         ends = [prefix, suffix]
         texts = [f"{begin}{table}{body}" for table in _inline(children, len(prefix), len(suffix))]
     else:
         upload, width = _parts(children)
-        body = launcher_body(spec, empty=empty, fetch=fetch_part(stored, width), run=FROM_FILE)
+        fetch = fetch_part(stored, width)
+        body = launcher_body(spec, empty=empty, fetch=fetch, run=FROM_FILE, plain=is_plain(run))
         texts, ends = [f"{begin}{body}"], ["hut"]
     for text in texts:
         overrides: dict[str, Any] = {

@@ -40,6 +40,8 @@ __all__ = ["Finished", "Launch", "LocalBackend", "LocalOptions"]
 
 _POLL_ADOPTED_SECONDS = 0.1
 _LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
+_TERMINATE_FIRST = (signal.SIGTERM, signal.SIGKILL)
+_INTERRUPT_FIRST = (signal.SIGINT, *_TERMINATE_FIRST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ class Launch(NamedTuple):
         Where the command runs, for messages and relative output files.
     output_file, error_file : str or None
         Absolute paths people asked for, instead of the run's own log files.
+    plain : bool
+        Run it with ``sh`` though there is a bash, and ask it to end with INT before TERM: as lines of
+        a task file are.
     """
 
     key: AttemptKey
@@ -90,6 +95,7 @@ class Launch(NamedTuple):
     time_limit: float
     output_file: str | None = None
     error_file: str | None = None
+    plain: bool = False
 
 
 class Finished(NamedTuple):
@@ -113,6 +119,7 @@ class _Process:
     slot: Slot | None = None
     stopped: Literal["timeout", "cancelled"] | None = None
     kill_at: float | None = None
+    signals: Sequence[signal.Signals] = _TERMINATE_FIRST  # still to be sent
 
     @property
     def adopted(self) -> bool:
@@ -228,6 +235,7 @@ class LocalBackend:
             clock + launch.time_limit,
             launch.folder,
             slot,
+            signals=_INTERRUPT_FIRST if launch.plain else _TERMINATE_FIRST,
         )
         self._pids[key] = pid
         if pause := self._pace.pause_after(clock - began, clock):
@@ -254,13 +262,19 @@ class LocalBackend:
         return True
 
     def stop(self, key: AttemptKey, why: Literal["timeout", "cancelled"]) -> None:
-        """Ask an attempt to end (TERM); it is killed when the grace is over."""
+        """Ask an attempt to end (TERM, or INT first); it is killed when the grace is over."""
         process = self._processes.get(self._pids.get(key, -1))
         if process is None or process.stopped is not None:
             return
         process.stopped = why
-        process.kill_at = time.monotonic() + self.options.kill_grace
-        kill_group(process.pid, signal.SIGTERM)
+        self._signal(process)
+
+    def _signal(self, process: _Process) -> None:
+        """Send the next signal, and say when the one after it is due."""
+        following, *more = process.signals
+        process.signals = more
+        process.kill_at = time.monotonic() + self.options.kill_grace if more else None
+        kill_group(process.pid, following)
 
     def stop_all(self, *, force: bool = False) -> None:
         """Cancel everything that runs; with `force`, kill it now."""
@@ -343,20 +357,20 @@ class LocalBackend:
         if process.stopped is None:
             self.stop(process.key, "timeout")
         elif process.kill_at is not None:
-            kill_group(process.pid, signal.SIGKILL)
-            process.kill_at = None
+            self._signal(process)
 
     def _arguments(self, launch: Launch) -> list[str]:
         """Return what to execute: the script as an argument, or as a file only its owner reads."""
+        shell = "/bin/sh" if launch.plain else self._shell
         if not launch.private and len(launch.script) < _LONGEST_ARGUMENT:
-            return [self._shell, "-c", launch.script]
+            return [shell, "-c", launch.script]
         folder = self.options.folder / "scripts"
         folder.mkdir(exist_ok=True, mode=0o700)
         path = folder / f"{self.journal_key(launch.key)}.sh"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(launch.script)
-        return [self._shell, str(path)]
+        return [shell, str(path)]
 
     def _output(self, launch: Launch, slot: Slot, opened: list[int]) -> tuple[int, int]:
         """Return descriptors for output and errors; those of files people named go to `opened`."""
