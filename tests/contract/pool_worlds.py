@@ -6,6 +6,7 @@ queues a lost one again as a new attempt.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -34,7 +35,13 @@ from hut.pools.port import (
     Turn,
     WorkerSpec,
 )
+from hut.store.dynamodb.bodies import Bodies
+from hut.store.dynamodb.pools import TablePool
+from hut.store.dynamodb.table import Table
 from hut.store.port import AttemptKey
+from tests.aws_table import Clients, new_options
+from tests.simulation.dynamodb import SimulatedDynamoDB
+from tests.simulation.s3 import SimulatedS3
 
 RUN = "run1"
 SCHEDULER = Scheduler(
@@ -237,3 +244,14 @@ class FakeWorker:
 Adapter = Callable[[Path, Scheduler], Pool]
 ADAPTERS: dict[str, Adapter] = {"memory": lambda _, scheduler: MemoryPool("gpu", scheduler)}
 """By name; another one is added by a line, its rows in `tests.contract.test_pools` follow."""
+
+
+def simulated_pool(_: Path, scheduler: Scheduler) -> Pool:
+    clients = {"dynamodb": SimulatedDynamoDB(time.time, copies=True), "s3": SimulatedS3(time.time)}
+    bed = Clients(clients)
+    options = new_options(bed)
+    table = Table(bed.client("dynamodb"), options.table, sleep=lambda _: None)
+    return TablePool(table, Bodies(bed.client("s3"), options.bucket), "gpu", scheduler)
+
+
+ADAPTERS["simulated"] = simulated_pool

@@ -13,9 +13,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from hut.backends.bundle_markers import BLOCK, BlockLog, BundleMarkers, parse_block_log
-from hut.backends.markers import Damaged, Markers, NoFile, without_markers
+from hut.backends.markers import Markers, content_of, without_markers
 from hut.backends.port import LogPage, UnknownCursor
-from hut.model.problems import InvalidInput, Problem
 
 __all__ = ["JobLogs", "log_name"]
 
@@ -151,16 +150,7 @@ class JobLogs:
         markers = Markers(nonce)
         for line in self.all_lines(name):
             markers.feed(line)
-        try:
-            content = markers.content()
-            return None if content is None else content.decode("utf-8")
-        except NoFile as error:
-            what = f"can't be read: {error}"
-        except Damaged as error:
-            what = str(error)
-        except UnicodeDecodeError as error:
-            what = f"is not UTF-8 text ({error})"
-        raise InvalidInput([Problem(what)], source=source)
+        return content_of(markers, source)
 
     def _page(
         self, name: str, cursor: str | None, limit: int, *, from_head: bool = True

@@ -35,6 +35,7 @@ __all__ = [
     "LARGEST_GENERATED",
     "SHORTEST_BATCH_LIMIT",
     "StoredScript",
+    "copying",
     "fetch_part",
     "head_of",
     "is_plain",
@@ -133,6 +134,17 @@ def launcher(
     how = FROM_ARGUMENT if stored is None else FROM_FILE
     body = launcher_body(spec, empty=empty, fetch=fetch, run=how, plain=is_plain(run))
     return f"{_first(run, spec, attempt)}{body}"
+
+
+def copying(run: RunRecord, spec: TaskSpec, attempt: int, script: str) -> str:
+    """Return a script that runs another one and copies the file it generates into its log.
+
+    For where whoever starts it sees to process groups, output files and limits. A signal for the
+    group ends all of it.
+    """
+    shell = "BASH_ENV= bash -c : 2>/dev/null && _s=bash || _s=/bin/sh\n"
+    start = f'"$_s" -c {shlex.quote(script)}\n_c=$?\n'
+    return f'{_first(run, spec, attempt)}{_HEAD}{shell}{start}{_COPY}exit "$_c"\n'
 
 
 def launcher_of_parts(run: RunRecord, spec: TaskSpec, attempt: int, parts: int) -> str:

@@ -26,6 +26,7 @@ import re
 import zlib
 from dataclasses import dataclass, field
 
+from hut.model.problems import InvalidInput, Problem
 from hut.model.records import RunRecord
 from hut.model.rfc3339 import format_time
 from hut.model.workflow import TaskSpec
@@ -35,6 +36,7 @@ __all__ = [
     "Markers",
     "NoFile",
     "cksum",
+    "content_of",
     "nonce_of",
     "nonce_of_child",
     "without_markers",
@@ -168,6 +170,31 @@ class Markers:
                 "its copy in the log is not what the file was; it may have been written to"
             )
         return content
+
+
+def content_of(markers: Markers, source: str) -> str | None:
+    """Return the text of the file that was copied into a log, or None if not all of it is there.
+
+    Parameters
+    ----------
+    source
+        Path of the file, for messages.
+
+    Raises
+    ------
+    InvalidInput
+        If the job found no such file, or what is in the log can't be used.
+    """
+    try:
+        content = markers.content()
+        return None if content is None else content.decode("utf-8")
+    except NoFile as error:
+        what = f"can't be read: {error}"
+    except Damaged as error:
+        what = str(error)
+    except UnicodeDecodeError as error:
+        what = f"is not UTF-8 text ({error})"
+    raise InvalidInput([Problem(what)], source=source)
 
 
 def _decode(encoding: str, pieces: list[str]) -> bytes:

@@ -192,6 +192,10 @@ class Job:
         Which child of its array this is; None for a job of its own and for the array itself.
     usage : Usage or None
         What it had, once it has ended.
+    most_losses : int or None
+        How often a task may be lost where it was, and still be run again; None: as anywhere.
+    spent : str
+        What is said of a loss that is one too many.
     """
 
     name: str
@@ -208,6 +212,8 @@ class Job:
     said: str = ""
     index: int | None = None
     usage: Usage | None = None
+    most_losses: int | None = None
+    spent: str = ""
 
 
 class JobRequest(NamedTuple):

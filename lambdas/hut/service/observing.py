@@ -14,10 +14,11 @@ from hut.backends.port import Job, JobName, JobState
 from hut.control import Control
 from hut.lifecycle.attempt import invalid_output
 from hut.lifecycle.retry import Spent
+from hut.lifecycle.task import after_end
 from hut.model.documents import format_of
 from hut.model.problems import InvalidInput
 from hut.model.records import Outcome, RunRecord, TaskRecord
-from hut.model.states import ACTIVE, TaskState
+from hut.model.states import ACTIVE, INFRASTRUCTURE_REASONS, TaskState
 from hut.planning import Extension
 from hut.service.counting import count_ends
 from hut.service.surroundings import Surroundings
@@ -198,6 +199,7 @@ class Observing:
         if backend is not None:
             outcome = backend.outcome(run, task.spec, task.attempt, job)
         assert outcome is not None  # noqa: S101 - a job that has ended says how
+        outcome = _of_too_many(outcome, job, task)
         adds: Extension | None = None
         wants = task.spec.generates_source is not None
         if outcome.state is TaskState.COMPLETED and wants:
@@ -211,6 +213,18 @@ class Observing:
             handle=job.handle,
             adds=adds,
         )
+        if job.most_losses is not None:
+            stopping = run.cancel_requested_at is not None
+            claim = _claim(task)
+            following = after_end(
+                outcome,
+                claim.spec.retry,
+                claim.spent,
+                end.at,
+                cancelling=stopping,
+                most_losses=job.most_losses,
+            )
+            end = end._replace(next=following)
         return end._replace(log=job.log, cost=None if backend is None else backend.cost(job))
 
     def _generated(
@@ -245,6 +259,16 @@ class Observing:
 def _is_attempt(task: TaskRecord, key: AttemptKey) -> bool:
     """Say whether an attempt is the task's present one, and active."""
     return task.state in ACTIVE and (task.attempt, task.epoch) == (key.attempt, key.epoch)
+
+
+def _of_too_many(outcome: Outcome, job: Job, task: TaskRecord) -> Outcome:
+    """Return an outcome again; of a loss that no other attempt follows, the message says so."""
+    most = job.most_losses
+    if most is None or outcome.reason not in INFRASTRUCTURE_REASONS or task.losses < most:
+        return outcome
+    times = f"{task.losses + 1} attempts were lost, {most} retries are allowed"
+    said = f"{job.spent}: " if job.spent else ""
+    return outcome._replace(message=f"{said}{outcome.message} ({times})")
 
 
 def _claim(task: TaskRecord) -> Claim:

@@ -32,10 +32,10 @@ class Bodies:
         self._client = client
         self._bucket = bucket
 
-    def pack(self, run_id: str, text: str) -> Item:
-        """Return the attributes that hold a text."""
+    def pack(self, run_id: str, text: str, *, most: int = _LARGEST_INSIDE) -> Item:
+        """Return the attributes that hold a text; up to `most` bytes, compressed, stay inside."""
         data = zlib.compress(text.encode(), 6)
-        if len(data) <= _LARGEST_INSIDE:
+        if len(data) <= most:
             return {"body": data}
         key = f"bodies/{run_id}/{hashlib.sha256(data).hexdigest()}"
         self.put(key, data)

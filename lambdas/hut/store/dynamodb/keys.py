@@ -26,6 +26,10 @@ image              ``IMAGE#digest``            ``IMAGE``
 attempt on EC2     ``EC2JOB#job name``         ``JOB``: see `hosts`, as for the next two
 instance           ``HOST#instance``           ``HOST``
 idle instance      ``IDLE#backend``            ``shape#instance``
+pool               ``POOL#pool``               ``POOL``: see `pools`, as for the next three
+worker             ``POOL#pool``               ``WORKER#id``
+item that waits    ``POOL#pool#Q``             ``priority#arrival#name``, highest priority first
+item of a pool     ``POOLJOB#name``            ``JOB``
 form of the table  ``FORM``                    ``FORM``: see `form`
 =================  ==========================  ==================================================
 
@@ -69,6 +73,11 @@ __all__ = [
     "pace_key",
     "pack_key",
     "place_key",
+    "pool_job_key",
+    "pool_key",
+    "pool_partition",
+    "pool_queue",
+    "queued_key",
     "ready_key",
     "ready_partition",
     "run_key",
@@ -77,6 +86,7 @@ __all__ = [
     "token_key",
     "wait_key",
     "wait_partition",
+    "worker_key",
 ]
 
 PACK = 16
@@ -252,3 +262,33 @@ def idle_partition(backend: str) -> str:
 def idle_key(backend: str, shape: str, instance: str) -> Key:
     """Return the key of the note that an instance is idle."""
     return Key(idle_partition(backend), f"{shape}#{instance}")
+
+
+def pool_partition(pool: str) -> str:
+    """Return the partition of a pool and its workers."""
+    return f"POOL#{pool}"
+
+
+def pool_key(pool: str) -> Key:
+    """Return the key of what holds for a pool as a whole."""
+    return Key(pool_partition(pool), "POOL")
+
+
+def worker_key(pool: str, worker: str) -> Key:
+    """Return the key of a worker, with the leases it has."""
+    return Key(pool_partition(pool), f"WORKER#{worker}")
+
+
+def pool_queue(pool: str) -> str:
+    """Return the partition of what waits for a worker of a pool."""
+    return f"POOL#{pool}#Q"
+
+
+def queued_key(pool: str, priority: int, arrival: str, name: str) -> Key:
+    """Return the key of the place of an item in the queue of a pool."""
+    return Key(pool_queue(pool), f"{_HIGHEST - priority:010}#{arrival}#{name}")
+
+
+def pool_job_key(name: str) -> Key:
+    """Return the key of an item of a pool, wherever it is."""
+    return Key(f"POOLJOB#{name}", "JOB")

@@ -1,0 +1,1 @@
+"""Tasks on workers of a pool, which ask a control plane for them."""
