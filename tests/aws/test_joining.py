@@ -62,7 +62,7 @@ def test_of_two_that_join_at_once_the_second_one_is_planned_anew(world: StoreWor
     other, client = world.another()
 
     def join_meanwhile(call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        with pytest.raises(StoreError, match="is joining the run; do it again"):
+        with pytest.raises(StoreError, match="joining the run; do it again"):
             join(world, run, claims["b"], second)
         return call(**arguments)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from hut.control import Control, Setting, Submission
 from hut.lifecycle.task import after_end
 from hut.model.records import Outcome, RunRecord, TaskRecord
+from hut.model.run_options import NO_OPTIONS, RunOptions
 from hut.model.states import Reason, TaskState
 from hut.planning import Extension
 from hut.scheduling.room import NO_CAPS, Caps
@@ -46,17 +47,29 @@ class World:
     def control(self) -> Control:
         return Control(self.store)
 
-    def create(self, *tasks: dict[str, Any], **fields: Any) -> RunRecord:
+    def create(
+        self, *tasks: dict[str, Any], options: RunOptions = NO_OPTIONS, **fields: Any
+    ) -> RunRecord:
         """Submit tasks; a command is filled in where none is given."""
-        entries = [{"command": "true", **task} for task in tasks]
-        body = json.dumps({"tasks": entries, **fields})
+        body = json.dumps({"tasks": _entries(tasks), **fields})
         run, _ = self.control.submit(
-            Submission(body, "w.json", "w", owner="me"),
+            Submission(body, "w.json", "w", owner="me", options=options),
             Setting(),
             now=self.now,
             new_id=f"run{next(self.ids)}",
         )
         return self.store.begin_epoch(run.id, self.now)
+
+    def add(self, run: RunRecord, *tasks: dict[str, Any], key: str | None = None) -> bool:
+        """Add tasks to a run; say whether they joined now."""
+        _, joined = self.control.add_tasks(
+            run.id,
+            json.dumps(_entries(tasks)),
+            filename="more.json",
+            key=f"key{next(self.ids)}" if key is None else key,
+            now=self.now,
+        )
+        return joined
 
     def claim(
         self, run: RunRecord, at_most: int = 100, *, epoch: int | None = None, caps: Caps = NO_CAPS
@@ -118,6 +131,10 @@ class World:
             assert record.counts[state] == sum(task.state is state for task in tasks), state
         assert record.total == len(tasks)
         return record
+
+
+def _entries(tasks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"command": "true", **task} for task in tasks]
 
 
 def sqlite_world(folder: Path) -> World:

@@ -146,6 +146,8 @@ class RunRecord:
         Tasks may be added, so it does not end when all of them have.
     held : bool
         Nothing of it is claimed: it is still being sent.
+    opening : bool
+        Tasks have joined, and it is not worked out yet which of them may run.
     """
 
     id: str
@@ -169,6 +171,7 @@ class RunRecord:
     generation: int = 0
     open: bool = False
     held: bool = False
+    opening: bool = False
 
     @property
     def active(self) -> int:

@@ -6,6 +6,7 @@ name of an execution is the run's id and its generation, so starting it twice is
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from hut.control import Control, Setting, Submission
@@ -13,7 +14,7 @@ from hut.model.records import RunRecord
 from hut.model.states import Reason
 from hut.planning import Plan
 from hut.service.ports import Executions
-from hut.store.events import EventStore
+from hut.store.events import LONGEST_OPEN, EventStore, NotRegistered
 from hut.store.port import RunExists
 
 __all__ = ["DEFAULT_TIME_LIMIT", "Submitting", "start_execution"]
@@ -58,6 +59,10 @@ class Submitting:
                 # A small run is there at once; its execution finds that nothing is left to write.
                 self._store.register_block(run.id, 0, now)
             start_execution(self._store, self._executions, run)
+            if run.settings.open or run.settings.held:
+                # Tasks can be added once it has begun. The execution begins it too, a moment later.
+                with suppress(NotRegistered):
+                    run = self._store.begin_run(run.id, 0, now)
             return run, plan, created
         raise RunExists(f"the run id {new_id!r} is taken")
 
@@ -85,6 +90,6 @@ def start_execution(store: EventStore, executions: Executions, run: RunRecord) -
     standing = store.standing(run.id)
     if standing.begun:
         return True
-    limit = run.settings.time_limit or DEFAULT_TIME_LIMIT
+    limit = run.settings.time_limit or (LONGEST_OPEN if run.settings.open else DEFAULT_TIME_LIMIT)
     blocks = 0 if standing.generation else standing.blocks
     return executions.start(run.id, standing.generation, blocks, limit)

@@ -18,6 +18,8 @@ keep_array          the id must be new; written before its job is submitted, nev
 keep_token          one for each generation; the last one counts, but none of an earlier step
 unlist              the run was not repeated since it ended
 reopen              as `follow`
+open_added          as `follow`; that it is done is noted afterwards
+rest                the run has begun, waits for more tasks and for nothing else
 call_waiting        each note of a run that waits is marked once
 ==================  ============================================================================
 """
@@ -31,7 +33,10 @@ from typing import Protocol
 from hut.model.records import Refusal, RunRecord, TaskRecord
 from hut.store.port import AttemptKey, NewRun, Store, StoreError
 
-__all__ = ["Destination", "EventStore", "NotRegistered", "Standing"]
+__all__ = ["LONGEST_OPEN", "Destination", "EventStore", "NotRegistered", "Standing"]
+
+LONGEST_OPEN = 360 * 86400.0
+"""Seconds an open run may take if its file does not say: an execution of Step Functions has a year."""
 
 Destination = tuple[str, str | None]
 """A backend and a partition of it, as tasks name it."""
@@ -98,6 +103,15 @@ class EventStore(Store, Protocol):
 
     def reopen(self, run_id: str) -> None:
         """Work out anew what may run, from the states of all tasks."""
+
+    def open_added(self, run_id: str) -> None:
+        """Work out which of the tasks that were added to a run may be claimed."""
+
+    def rest(self, run_id: str) -> None:
+        """Take a run that waits for more tasks, and for nothing else, off the list of active ones.
+
+        Whatever happens to it puts it back in the same transaction.
+        """
 
     def end_pending(self, run_id: str, has_time: Callable[[], bool] | None = None) -> bool:
         """End what waits in a stopped run, as long as there is time; say if all of it has ended."""

@@ -55,6 +55,7 @@ __all__ = [
     "StoreError",
     "TaskExists",
     "TaskFilter",
+    "TryAgain",
     "UnknownRun",
     "UnusableStore",
 ]
@@ -90,6 +91,10 @@ class StaleExtension(StoreError):  # noqa: N818
 
 class TaskExists(StoreError):  # noqa: N818
     """A new task has the id of one that the run has already."""
+
+
+class TryAgain(StoreError):  # noqa: N818
+    """Others are at it just now; the same call may succeed in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +300,9 @@ class Store(Protocol):
         StaleExtension
             If others joined since they were planned.
         TaskExists
-            If the run has a task with one of their ids.
+            If the run has a task with one of their ids, or two of them have the same.
+        TryAgain
+            If others join it just now, or the run is not all stored yet.
         """
 
     def has_added(self, run_id: str, key: str, digest: str = "") -> bool:

@@ -121,7 +121,10 @@ class Followers:
         """Put tasks on their pages."""
         effects = _Effects()
         for task in tasks:
-            self._ready(meta, task["position"], task["priority"], task["backend"], effects)
+            again = bool(meta.get("order") and task.get("retries"))
+            self._ready(
+                meta, task["position"], task["priority"], task["backend"], effects, again=again
+            )
         self._apply(meta, effects)
 
     # Collecting ---------------------------------------------------------------------------------
@@ -217,10 +220,16 @@ class Followers:
 
     @staticmethod
     def _ready(
-        meta: Item, position: int, priority: int, backend: str | None, effects: _Effects
+        meta: Item,
+        position: int,
+        priority: int,
+        backend: str | None,
+        effects: _Effects,
+        *,
+        again: bool = False,
     ) -> None:
         name = backend or meta["backend"]
-        key = ready_key(meta["id"], meta["generation"], name, priority, position)
+        key = ready_key(meta["id"], meta["generation"], name, priority, position, again=again)
         effects.ready[key].add(position)
 
     @staticmethod
@@ -228,20 +237,33 @@ class Followers:
         node = entry if isinstance(entry, int) else entry[0]
         (effects.failed_barriers if node < 0 else effects.failed).setdefault(node, cause)
 
-    def _open(self, meta: Item, generator: int, effects: _Effects) -> list[int]:
-        """Let tasks that joined wait for what they wait for: return the tasks to follow for that.
+    def let_in(self, run_id: str, notes: Sequence[Item]) -> None:
+        """Let tasks that were added run, or wait for what they wait for."""
+        meta = known(self._table.get(meta_key(run_id)), run_id)
+        effects, sources = _Effects(), dict[int, None]()
+        for note in notes:
+            sources |= dict.fromkeys(self._let_in(meta, note, effects))
+        self._apply(meta, effects)
+        self.follow(run_id, list(sources))
 
-        Their dependencies may have ended before they joined.
-        """
+    def _open(self, meta: Item, generator: int, effects: _Effects) -> list[int]:
+        """Do the same for what a task generated; return the tasks to follow for that."""
         note = self._table.get(grew_key(meta["id"], meta.get("withdrawals", 0), generator))
         if note is None:
             return []
+        return [each for each in self._let_in(meta, note, effects) if each != generator]
+
+    def _let_in(self, meta: Item, note: Item, effects: _Effects) -> list[int]:
+        """Collect which of the tasks that joined may run; return what the others wait for.
+
+        That may have ended before they joined, so it must be followed again.
+        """
         joined = self._tasks.between(meta, note["first"], note["first"] + note["count"])
         for task in joined:
             if not task["needs"] and task["state"] == TaskState.PENDING:
                 self._ready(meta, task["position"], task["priority"], task["backend"], effects)
         sources: list[int] = json.loads(self._bodies.unpack(note))
-        return [source for source in sources if source != generator]
+        return sources
 
     # Writing ------------------------------------------------------------------------------------
 

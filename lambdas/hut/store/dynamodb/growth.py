@@ -1,29 +1,20 @@
-"""How a run gets its tasks: when it is submitted, and when a task generates more of them.
+"""How a run gets the tasks it is submitted with; those that join it later come by `joining`.
 
 A run is seen from the moment it is *reserved*: one transaction stores its item, its settings, its
 place in the lists and its idempotency key. Its tasks follow in blocks, which may be written more than
 once and by several at a time; `begin_run` lets tasks be claimed when all of them are there. So a
 crash leaves a run that does not begin yet, never half a run that runs.
-
-Tasks that join a running run are written first, behind those it has, where nobody looks; then one
-transaction ends their generator, puts those that share the run's last pack into it, and raises the
-run's total. Whoever writes them holds the run's
-``joining`` lock, so two generators never write the same places; a lock whose holder died is taken
-over once the holder can't be alive any more.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from hut.model.records import RunRecord
-from hut.model.states import ACTIVE, RunState, TaskState
-from hut.planning.plan import Extension
+from hut.model.records import RunRecord, RunSettings
+from hut.model.states import RunState, TaskState
 from hut.store.dynamodb.blocks import (
     Planned,
     blocks_of,
@@ -32,9 +23,8 @@ from hut.store.dynamodb.blocks import (
     encode_block,
 )
 from hut.store.dynamodb.form import FORM
+from hut.store.dynamodb.items import phase_of
 from hut.store.dynamodb.keys import (
-    attempt_key,
-    grew_key,
     idempotency_key,
     meta_key,
     run_key,
@@ -42,18 +32,18 @@ from hut.store.dynamodb.keys import (
 )
 from hut.store.dynamodb.options import StoreOptions
 from hut.store.dynamodb.reading import Reading, listing
-from hut.store.dynamodb.table import Cancelled, Condition, Key, Lost, Pages, Write, pauses
+from hut.store.dynamodb.table import Cancelled, Condition, Key, Lost, Write, pauses
 from hut.store.dynamodb.unit import Unit
 from hut.store.dynamodb.values import Item
 from hut.store.encoding import encode_settings
-from hut.store.events import NotRegistered, Standing
-from hut.store.port import End, IdempotencyConflict, NewRun, RunExists, StoreError
+from hut.store.events import LONGEST_OPEN, NotRegistered, Standing
+from hut.store.port import IdempotencyConflict, NewRun, RunExists, StoreError
 
 __all__ = ["Growth"]
 
 _DAY = 86400
-_JOINING_SECONDS = 300.0  # a Lambda that wrote tasks and died is surely dead by then
-_REGISTER_SECONDS = 130.0  # the same for one that registers a block
+_REGISTER_SECONDS = 130.0  # a Lambda that registers a block and died is surely dead by then
+_BUCKETS_TO_GROW = 32  # of a run that gets most of its tasks later
 _NEW = Condition("attribute_not_exists(#pk)")
 
 
@@ -61,13 +51,9 @@ class Growth(Reading):
     """The part of `DynamoStore` by which tasks come into a run."""
 
     _options: StoreOptions
-    _units: dict[str, Unit] | None
     # What the other parts of the store do.
     _work: Any
-    _end: Any
-    end_pending: Any
     finish_reset: Any
-    _clock: Any
 
     # A new run ----------------------------------------------------------------------------------
 
@@ -154,23 +140,34 @@ class Growth(Reading):
             total=len(new.tasks),
             backend=new.settings.backend,
             barriers=self._barriers(new),
-            buckets=buckets_for(len(new.tasks)),
+            buckets=self._buckets(new),
             blocks=blocks,
             seq=0,
             epoch=0,
             generation=0,
             withdrawals=0,
             form=FORM,
-            ttl=self._ttl(new.created_at),
+            ttl=self._ttl(new),
             **counts,
+            **_asked(new.settings),
         )
 
     def _barriers(self, new: NewRun) -> int:
         # Tasks with very many dependencies get barriers of their own; leave numbers for them.
         return len(new.graph.barriers) + len(new.tasks)
 
-    def _ttl(self, created: float) -> int:
-        return int(created) + self._options.retention_days * _DAY
+    @staticmethod
+    def _buckets(new: NewRun) -> int:
+        """Return in how many buckets positions by id are kept: their number never changes."""
+        grows = new.settings.open or new.settings.held
+        return max(buckets_for(len(new.tasks)), _BUCKETS_TO_GROW if grows else 1)
+
+    def _ttl(self, new: NewRun) -> int:
+        """Return when a run is forgotten: an open one may go on for long before it ends."""
+        kept = self._options.retention_days * _DAY
+        if new.settings.open:
+            kept += int(new.settings.time_limit or LONGEST_OPEN)
+        return int(new.created_at) + kept
 
     def _planned(self, new: NewRun) -> Planned:
         return Planned(
@@ -180,8 +177,8 @@ class Growth(Reading):
             backend=new.settings.backend,
             run_backend=new.settings.backend,
             created=new.created_at,
-            buckets=buckets_for(len(new.tasks)),
-            ttl=self._ttl(new.created_at),
+            buckets=self._buckets(new),
+            ttl=self._ttl(new),
         )
 
     def _store_plan(self, new: NewRun) -> int:
@@ -225,14 +222,15 @@ class Growth(Reading):
     def standing(self, run_id: str) -> Standing:
         """Return how far a run has come."""
         meta = self._meta(run_id)
-        begun = meta["phase"] == "active" and meta.get("begun") == meta["generation"]
+        there = meta["phase"] in ("active", "held")
+        begun = there and meta.get("begun") == meta["generation"]
         return Standing(meta["generation"], meta["blocks"], begun)
 
     def activate_run(self, run_id: str) -> None:
         """Let tasks of a run be claimed, by an engine that begins an epoch first."""
 
         def activate(unit: Unit) -> None:
-            unit.meta["phase"] = "active"
+            unit.meta["phase"] = phase_of(unit.meta)
             unit.touch_run()
 
         self._work(run_id, activate)
@@ -255,8 +253,8 @@ class Growth(Reading):
                 return meta
             if meta["phase"] == "reserved":
                 self._check_blocks(meta, now)
-            meta.update(phase="active", begun=generation, epoch=meta["epoch"] + 1)
-            if meta["state"] == RunState.PENDING:
+            meta.update(phase=phase_of(meta), begun=generation, epoch=meta["epoch"] + 1)
+            if meta["phase"] == "active" and meta["state"] == RunState.PENDING:
                 meta.update(state=str(RunState.RUNNING), started=now)
             unit.touch_run()
             unit.signal("begun")
@@ -297,158 +295,6 @@ class Growth(Reading):
             if now - int(begun) < _REGISTER_SECONDS:
                 raise NotRegistered(f"block {block} of run {meta['id']} is being written again")
 
-    # Open runs ----------------------------------------------------------------------------------
-
-    def add_tasks(
-        self,
-        run_id: str,  # noqa: ARG002
-        adds: Extension,  # noqa: ARG002
-        *,
-        key: str,  # noqa: ARG002
-        now: float,  # noqa: ARG002
-        digest: str = "",  # noqa: ARG002
-    ) -> bool:
-        """Let tasks join an open or a held run, all of them or none."""
-        raise StoreError("tasks can't be added to runs of a control plane")
-
-    def has_added(self, run_id: str, key: str, digest: str = "") -> bool:  # noqa: ARG002
-        """Say whether tasks joined a run under a key."""
-        raise StoreError("tasks can't be added to runs of a control plane")
-
-    def release_run(self, run_id: str, now: float) -> RunRecord:  # noqa: ARG002
-        """Let the tasks of a held run be claimed; one that is not held stays as it is."""
-        raise StoreError("tasks can't be added to runs of a control plane")
-
-    def close_run(self, run_id: str, now: float) -> RunRecord:  # noqa: ARG002
-        """Take no more tasks into an open run: it ends when those it has do."""
-        raise StoreError("tasks can't be added to runs of a control plane")
-
-    # Tasks that join ----------------------------------------------------------------------------
-
-    def _end_and_join(self, run_id: str, end: End) -> bool:
-        """End a generator together with the tasks it generated."""
-        adds, position = end.adds, end.key.position
-        assert adds is not None  # noqa: S101 - the caller checked
-        if self._units:
-            raise StoreError("tasks can't join a run in a batch that has changed something")
-        batch, self._units = self._units, None
-        try:
-            mine = self._lock(run_id, end)
-        finally:
-            self._units = batch
-        if mine is None:
-            return False
-        earlier = self._earlier(mine, [task.id for task in adds.tasks])
-        planned = Planned(
-            run_id=run_id,
-            tasks=adds.tasks,
-            graph=adds.graph,
-            backend=mine["generator_backend"],
-            run_backend=mine["backend"],
-            created=end.at,
-            buckets=mine["buckets"],
-            ttl=mine["ttl"],
-            first_barrier=mine["barriers"],
-            withdrawals=mine["withdrawals"],
-            generation=mine["generation"],
-            ready=False,
-            by=position,
-            earlier=earlier,
-            joined=mine["joins"],
-        )
-        lock = mine["joining"]
-        for items in blocks_of(planned, self._bodies):
-            self._table.put_all(items)
-        first = adds.graph.first
-        note = self._bodies.pack(run_id, json.dumps(_sources(planned)))
-
-        def join(unit: Unit) -> bool:
-            if unit.meta.get("joining") != lock:
-                raise StoreError("another task's output joined the run; do it again")
-            del unit.meta["joining"], unit.meta["joining_at"]
-            unit.touch_run()
-            if not self._end(end, unit):
-                # Somebody else has told of the end: what was written here is never read.
-                unit.meta["left"] = unit.meta.get("left", set()) | {mine["joins"]}
-                return False
-            generator = unit.tasks([position])[position]
-            generator["grew"] = True
-            meta = unit.meta
-            if not meta.get("grown"):
-                meta["own_tasks"], meta["own_barriers"] = meta["total"], meta["barriers"]
-            meta["grown"] = True
-            meta["total"] += len(adds.tasks)
-            meta[f"n_{TaskState.PENDING}"] += len(adds.tasks)
-            meta["barriers"] += len(adds.graph.barriers) + len(adds.tasks)
-            key = grew_key(run_id, meta["withdrawals"], position)
-            unit.put(
-                key,
-                {"kind": "grew", "first": first, "count": len(adds.tasks), "ttl": meta["ttl"]}
-                | note,
-            )
-            for added in planned.head:
-                unit.join(planned.fresh(added))
-            if meta.get("stop"):
-                unit.signal("stopped")
-            return True
-
-        applied: bool = self._work(run_id, join)
-        if applied and self._units is None and self._options.follow == "inline":
-            self.end_pending(run_id)
-        return applied
-
-    def _lock(self, run_id: str, end: End) -> Item | None:
-        """Take the lock on the run's end; None if the generator's end comes late.
-
-        Raises
-        ------
-        StoreError
-            If tasks joined since these were planned, or are joining now.
-        """
-        adds = end.adds
-        assert adds is not None  # noqa: S101
-        now = self._clock()  # not the end's own time, which stays the same when it is told again
-        # Its own for each call: the same end may be recorded by two at once.
-        name = f"{'.'.join(map(str, end.key))}.{uuid.uuid4().hex[:8]}"
-
-        def lock(unit: Unit) -> Item | None:
-            meta = unit.meta
-            task = unit.tasks([end.key.position]).get(end.key.position)
-            key = end.key
-            if (
-                task is None
-                or task["state"] not in ACTIVE
-                or (task["attempt"], task["epoch"]) != (key.attempt, key.epoch)
-            ):
-                return None
-            if meta["total"] != adds.graph.first:
-                raise StoreError("tasks joined the run since these were planned; plan them again")
-            held = meta.get("joining")
-            if held is not None and now - meta["joining_at"] < _JOINING_SECONDS:
-                raise StoreError("another task's output is joining the run; do it again")
-            if held is not None:  # what it wrote is never read
-                meta["left"] = meta.get("left", set()) | {meta["joins"]}
-            meta["joins"] = meta.get("joins", 0) + 1
-            meta["joining"], meta["joining_at"] = name, now
-            unit.touch_run()
-            return {**meta, "generator_backend": task["backend"]}
-
-        found: Item | None = self._work(run_id, lock)
-        return found
-
-    def _earlier(self, meta: Item, ids: Sequence[str]) -> dict[str, int]:
-        """Return the last attempts of tasks that were withdrawn, by id."""
-        if not meta["withdrawals"]:
-            return {}
-        found = {}
-        for task_id in ids:
-            key = attempt_key(meta["id"], task_id, 0)
-            pages = Pages(key.pk, key.sk.rpartition("#")[0] + "#", forward=False, limit=1)
-            last = next(self._table.query(pages), None)
-            if last is not None:
-                found[task_id] = int(last["number"])
-        return found
-
 
 def _at(key: Key, **attributes: Any) -> Item:
     return {"pk": key.pk, "sk": key.sk, **attributes}
@@ -458,8 +304,15 @@ def _plan_key(run_id: str, block: int) -> str:
     return f"plans/{run_id}/{block:06}"
 
 
-def _sources(planned: Planned) -> list[int]:
-    """Return the tasks of the run, as it was, on which those that join depend."""
-    first, graph = planned.graph.first, planned.graph
-    nodes = {node for nodes in graph.waits for node in nodes if 0 <= node < first}
-    return sorted(nodes.union(m for members in graph.barriers for m in members if m < first))
+def _asked(settings: RunSettings) -> Item:
+    """Return what changes of a run go by, of what is asked of it: only what is not as always."""
+    asked: Item = {}
+    if settings.open:
+        asked["open"] = True
+    if settings.held:
+        asked["held"] = True
+    if settings.retry_order != "document":
+        asked["order"] = settings.retry_order
+    if settings.record != "all":
+        asked["record"] = settings.record
+    return asked

@@ -7,7 +7,13 @@ A run's item (``META``)::
     restored     the generation it is to take up, as it has come back from a backup
     keeps        it is resetting, but its tasks stay as they are        past   the last generation it
                  had before it came back
-    phase        reserved -> active -> resetting -> active: what may be done with it
+    phase        reserved -> active -> resetting -> active: what may be done with it; a held run is
+                 ``held`` instead of active, which earlier Huts leave alone too
+    open held    more tasks may be added; all of it must be sent before anything runs
+    order record how retries are ordered, and which attempts are recorded, if not as always
+    opening      notes of tasks that joined, of which it is not worked out yet what may run
+    resting      it is open or held and idle, so it is not on the list of active runs
+    added        tasks were added to it           generated  others were generated
     seq          number of the last change; every change is conditional on it
     generation   how often it was repeated        epoch    how often an engine took it up
     stop stop_at why and when it was stopped      blocks   parts its plan was stored in
@@ -46,6 +52,7 @@ __all__ = [
     "attempt_of",
     "counts_of",
     "known",
+    "phase_of",
     "put_away",
     "run_record",
     "task_record",
@@ -85,7 +92,15 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
         cost_lost=_seconds(meta.get("cost_lost")),
         losses=meta.get("losses", 0),
         generation=meta["generation"],
+        open=bool(meta.get("open")),
+        held=bool(meta.get("held")),
+        opening=bool(meta.get("opening")),
     )
+
+
+def phase_of(meta: Item) -> str:
+    """Return the phase of a run whose tasks are all there."""
+    return "held" if meta.get("held") and not meta.get("stop") else "active"
 
 
 def task_record(item: Item, spec: TaskSpec) -> TaskRecord:

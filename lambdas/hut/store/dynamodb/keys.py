@@ -4,7 +4,8 @@
 item               partition                   sort key
 =================  ==========================  ==================================================
 run                ``RUN#run``                 ``META``; ``SETTINGS``; ``TOKEN``, ``TOKEN#generation``
-what joined        ``RUN#run``                 ``GREW#w#position`` of the task that generated it
+what joined        ``RUN#run``                 ``GREW#w#position`` of the task that generated it;
+                                               ``ADDED#digest`` of the key it was sent under
 array job          ``RUN#run``                 ``ARRAY#id``
 change log         ``RUN#run#LOG``             number of the change
 pack of tasks      ``RUN#run#Tsegment``        ``PACK#first``
@@ -16,6 +17,7 @@ barrier            ``RUN#run#Bbarrier``        ``BARRIER``
 part of a barrier  ``RUN#run#Bbarrier#n``      ``BARRIER``
 positions by id    ``RUN#run#Ibucket``         ``w#first#n``
 ready tasks        ``RUN#run#Rgeneration``     ``backend#priority#page``, highest priority first
+ready retries      ``RUN#run#Qgeneration``     the same, where the run orders them apart
 delayed retries    ``RUN#run#Wgeneration``     ``time#position``
 ended attempts     ``RUN#run#A``               ``task#number``
 list of runs       ``RUNS#first letter``       the run's id
@@ -41,6 +43,7 @@ Tasks of a large run are spread over partitions of `SEGMENT` tasks.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 
 from hut.store.dynamodb.table import Key
@@ -49,6 +52,8 @@ __all__ = [
     "PACK",
     "PAGE",
     "SEGMENT",
+    "added_key",
+    "again_partition",
     "array_key",
     "attempt_key",
     "backend_key",
@@ -121,6 +126,11 @@ def grew_key(run_id: str, withdrawals: int, generator: int) -> Key:
     return run_key(run_id, f"GREW#{withdrawals}#{generator:07}")
 
 
+def added_key(run_id: str, key: str) -> Key:
+    """Return the key of the note on what was added under an idempotency key."""
+    return run_key(run_id, f"ADDED#{hashlib.sha256(key.encode()).hexdigest()[:32]}")
+
+
 def log_partition(run_id: str) -> str:
     """Return the partition of the run's changes."""
     return f"RUN#{run_id}#LOG"
@@ -187,11 +197,31 @@ def ready_partition(run_id: str, generation: int) -> str:
     return f"RUN#{run_id}#R{generation}"
 
 
-def ready_key(run_id: str, generation: int, backend: str, priority: int, position: int) -> Key:
-    """Return the key of the page of ready tasks on which a task stands."""
+def again_partition(run_id: str, generation: int) -> str:
+    """Return the partition of the ready retries of a run that orders them apart."""
+    return f"RUN#{run_id}#Q{generation}"
+
+
+def ready_key(
+    run_id: str,
+    generation: int,
+    backend: str,
+    priority: int,
+    position: int,
+    *,
+    again: bool = False,
+) -> Key:
+    """Return the key of the page of ready tasks on which a task stands.
+
+    Parameters
+    ----------
+    again
+        It stands among the retries of a run that orders them apart.
+    """
     rank = f"{_HIGHEST - priority:010}"
     sort = f"{backend}#{rank}#{position // PAGE:05}"
-    return Key(ready_partition(run_id, generation), sort)
+    partition = again_partition if again else ready_partition
+    return Key(partition(run_id, generation), sort)
 
 
 def wait_partition(run_id: str, generation: int) -> str:

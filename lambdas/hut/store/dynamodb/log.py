@@ -61,14 +61,29 @@ class Told(NamedTuple):
 
 
 def log_item(
-    run_id: str, number: int, entries: Sequence[Entry], signals: Sequence[str], ttl: int | None
+    run_id: str,
+    number: int,
+    entries: Sequence[Entry],
+    signals: Sequence[str],
+    ttl: int | None,
+    *,
+    done: Sequence[int] = (),
 ) -> Item:
-    """Return the item of one change."""
+    """Return the item of one change.
+
+    Parameters
+    ----------
+    done
+        Positions of tasks that completed without an entry, in a run that records failures only: what
+        follows from their ends has to be done all the same.
+    """
     key = log_key(run_id, number)
     item = {"pk": key.pk, "sk": key.sk, "kind": LOG, "run": run_id, "number": number, "ttl": ttl}
     if entries:
         item["entries"] = write_columns([e._asdict() for e in entries], _FIELDS, _TIMES)
-    item[ENDED] = sum(TaskState(entry.state) in TERMINAL for entry in entries) or None
+    item["done"] = " ".join(map(str, done)) or None
+    ended = sum(TaskState(entry.state) in TERMINAL for entry in entries)
+    item[ENDED] = ended + len(done) or None
     item[SIGNALS] = " ".join(dict.fromkeys(signals)) or None
     return item
 
@@ -97,7 +112,8 @@ def told(image: Mapping[str, Mapping[str, Any]]) -> Told | None:
     if isinstance(data, str):  # as events of Lambda carry it
         data = base64.b64decode(data)
     ended = tuple(row["position"] for row in _rows(data) if row["state"] in TERMINAL)
-    return Told(image["run"]["S"], ended, SIGNALS in image)
+    done = tuple(map(int, image.get("done", {}).get("S", "").split()))
+    return Told(image["run"]["S"], ended + done, SIGNALS in image)
 
 
 def _rows(data: bytes | None) -> list[dict[str, Any]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from heapq import merge
 
+from hut.model.run_options import RetryOrder
 from hut.model.states import TaskState
-from hut.store.dynamodb.keys import PACK, PAGE, ready_partition, wait_partition
+from hut.scheduling.order import NEW, rank_of
+from hut.store.dynamodb.keys import PACK, PAGE, again_partition, ready_partition, wait_partition
 from hut.store.dynamodb.table import Key, Pages
 from hut.store.dynamodb.unit import Unit
 from hut.store.dynamodb.values import Item
@@ -16,11 +18,12 @@ __all__ = ["take_ready"]
 _PAGES_MORE = 3  # pages looked at beyond those that would be enough if all were full
 _DUE = 100  # delayed retries looked at per claim
 
-_Candidate = tuple[int, int, Key, bool]  # minus priority, position, where it stands, delayed
+_Candidate = tuple[int, int, int, Key, bool]
+"""Minus the priority, the rank within it, the position, where it stands, whether it was delayed."""
 
 
 def take_ready(unit: Unit, backend: str, now: float, wanted: int) -> tuple[list[Item], bool]:
-    """Take up to `wanted` tasks that may run, higher priority first, then in document order.
+    """Take up to `wanted` tasks that may run: by priority, by the run's order of retries, by position.
 
     What stands on a page but does not wait any more (a follow-up that came twice) is taken off.
 
@@ -29,14 +32,18 @@ def take_ready(unit: Unit, backend: str, now: float, wanted: int) -> tuple[list[
     tuple of list and bool
         The tasks, and whether the transaction had no room for what may be left.
     """
-    candidates = merge(_due(unit, backend, now), _on_pages(unit, backend, wanted))
+    order: RetryOrder = unit.meta.get("order", "document")
+    sources = [_due(unit, backend, now, order), _on_pages(unit, backend, wanted, NEW)]
+    if order != "document":
+        sources.append(_on_pages(unit, backend, wanted, rank_of(order, 1)))
+    candidates = merge(*sources)
     taken: dict[int, Item] = {}  # a task may stand on its page and wait for its time too
     room, places = unit.room, set[object]()
     is_full = False
     while len(taken) < wanted and not is_full:
         chunk: list[_Candidate] = []
         for candidate in candidates:
-            places |= {candidate[1] // PACK, candidate[2]}
+            places |= {candidate[2] // PACK, candidate[3]}
             is_full = len(places) > room
             if is_full:
                 break
@@ -45,8 +52,8 @@ def take_ready(unit: Unit, backend: str, now: float, wanted: int) -> tuple[list[
                 break
         if not chunk:
             break
-        tasks = unit.tasks([position for _, position, _, _ in chunk])
-        for _, position, key, delayed in chunk:
+        tasks = unit.tasks([position for _, _, position, _, _ in chunk])
+        for _, _, position, key, delayed in chunk:
             task = tasks.get(position)
             if task is not None and not _waits(task, unit):
                 task = None
@@ -68,7 +75,7 @@ def _waits(task: Item, unit: Unit) -> bool:
     return bool(task["state"] == TaskState.PENDING and task["generation"] == unit.generation)
 
 
-def _due(unit: Unit, backend: str, now: float) -> list[_Candidate]:
+def _due(unit: Unit, backend: str, now: float, order: RetryOrder) -> Iterable[_Candidate]:
     if not unit.meta.get("waits"):
         return []
     pk = wait_partition(unit.run_id, unit.generation)
@@ -76,20 +83,28 @@ def _due(unit: Unit, backend: str, now: float) -> list[_Candidate]:
     for item in unit.table.query(Pages(pk, last=f"{now:020.6f}#9999999", limit=_DUE)):
         if item["backend"] == backend:
             key = Key(item["pk"], item["sk"])
-            due.append((-item["priority"], item["position"], key, True))
+            rank = rank_of(order, item.get("retries", 0))
+            due.append((-item["priority"], rank, item["position"], key, True))
         if len(due) == _DUE:
             break
     return sorted(due)
 
 
-def _on_pages(unit: Unit, backend: str, wanted: int) -> Iterator[_Candidate]:
-    """Yield what stands on the pages, which are sorted as the tasks on them are to be claimed."""
-    pk = ready_partition(unit.run_id, unit.generation)
+def _on_pages(unit: Unit, backend: str, wanted: int, rank: int) -> Iterable[_Candidate]:
+    """Yield what stands on the pages, which are sorted as the tasks on them are to be claimed.
+
+    Parameters
+    ----------
+    rank
+        Of all of them: those of retries stand in a partition of their own.
+    """
+    partition = ready_partition if rank == NEW else again_partition
+    pk = partition(unit.run_id, unit.generation)
     limit = min(wanted // PAGE + _PAGES_MORE, 100)
     for item in unit.table.query(Pages(pk, f"{backend}#", limit=limit)):
-        _, rank, page = item["sk"].rsplit("#", 2)
+        _, priority, page = item["sk"].rsplit("#", 2)
         key = Key(item["pk"], item["sk"])
         ready = item.get("ready", ())
         unit.saw_page(key, len(ready))
         for offset in sorted(ready):
-            yield int(rank) - 2**31, int(page) * PAGE + offset, key, False
+            yield int(priority) - 2**31, rank, int(page) * PAGE + offset, key, False

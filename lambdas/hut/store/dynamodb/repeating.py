@@ -18,8 +18,9 @@ from functools import partial
 from typing import Any
 
 from hut.model.states import RunState, TaskState
+from hut.store.additions import check_repeat, check_whole
 from hut.store.dynamodb.dependencies import Followers
-from hut.store.dynamodb.items import put_away
+from hut.store.dynamodb.items import phase_of, put_away
 from hut.store.dynamodb.keys import PACK, SEGMENT, barrier_key, grew_key, listing_key
 from hut.store.dynamodb.packs import MOST_PACKS
 from hut.store.dynamodb.reading import Reading
@@ -42,6 +43,7 @@ _OF_THE_GENERATION = (
     "message",
     "refused",
     "waits",
+    "opening",
 )
 _OF_THE_PAST = (
     "own",
@@ -93,9 +95,11 @@ class Repeating(Reading):
             meta = unit.meta
             if meta.get("ended") is None:
                 raise StoreError(f"run {meta['id']} has not ended; cancel it, or wait for its end")
+            check_whole(self._record(meta))
             again = int(meta["n_failed"] + meta["n_dep_failed"])
             if everything:
-                again = int(meta["own_tasks"] if meta.get("grown") else meta["total"])
+                check_repeat(generated=bool(meta.get("generated")), added=bool(meta.get("added")))
+                again = int(meta["own_tasks"] if _withdraws(meta) else meta["total"])
             if not again:
                 return 0
             meta.update(phase="resetting", reset_all=everything, reset_at=0)
@@ -118,7 +122,7 @@ class Repeating(Reading):
         meta = self._meta(run_id)
         if meta["phase"] != "resetting":
             return
-        if meta["reset_all"] and meta.get("grown"):
+        if meta["reset_all"] and _withdraws(meta):
             meta = self._withdraw(meta)
         while self._work(run_id, partial(self._reset_some, now)):
             pass
@@ -144,6 +148,7 @@ class Repeating(Reading):
                 meta["total"], meta["barriers"] = meta["own_tasks"], meta["own_barriers"]
                 meta["withdrawals"] += 1
                 del meta["grown"]
+                meta.pop("generated", None)
                 unit.touch_run()
             return meta
 
@@ -225,10 +230,10 @@ class Repeating(Reading):
         for task in self._tasks.between(meta, 0, meta["total"]):
             if task["state"] != TaskState.PENDING:
                 ended.append(task["position"])
-                continue
-            pending.add(task["position"])
-            if not task["needs"] or task.get("ready"):
+            elif not task["needs"] or task.get("ready"):
                 free.append(task)
+            else:
+                pending.add(task["position"])
         self._followers.make_ready(meta, free)
         for start in range(0, len(ended), _FOLLOWED):
             self._followers.follow(run_id, ended[start : start + _FOLLOWED], among=pending)
@@ -237,7 +242,7 @@ class Repeating(Reading):
     def _end_reset(unit: Unit) -> None:
         meta = unit.meta
         if meta["phase"] == "resetting":
-            meta["phase"] = "active"
+            meta["phase"] = phase_of(meta)
             del meta["reset_all"], meta["reset_at"]
             meta.pop("keeps", None)
             unit.touch_run()
@@ -271,7 +276,7 @@ class Repeating(Reading):
         generation = meta.pop("restored", None)
         if generation is None:
             return
-        for name in ("waits", "refused", "writing", "written"):
+        for name in ("waits", "refused", "writing", "written", "opening", "resting"):
             meta.pop(name, None)
         meta.update(generation=generation, phase="resetting", keeps=True)
         meta.update(reset_all=False, reset_at=0)
@@ -303,6 +308,11 @@ class Repeating(Reading):
     def _has_grown(self, meta: Item, generator: int) -> bool:
         note = self._table.get(grew_key(meta["id"], meta["withdrawals"], generator))
         return note is not None and note["first"] + note["count"] <= meta["total"]
+
+
+def _withdraws(meta: Item) -> bool:
+    """Say whether a run has generated tasks that go when everything is repeated."""
+    return bool(meta.get("grown") and not meta.get("added"))
 
 
 def _list_as_active(unit: Unit) -> None:

@@ -25,6 +25,7 @@ from hut.store.dynamodb.bodies import Bodies
 from hut.store.dynamodb.dependencies import Followers
 from hut.store.dynamodb.growth import Growth
 from hut.store.dynamodb.items import counts_of, put_away, wanted_at
+from hut.store.dynamodb.joining import Joining, wake
 from hut.store.dynamodb.keys import PACK, backend_key, listing_key
 from hut.store.dynamodb.options import StoreOptions
 from hut.store.dynamodb.packs import MOST_PACKS, by_packs
@@ -71,7 +72,7 @@ class GivenUp(StoreError):  # noqa: N818 - says what happened
     """Other changes of a run came first each time."""
 
 
-class DynamoStore(Growth, Repeating):
+class DynamoStore(Growth, Joining, Repeating):
     """Runs in one DynamoDB table.
 
     Parameters
@@ -392,6 +393,7 @@ class DynamoStore(Growth, Repeating):
         if end.handle is not None and task.get("handle") not in (None, end.handle):
             return False  # another job that was submitted for the same attempt
         outcome, following = end.outcome, end.next
+        failures_only = unit.meta.get("record") == "failures"
         task.update(
             reason=str(outcome.reason),
             message=outcome.message[:_MOST_MESSAGE] or None,
@@ -404,7 +406,7 @@ class DynamoStore(Growth, Repeating):
             retries=following.retries_used or None,
             losses=following.losses or None,
             cost=end.cost,
-            own=True,
+            own=None if failures_only and outcome.state is TaskState.COMPLETED else True,
         )
         _drop_none(task)
         task.pop("wanted", None)
@@ -453,6 +455,8 @@ class DynamoStore(Growth, Repeating):
             counts = counts_of(meta)
             if meta.get("ended") is not None or not is_over(counts) or meta["phase"] != "active":
                 return meta
+            if meta.get("open"):  # a stop closes it
+                return meta
             stopped = meta.get("stop")
             end = end_of_run(counts, stopped=read_reason(stopped))
             if end is None:
@@ -490,7 +494,10 @@ class DynamoStore(Growth, Repeating):
             if meta.get("ended") is None:
                 meta.setdefault("stop", str(reason))
                 meta.setdefault("stop_at", now)
-                unit.touch_run()
+                meta.pop("open", None)
+                if meta["phase"] == "held":
+                    meta["phase"] = "active"
+                wake(unit)
                 unit.signal("stopped")
             return meta
 

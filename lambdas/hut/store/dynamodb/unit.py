@@ -81,6 +81,7 @@ class Unit:
         self._touched: set[int] = set()
         self._messages: set[int] = set()
         self._log: list[Entry] = []
+        self._done: list[int] = []
         self._signals: list[str] = []
         self._pages: dict[Key, dict[int, bool]] = {}
         self._page_sizes: dict[Key, int] = {}
@@ -135,7 +136,11 @@ class Unit:
         task["state"] = str(state)
         number = task["attempt"] if attempt is None else attempt
         told = None if reason is None else str(reason)
-        self._log.append(Entry(at, task["position"], task["id"], number, task["state"], told, code))
+        if self.meta.get("record") != "failures" or _is_told(before, state, reason):
+            entry = Entry(at, task["position"], task["id"], number, task["state"], told, code)
+            self._log.append(entry)
+        elif state is TaskState.COMPLETED:
+            self._done.append(task["position"])
         self.touch(task)
 
     def touch(self, task: Item) -> None:
@@ -153,8 +158,10 @@ class Unit:
 
     def page(self, task: Item, *, ready: bool) -> None:
         """Put a task on its page of ready tasks, or take it off."""
-        position = task["position"]
-        key = ready_key(self.run_id, self.generation, task["backend"], task["priority"], position)
+        position, again = task["position"], bool(self.meta.get("order") and task.get("retries"))
+        key = ready_key(
+            self.run_id, self.generation, task["backend"], task["priority"], position, again=again
+        )
         self.page_at(key, position, ready=ready)
 
     def page_at(self, key: Key, position: int, *, ready: bool) -> None:
@@ -171,6 +178,7 @@ class Unit:
         key = wait_key(self.run_id, self.generation, task["not_before"], task["position"])
         names = ("position", "backend", "priority", "not_before")
         item = {name: task[name] for name in names} | {"kind": "wait", "ttl": self.meta["ttl"]}
+        item["retries"] = task.get("retries")
         self.put(key, item)
         self.meta["waits"] = self.meta.get("waits", 0) + 1
 
@@ -230,7 +238,7 @@ class Unit:
         """How many items will be written."""
         packs = len(self._touched) + len(self._messages)
         beside = len(self._pages) + len(self._items) + len(self._backends)
-        return packs + beside + bool(self._log or self._signals) + 1
+        return packs + beside + bool(self._log or self._done or self._signals) + 1
 
     @property
     def room(self) -> int:
@@ -278,8 +286,9 @@ class Unit:
             key = message_key(self.run_id, position, task["attempt"])
             item = {"kind": "message", "message": task.get("message", ""), "ttl": ttl}
             writes.append(Write(put={"pk": key.pk, "sk": key.sk, **item}))
-        if self._log or self._signals:
-            writes.append(Write(put=log_item(self.run_id, number, self._log, self._signals, ttl)))
+        if self._log or self._done or self._signals:
+            item = log_item(self.run_id, number, self._log, self._signals, ttl, done=self._done)
+            writes.append(Write(put=item))
         writes.extend(self._page_writes())
         writes.extend(self._items.values())
         writes.extend(self._backend_writes())
@@ -336,6 +345,13 @@ class Unit:
         failed = [reason == "ConditionalCheckFailed" for reason in reasons]
         others = any(f and not c for f, c in zip(failed, capped, strict=True))
         return not others and any(f and c for f, c in zip(failed, capped, strict=True))
+
+
+def _is_told(before: TaskState, state: TaskState, reason: Reason | None) -> bool:
+    """Say whether a transition is logged in a run that records failures only."""
+    if before is TaskState.SUBMITTED and state is TaskState.PENDING:
+        return reason is not None  # else it was given back
+    return state not in (TaskState.SUBMITTED, TaskState.RUNNING, TaskState.COMPLETED)
 
 
 def gain(page: Key, positions: Collection[int], meta: Item) -> Write:

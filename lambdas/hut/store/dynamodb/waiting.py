@@ -21,6 +21,7 @@ from typing import NamedTuple
 from hut.model.states import TaskState
 from hut.scheduling.shares import Contender, shares_of
 from hut.store.dynamodb.keys import (
+    again_partition,
     backend_key,
     meta_key,
     place_key,
@@ -124,9 +125,11 @@ class Waiting:
     def has_ready(self, backend: str, meta: Item, now: float) -> bool:
         """Say whether a run has a task that only lacks room."""
         run_id, generation = meta["id"], meta["generation"]
-        pages = Pages(ready_partition(run_id, generation), f"{backend}#", limit=10)
-        if any(page.get("ready") for page in self._table.query(pages)):
-            return True
+        partitions = [ready_partition, again_partition] if meta.get("order") else [ready_partition]
+        for partition in partitions:
+            pages = Pages(partition(run_id, generation), f"{backend}#", limit=10)
+            if any(page.get("ready") for page in self._table.query(pages)):
+                return True
         due = Pages(wait_partition(run_id, generation), last=f"{now:020.6f}#9999999", limit=100)
         return any(item["backend"] == backend for item in self._table.query(due))
 
