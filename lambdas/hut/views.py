@@ -61,6 +61,8 @@ def run_document(run: RunRecord) -> Document:
         "config_version": settings.config_version,
         "tags": dict(settings.tags),
         "description": settings.description,
+        "open": run.open,
+        "held": run.held,
         "refusals": [_refusal_document(refusal) for refusal in run.refusals],
     }
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hut.model.records import RunRecord
 from hut.model.states import Reason, RunState, TaskState
 
-__all__ = ["RunEnd", "end_of_run", "is_over", "may_end"]
+__all__ = ["RunEnd", "end_of_run", "is_over", "may_end", "waits_for_tasks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,16 @@ def is_over(counts: Mapping[TaskState, int]) -> bool:
     )
 
 
+def waits_for_tasks(run: RunRecord) -> bool:
+    """Say whether a run has nothing to do before more tasks come, or it is released or closed."""
+    if run.ended_at is not None or run.cancel_requested_at is not None:
+        return False
+    return run.held or (run.open and is_over(run.counts))
+
+
 def may_end(run: RunRecord) -> bool:
     """Say whether a run that goes on has nothing to wait for any more: no task, and no news of one."""
-    waits = (run.open or run.held) and run.cancel_requested_at is None
-    return run.ended_at is None and not waits and is_over(run.counts)
+    return run.ended_at is None and is_over(run.counts) and not waits_for_tasks(run)
 
 
 def end_of_run(counts: Mapping[TaskState, int], *, stopped: Reason | None = None) -> RunEnd | None:

@@ -60,7 +60,10 @@ ROUTES: Mapping[tuple[str, str], Role] = MappingProxyType(
         ("POST", "/plan"): Role.READER,
         ("POST", "/runs"): Role.SUBMITTER,
         ("POST", "/runs/{run}/cancel"): Role.SUBMITTER,
+        ("POST", "/runs/{run}/close"): Role.SUBMITTER,
+        ("POST", "/runs/{run}/release"): Role.SUBMITTER,
         ("POST", "/runs/{run}/retry"): Role.SUBMITTER,
+        ("POST", "/runs/{run}/tasks"): Role.SUBMITTER,
         ("POST", "/uploads"): Role.SUBMITTER,
     }
 )

@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 
 from hut.model.problems import Problem, did_you_mean, is_one_line
 from hut.planning.fields import TASK_ID
-from hut.rest import attempts, audit, configuring, entries, runs, submitting, tasks
+from hut.rest import adding, attempts, audit, configuring, entries, runs, submitting, tasks
 from hut.rest.answers import Answer, json_answer, problem_answer
 from hut.rest.exchange import RUN_ID, Exchange, request_id_of
 from hut.rest.observing import log_failure, log_request
@@ -194,6 +194,7 @@ def _describe() -> Answer:
 for _router in (
     submitting.router,
     runs.router,
+    adding.router,
     tasks.router,
     attempts.router,
     audit.router,

@@ -34,7 +34,16 @@ from hut.planning.fields import show
 from hut.rest.exchange import Exchange
 from hut.rest.refusals import fault_problem, malformed
 
-__all__ = ["Body", "Envelope", "NoFields", "RetryBody", "read_body", "read_submission"]
+__all__ = [
+    "AddBody",
+    "Body",
+    "Envelope",
+    "NoFields",
+    "RetryBody",
+    "read_added",
+    "read_body",
+    "read_submission",
+]
 
 _FILENAME = "workflow.json"
 _CONTENT = frozenset({"workflow", "upload"})
@@ -89,6 +98,15 @@ class RetryBody(Body):
 
     all: bool = Field(
         default=False, description="Repeat every task, not only those that did not complete."
+    )
+
+
+class AddBody(Body):
+    """Tasks that were uploaded, as what ``POST /runs/{run}/tasks`` takes instead of them."""
+
+    upload: UploadId = Field(description="Id of an upload that holds the tasks.")
+    filename: OneLine | None = Field(
+        default=None, description="For messages; its ending tells YAML from JSON."
     )
 
 
@@ -208,6 +226,32 @@ def read_submission(exchange: Exchange, *, key: str | None = None) -> tuple[Subm
     return submission, _setting(exchange, envelope)
 
 
+def read_added(exchange: Exchange) -> tuple[str, str]:
+    """Return the text of tasks that are to join a run, and the name of their file.
+
+    Raises
+    ------
+    MalformedDocument, Refusal
+        If the body is no JSON, or not of this shape.
+    InvalidInput
+        If an upload is not text.
+    """
+    text = exchange.body().removeprefix("\ufeff")
+    if not text.strip():
+        raise malformed([Problem("the request has no body; send an array of tasks")])
+    document = read_document(text, format="json")
+    if isinstance(document.data, dict) and "tasks" not in document.data:
+        if document.problems:
+            raise malformed(document.problems)
+        if "upload" not in document.data:
+            message = 'is missing; send an array of tasks, {"tasks": [...]} or the id of an upload'
+            raise malformed([Problem(message, field="tasks")])
+        body = _validated(document.data, AddBody)
+        filename = body.filename or _FILENAME
+        return _uploaded(exchange, body.upload, filename), filename
+    return text, _FILENAME
+
+
 def _envelope(data: dict[str, Any], content: object) -> Envelope:
     if content is _NOTHING and "upload" not in data:
         known = (*Envelope.model_fields, "tasks")
@@ -234,16 +278,20 @@ def _content(exchange: Exchange, envelope: Envelope, text: str, content: object)
     """Return the text of the workflow that an envelope holds or names, and its file's name."""
     filename = envelope.filename or _FILENAME
     if envelope.upload is not None:
-        try:
-            return exchange.services.uploads.read(exchange.owner, envelope.upload), filename
-        except MalformedDocument as error:
-            problem = Problem(error.message, line=error.line)
-            raise InvalidInput([problem], source=filename) from None
+        return _uploaded(exchange, envelope.upload, filename), filename
     if isinstance(content, str):
         return content, filename
     if format_of(filename) == "yaml":  # what it was read from; what was sent is JSON
         filename += ".json"
     return _value_of(text, "workflow"), filename
+
+
+def _uploaded(exchange: Exchange, upload: str, filename: str) -> str:
+    try:
+        return exchange.services.uploads.read(exchange.owner, upload)
+    except MalformedDocument as error:
+        problem = Problem(error.message, line=error.line)
+        raise InvalidInput([problem], source=filename) from None
 
 
 def _value_of(text: str, name: str) -> str:

@@ -14,7 +14,7 @@ from hut.faults import facts_of
 from hut.measuring import measure, publish
 from hut.metrics import Metric
 
-__all__ = ["count_submission", "log_failure", "log_request"]
+__all__ = ["count_added", "count_submission", "log_failure", "log_request"]
 
 _logger = Logger()
 
@@ -37,5 +37,11 @@ def log_failure(
 def count_submission(tasks: int) -> None:
     """Publish the metrics of a submitted run, through the log (EMF)."""
     measure(Metric.RUNS_SUBMITTED)
+    measure(Metric.TASKS_PLANNED, tasks)
+    publish()
+
+
+def count_added(tasks: int) -> None:
+    """Publish the metrics of tasks that joined a run."""
     measure(Metric.TASKS_PLANNED, tasks)
     publish()

@@ -16,7 +16,7 @@ from hut import __version__
 from hut.rest import schemas
 from hut.rest.answers import PROBLEM_TYPE, TITLES
 from hut.rest.app import api
-from hut.rest.bodies import Envelope, RetryBody
+from hut.rest.bodies import AddBody, Envelope, RetryBody
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -69,6 +69,31 @@ _WORKFLOW_BODY: dict[str, Any] = {
                 "upload": {
                     "summary": "A file that was uploaded",
                     "value": {"upload": "q3vx0zt2", "filename": "large.json"},
+                },
+            },
+        }
+    },
+}
+_TASKS_BODY: dict[str, Any] = {
+    "description": "Tasks, alone or as a workflow, or the id of an upload that holds them. They may "
+    "depend on tasks the run has.",
+    "required": True,
+    "content": {
+        _JSON: {
+            "schema": {
+                "anyOf": [
+                    {"$ref": _REF.format(model="Workflow")},
+                    {"$ref": _REF.format(model="AddBody")},
+                ]
+            },
+            "examples": {
+                "tasks": {
+                    "summary": "A task more",
+                    "value": [{"id": "sum", "command": "./sum", "deps": ["count"]}],
+                },
+                "upload": {
+                    "summary": "A file that was uploaded",
+                    "value": {"upload": "q3vx0zt2", "filename": "more.json"},
                 },
             },
         }
@@ -205,6 +230,23 @@ _OPERATIONS: dict[str, _Operation] = {
         },
         (404, 409),
     ),
+    "addTasks": _Operation(
+        {
+            201: ("They joined the run", schemas.Added),
+            200: ("They had joined under this key before", schemas.Added),
+        },
+        (404, 409, 413, 422),
+        body=_TASKS_BODY,
+        parameters=(
+            {
+                **_KEY,
+                "description": "The same key and body add the tasks once, another body gives 409. "
+                "Keys of different callers and runs never meet.",
+            },
+        ),
+    ),
+    "releaseRun": _Operation({200: ("The run", schemas.Run)}, (404, 409)),
+    "closeRun": _Operation({200: ("The run", schemas.Run)}, (404, 409)),
     "retryRun": _Operation(
         {202: ("The run goes on", schemas.Repeated)}, (404, 409), body=_RETRY_BODY
     ),
@@ -369,7 +411,7 @@ def _schemas() -> dict[str, Any]:
         ref_template=_REF,
     )
     _, bodies = models_json_schema(
-        [(Envelope, "validation"), (RetryBody, "validation")], ref_template=_REF
+        [(body, "validation") for body in (AddBody, Envelope, RetryBody)], ref_template=_REF
     )
     found = {
         **answers["$defs"],

@@ -17,7 +17,16 @@ from hut.planning.fields import show
 from hut.rest.services import Busy, TooLarge, UnknownUpload
 from hut.service.configuring import NeededEntry, UnknownEntry, UnknownVersion
 from hut.store.configurations import VersionConflict
-from hut.store.port import IdempotencyConflict, RunExists, StoreError, UnknownRun, UnusableStore
+from hut.store.port import (
+    IdempotencyConflict,
+    RunClosed,
+    RunExists,
+    StaleExtension,
+    StoreError,
+    TryAgain,
+    UnknownRun,
+    UnusableStore,
+)
 
 __all__ = ["Refusal", "fault_problem", "invalid_configuration", "malformed", "refusal_of"]
 
@@ -77,15 +86,21 @@ def refusal_of(error: Exception) -> Refusal | None:
     if isinstance(error, NeededEntry):
         return Refusal(409, "needed", str(error))
     if isinstance(error, StoreError) and not isinstance(error, RunExists):
-        unusable = isinstance(error, UnusableStore)
-        status, kind = (503, "unusable") if unusable else (409, "conflict")
-        return Refusal(status, kind, str(error))
+        return _of_store(error)
     if isinstance(error, TooLarge):
         return Refusal(413, "too-large", str(error))
     if isinstance(error, Busy):
         detail = "the control plane is busy; try again in a moment"
         return Refusal(429, "busy", detail, headers={"Retry-After": "2"})
     return None
+
+
+def _of_store(error: StoreError) -> Refusal:
+    if isinstance(error, (TryAgain, StaleExtension)):
+        return Refusal(429, "busy", str(error), headers={"Retry-After": "2"})
+    kinds = {UnusableStore: (503, "unusable"), RunClosed: (409, "run-closed")}
+    status, kind = kinds.get(type(error), (409, "conflict"))
+    return Refusal(status, kind, str(error))
 
 
 def malformed(problems: Iterable[Problem]) -> Refusal:

@@ -14,6 +14,7 @@ from hut.model.audit import Outcome
 from hut.model.states import Reason, RunState, TaskState
 
 __all__ = [
+    "Added",
     "AuditEntry",
     "Backend",
     "Change",
@@ -116,12 +117,22 @@ class Run(Schema):
     config_version: int | None = Field(description="Configuration it was submitted under.")
     tags: Texts
     description: str | None
+    open: bool = Field(description="Tasks can be added; it ends once it is closed.")
+    held: bool = Field(description="Nothing of it starts: it is still being sent.")
     refusals: list[Refused]
 
 
 class Submitted(Run):
     """A run that was submitted, with what is odd about its workflow."""
 
+    warnings: list[str]
+
+
+class Added(Schema):
+    """Tasks that joined a run."""
+
+    added: int = Field(description="How many; 0 if they had joined under the same key before.")
+    run: Run
     warnings: list[str]
 
 

@@ -7,6 +7,7 @@ submitted. What happens if this dies:
 - before the claim: nothing has happened; the stream or the sweep calls again
 - between claim and submit, or between submit and the note of the handle: the sweep finds the job
   or the array under its name and adopts it, or gives the claims back
+- between tasks that were added and working out which may run: the run's item says that it is to do
 - between the end of the run and telling of it: the sweep tells again
 """
 
@@ -25,6 +26,7 @@ from hut.backends.port import (
     parent_of,
 )
 from hut.control import Control
+from hut.lifecycle.run import waits_for_tasks
 from hut.metrics import Metric
 from hut.model.records import Outcome, Refusal, RunRecord
 from hut.model.states import ACTIVE, Reason
@@ -91,11 +93,13 @@ class Advancing:
         stopped = run.cancel_requested_at is not None
         if run.ended_at is None and not stopped and self._is_spent(run):
             run, stopped = self._store.cancel_run(run_id, Reason.BUDGET, self._around.clock()), True
+        if run.opening and not stopped:
+            self._store.open_added(run_id)
         if ended and not stopped:
             self._store.follow(run_id, ended)
         if run.ended_at is None and stopped and wholly:
             self._stop(run)
-        elif run.ended_at is None and not stopped:
+        elif run.ended_at is None and not stopped and not run.held:
             before = self._submitted
             self._dispatch(run)
             if since is not None and self._submitted > before:
@@ -106,6 +110,8 @@ class Advancing:
         run = self._store.settle(run_id, self._around.clock())
         if run.ended_at is not None:
             self.tell_end(run)
+        elif waits_for_tasks(run):
+            self._store.rest(run_id)
         self._wake_waiting(run)
         return run
 

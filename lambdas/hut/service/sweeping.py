@@ -145,7 +145,7 @@ class Sweeping:
         if run.active:
             self._check_jobs(run, swept)
         run = self._store.get_run(run_id)
-        if run.counts[TaskState.PENDING] and self._may_be_stuck(run, now):
+        if run.counts[TaskState.PENDING] and not run.held and self._may_be_stuck(run, now):
             self._store.reopen(run_id)
         # The next sweep comes anyway: no messages for retries whose time is still to come.
         run = self._advancing.advance(run_id, wholly=run.cancel_requested_at is not None)
