@@ -23,6 +23,7 @@ __all__ = ["add_policies"]
 
 _MAY: Mapping[Role, str] = MappingProxyType(
     {
+        Role.WORKER: "Join pools of Hut as a worker, run tasks and report them",
         Role.READER: "Look at runs, logs and configuration of Hut, and plan workflows",
         Role.SUBMITTER: "What readers may, and submit, cancel and repeat runs of Hut",
         Role.ADMIN: "Everything the API of Hut can do, with its audit record",

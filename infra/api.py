@@ -10,9 +10,11 @@ from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 
 from hut import __version__
+from hut.model.access import Role
 from infra.access import add_policies
 from infra.control import ControlStack
 from infra.permissions import acknowledge
+from infra.pools import allow_workers
 from infra.settings import Settings
 from infra.storage import StorageStack
 
@@ -44,7 +46,7 @@ class ApiStack(Stack):
 
     Its outputs are what a client needs: ``ApiUrl``, ``TableName``, ``BucketName``,
     ``StateMachineArn``, ``Prefix`` and ``Version``; and what an administrator attaches to people:
-    ``ReaderPolicy``, ``SubmitterPolicy`` and ``AdminPolicy``.
+    ``WorkerPolicy``, ``ReaderPolicy``, ``SubmitterPolicy`` and ``AdminPolicy``.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class ApiStack(Stack):
             "Prefix": (settings.prefix, "Begins the names of what was made"),
             "Version": (__version__, "The version of Hut"),
         }
-        for role, policy in add_policies(self, api, STAGE, settings.prefix).items():
+        policies = add_policies(self, api, STAGE, settings.prefix)
+        allow_workers(policies[Role.WORKER], storage, control.bells)
+        for role, policy in policies.items():
             outputs[f"{role.name.capitalize()}Policy"] = (
                 policy.managed_policy_arn,
                 f"IAM policy of {role.name.lower()}s",

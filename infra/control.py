@@ -24,6 +24,7 @@ from infra.compute import ComputeStack
 from infra.functions import FUNCTIONS, Function
 from infra.grants import Grants
 from infra.permissions import acknowledge, allow, service_role
+from infra.pools import make_bells, pool_entries
 from infra.run_machine import make_run_machine
 from infra.settings import Settings
 from infra.storage import StorageStack
@@ -50,6 +51,8 @@ class ControlStack(Stack):
         One execution of it per run.
     task_machine : aws_stepfunctions.StateMachine or None
         One execution of it per task on an instance of its own, where there are any.
+    bells : dict of str to aws_sqs.Queue
+        What rings for the workers of each pool.
     queues : dict of str to aws_sqs.Queue
         ``observe``, ``wake``, and the dead letters of each and of the stream: ``stream_dead``.
     """
@@ -70,6 +73,7 @@ class ControlStack(Stack):
         self._storage = storage
         self._machine_name = f"{settings.prefix}-run"
         self.queues: dict[str, sqs.Queue] = {}
+        self.bells = make_bells(self, settings)
         self._observe_queue = self._make_queue("Observe", taker="observe")
         self._wake_queue = self._make_queue("Wake", taker="advance")
         self.functions = self._make_functions(compute, code)
@@ -137,17 +141,21 @@ class ControlStack(Stack):
             machine_name=self._machine_name,
             observe_queue=self._observe_queue,
             wake_queue=self._wake_queue,
+            bells=list(self.bells.values()),
         )
         environment = {
             "HUT_TABLE": storage.table.table_name,
             "HUT_BUCKET": storage.bucket.bucket_name,
             "HUT_PREFIX": settings.prefix,
-            "HUT_BACKENDS": self.to_json_string(compute.backends()),
+            "HUT_BACKENDS": self.to_json_string(
+                [*compute.backends(), *pool_entries(self, settings, self.bells)]
+            ),
             "HUT_RETENTION_DAYS": str(settings.data_days),
             "HUT_SUBMIT_RATE": str(settings.submit_rate),
             "HUT_AUDIT_TABLE": storage.audit_table.table_name,
             "HUT_AUDIT_DAYS": str(settings.audit_days),
             "HUT_WAKE_QUEUE_URL": self._wake_queue.queue_url,
+            "HUT_OBSERVE_QUEUE_URL": self._observe_queue.queue_url,
             "HUT_STATE_MACHINE_ARN": self.format_arn(
                 service="states", resource=f"stateMachine:{self._machine_name}"
             ),

@@ -52,6 +52,7 @@ class Grants:
     machine_name: str
     observe_queue: sqs.IQueue
     wake_queue: sqs.IQueue
+    bells: Sequence[sqs.IQueue] = ()
 
     def give(self, function: str, role: iam.Role) -> None:
         """Allow the role of a function all it needs."""
@@ -81,6 +82,8 @@ class Grants:
             # Which image it is locked to, and where it sends its output.
             self._describe(role, "batch:DescribeJobDefinitions")
         self._executions(role, "states:DescribeExecution")
+        self._take_out_of_pools(role)
+        self._tell_of_pools(role)
 
     def _register(self, role: iam.Role) -> None:
         self._change_items(role)
@@ -102,6 +105,8 @@ class Grants:
         self._start_executions(role)
         self._executions(role, "states:StopExecution")
         self._end_instances(role)
+        self._tell_of_pools(role)
+        self._ring(role)
 
     def _observe(self, role: iam.Role) -> None:
         self._change_items(role)
@@ -113,6 +118,8 @@ class Grants:
         self._answer_executions(role)
         self._end_instances(role)
         self._disown_instances(role)
+        self._take_out_of_pools(role)
+        self._tell_of_pools(role)
 
     def _sweep(self, role: iam.Role) -> None:
         self._change_items(role)
@@ -132,6 +139,8 @@ class Grants:
         self._list_executions(role)
         self._executions(role, "states:DescribeExecution", "states:StopExecution")
         self._end_instances(role)
+        self._tell_of_pools(role)
+        self._ring(role)
 
     def _finish(self, role: iam.Role) -> None:
         allow(role, ["dynamodb:GetItem"], [self.storage.table.table_arn])
@@ -259,6 +268,27 @@ class Grants:
             [self._arn(role, "batch", "job/*")],
             because="Batch makes the ids of jobs",
         )
+
+    # Pools of workers, where there are any -------------------------------------------------------
+
+    def _take_out_of_pools(self, role: iam.Role) -> None:
+        """Allow to take from queues what a worker is given or nobody wants, and workers that are gone."""
+        if self.bells:
+            allow(
+                role,
+                ["dynamodb:DeleteItem"],
+                [self.storage.table.table_arn],
+                conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["POOL#*"]}},
+            )
+
+    def _tell_of_pools(self, role: iam.Role) -> None:
+        """Allow to tell of ends that are recorded where there is time: whoever takes something out does."""
+        if self.bells:
+            allow(role, ["sqs:SendMessage"], [self.observe_queue.queue_arn])
+
+    def _ring(self, role: iam.Role) -> None:
+        if self.bells:
+            allow(role, ["sqs:SendMessage"], [bell.queue_arn for bell in self.bells])
 
     # Tasks on instances, where there are any ------------------------------------------------------
 

@@ -85,6 +85,8 @@ class Settings:
         The log group that a job definition which exists writes to.
     ec2 : mapping of str to object, or None
         What instances of tasks are made of: fields of `infra.ec2_settings`. None: there are none.
+    pools : tuple of str
+        Names of pools of workers, each a backend with a queue that rings for its workers.
     max_vcpus : int
         Bound of each compute environment.
     instance_types : tuple of str
@@ -142,6 +144,7 @@ class Settings:
     jobs: Mapping[str, object] = field(default_factory=dict)
     job_log_group: str | None = None
     ec2: Ec2Given = field(default_factory=dict)
+    pools: tuple[str, ...] = ("workers",)
     max_vcpus: int = 256
     instance_types: tuple[str, ...] = ("optimal",)
     disk_gib: int = 50
@@ -211,6 +214,14 @@ class Settings:
         return read_job_settings({**roles, **self.jobs}, platforms)
 
 
+def _pools(value: object) -> tuple[str, ...]:
+    """Return names of pools; none for false."""
+    if value in (False, "false"):
+        return ()
+    meaning = "names such as workers: small letters, digits and dashes; or false, for no pool"
+    return values.texts(r"[a-z][a-z0-9-]{0,31}", meaning)(value)
+
+
 def _queues(value: object) -> Mapping[str, JobQueue]:
     entries = values.mapping(value)
     found = {}
@@ -257,6 +268,7 @@ _READERS: Mapping[str, values.Reader] = {
     "job_log_group": values.matching(r"[A-Za-z0-9_/.#-]{1,512}", "a log group such as /lab/jobs"),
     **dict.fromkeys(JOB_FIELDS, values.as_written),
     "ec2": read_ec2,
+    "pools": _pools,
     "max_vcpus": values.number(1, 1_000_000),
     "instance_types": values.texts(
         r"[a-z0-9_.-]{2,40}", "types or families such as m7i, c7i.large"
@@ -361,6 +373,14 @@ def _contradictions(settings: Settings, given: frozenset[str]) -> list[str]:
             f"hut:prefix: Systems Manager takes no name that begins with {' or '.join(RESERVED)}; "
             "choose another prefix, or hut:ec2=false"
         )
+    taken = {"batch", *([str(settings.ec2.get("name", "ec2"))] if settings.ec2 is not None else [])}
+    problems += [
+        f"hut:pools: there is a backend named {name!r} already; choose another name"
+        for name in settings.pools
+        if name in taken
+    ]
+    if len(set(settings.pools)) < len(settings.pools):
+        problems.append("hut:pools: names a pool twice")
     if settings.alarm_email and not settings.alarms:
         problems.append(
             "hut:alarm_email has no use without alarms: leave it out, or hut:alarms too"

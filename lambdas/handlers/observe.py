@@ -44,10 +44,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             if told["source"] in hearing.NEWS:
                 news[told["detail"]["instance-id"]].append((message_id, told["source"]))
                 continue
-            job = _job(around, told)
-            name = None if job is None else parse_job_name(job.name)
-            if job is not None and name is not None and name.prefix == around.prefix:
-                seen[name.run_id].append((message_id, name, job))
+            for job in _jobs(around, told):
+                name = parse_job_name(job.name)
+                if name is not None and name.prefix == around.prefix:
+                    seen[name.run_id].append((message_id, name, job))
         except Exception:  # a message that can't be read must not keep the others
             logger.exception("a message could not be taken in")
             failed.add(message_id)
@@ -60,17 +60,20 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": each} for each in sorted(failed)]}
 
 
-def _job(around: Surroundings, told: dict[str, Any]) -> Job | None:
-    """Return the job that a message tells of, if it is one."""
+def _jobs(around: Surroundings, told: dict[str, Any]) -> Sequence[Job]:
+    """Return the jobs that a message tells of."""
     source, detail = told["source"], told["detail"]
+    if source == hearing.OF_POOLS:
+        return hearing.jobs_of_pool(detail)
     if source == "hut.ec2":
-        return hearing.job_of_start(detail)
+        return [hearing.job_of_start(detail)]
     if source == "aws.states":
         if hearing.is_of_task(around, detail):
-            return hearing.job_of_execution(around, detail)
+            job = hearing.job_of_execution(around, detail)
+            return [] if job is None else [job]
         _execution_ended(around, detail)
-        return None
-    return job_from_detail(detail)
+        return []
+    return [job_from_detail(detail)]
 
 
 _News = Mapping[str, Sequence[tuple[str, str]]]  # by instance: messages, and their sources

@@ -6,9 +6,11 @@ The archive of the other functions holds what they can reach by imports, and no 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from handlers import wiring
+from handlers.logs import new_logger
 from handlers.wiring import Process, new_id
 from hut import __version__
 from hut.aws.audit import AuditTable
@@ -17,6 +19,7 @@ from hut.aws.uploads import BucketUploads
 from hut.control import Control
 from hut.rest.services import Services
 from hut.service.configuring import Configuring
+from hut.service.pooling import PoolBackend, Pooling
 from hut.service.submitting import Submitting
 from hut.store.dynamodb.table import Table
 
@@ -44,6 +47,19 @@ def _make(process: Process) -> Services:
     uploads = BucketUploads(
         process.client("s3"), settings.bucket, clock=clock, new_id=lambda: fresh(26)
     )
+    pooling: list[Pooling] = []
+
+    def pools(looks_anew: bool) -> Mapping[str, PoolBackend]:
+        if looks_anew:
+            process.forget_configuration()
+        return process.pools()
+
+    def of_pools() -> Pooling:
+        if not pooling:
+            around = process.surroundings(new_logger())
+            pooling.append(Pooling(around, pools, lambda: fresh(8)))
+        return pooling[0]
+
     audit = Table(process.client("dynamodb"), settings.audit_table)
     return Services(
         control=Control(store),
@@ -58,6 +74,7 @@ def _make(process: Process) -> Services:
         audit=AuditTable(audit, days=settings.audit_days),
         configuring=configuring,
         active_on=store.active_on,
+        pooling=of_pools,
         clock=clock,
         version=__version__,
         prefix=settings.prefix,

@@ -31,6 +31,7 @@ class FunctionSettings:
     retention_days: int
     state_machine: str
     wake_queue: str
+    observe_queue: str
     audit_table: str
     audit_days: int
     stack: tuple[Mapping[str, Any], ...]
@@ -56,6 +57,7 @@ def read_settings(environment: Mapping[str, str]) -> FunctionSettings:
         retention_days=int(environment.get("HUT_RETENTION_DAYS", "90")),
         state_machine=environment.get("HUT_STATE_MACHINE_ARN", ""),
         wake_queue=environment.get("HUT_WAKE_QUEUE_URL", ""),
+        observe_queue=environment.get("HUT_OBSERVE_QUEUE_URL", ""),
         audit_table=environment.get("HUT_AUDIT_TABLE", ""),
         audit_days=int(environment.get("HUT_AUDIT_DAYS", "400")),
         submit_rate=float(environment.get("HUT_SUBMIT_RATE", SUBMITS_PER_SECOND)),

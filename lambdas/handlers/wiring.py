@@ -23,7 +23,7 @@ from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
 from hut.backends.batch import BatchBackend, BatchOptions, Clients, Pace
 from hut.backends.fleet import Fleet, LiveBackends, LiveCaps
-from hut.backends.kinds import BATCH, EC2, Refinement, kind_of, rules_of
+from hut.backends.kinds import BATCH, EC2, WORKERS, Refinement, kind_of, rules_of
 from hut.backends.port import RemoteBackend
 from hut.measuring import measure
 from hut.metrics import Metric
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from hut.backends.ec2.backend import Ec2Backend
     from hut.backends.ec2.options import Ec2Options
+    from hut.backends.workers.backend import WorkersBackend
+    from hut.backends.workers.options import WorkersOptions
     from hut.rest.services import Services
     from hut.service.ports import Instances
 
@@ -123,6 +125,7 @@ class Process:
         self._clients: dict[tuple[str, bool], Any] = {}
         self._form = 0
         self._own_ec2: dict[str, Ec2Backend] = {}
+        self._pools: dict[str, WorkersBackend] = {}
         self.serving: Services | None = None
 
     def surroundings(self, logger: Logger, context: Any = None) -> Surroundings:
@@ -221,9 +224,12 @@ class Process:
     @cached_property
     def _fleet(self) -> Fleet:
         settings = self.settings
-        return Fleet(
-            settings.stack, settings.prefix, {BATCH: self._make_batch, EC2: self._make_ec2}
-        )
+        made: dict[str, Callable[[Any], RemoteBackend]] = {
+            BATCH: self._make_batch,
+            EC2: self._make_ec2,
+            WORKERS: self._make_workers,
+        }
+        return Fleet(settings.stack, settings.prefix, made)
 
     def _make_batch(self, options: BatchOptions) -> RemoteBackend:
         clients, images = self._batch_clients, self._images
@@ -280,6 +286,41 @@ class Process:
         from hut.backends.ec2.submitting import LAUNCHES_PER_SECOND
 
         return self._new_pace(EC2, LAUNCHES_PER_SECOND)
+
+    def _make_workers(self, options: WorkersOptions) -> WorkersBackend:
+        from hut.backends.workers.backend import WorkersBackend
+        from hut.backends.workers.queues import QueueBell, QueueNews
+        from hut.store.dynamodb.bodies import Bodies
+        from hut.store.dynamodb.pools import TablePool
+
+        queues = self.client("sqs")
+        bodies = Bodies(self.client("s3"), self.settings.bucket)
+        return WorkersBackend(
+            options,
+            TablePool(self._table, bodies, options.name, options.scheduler),
+            logs=self.client("logs"),
+            bell=QueueBell(queues, options.bell),
+            news=QueueNews(queues, self.settings.observe_queue),
+            clock=self.edge.clock,
+            sleep=self.edge.sleep,
+        )
+
+    def pools(self) -> dict[str, WorkersBackend]:
+        """Return the pools there are, by their names, as they are configured now."""
+        found: dict[str, WorkersBackend] = {}
+        for name, backend in self._fleet.described(self._refinements()).items():
+            if backend.kind == WORKERS:
+                options: Any = backend.options
+                known = self._pools.get(name)
+                if known is None or known.options != options:
+                    known = self._make_workers(options)
+                found[name] = known
+        self._pools = found
+        return found
+
+    def forget_configuration(self) -> None:
+        """Look at the configuration anew: what is not known may just have been added."""
+        self._recent.forget()
 
     @cached_property
     def _instances(self) -> Mapping[str, Callable[[], Instances]]:

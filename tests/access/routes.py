@@ -11,6 +11,7 @@ from tests.access.tables import HERE, rows
 __all__ = ["CALLERS", "ROLES", "Expected", "expectations"]
 
 ROLES: Mapping[str, Role] = {
+    "worker": Role.WORKER,
     "reader": Role.READER,
     "submitter": Role.SUBMITTER,
     "admin": Role.ADMIN,

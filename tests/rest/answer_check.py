@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from hut.rest import schemas
+from hut.rest import pool_schemas, schemas
 from hut.rest.openapi import openapi_document
 
 _DOCUMENT = openapi_document()
@@ -65,5 +65,7 @@ def _resolved(response: dict[str, Any]) -> dict[str, Any]:
 
 
 def _model(schema: dict[str, Any]) -> type[BaseModel]:
-    model: type[BaseModel] = getattr(schemas, schema["$ref"].rpartition("/")[2])
+    name = schema["$ref"].rpartition("/")[2]
+    module = schemas if hasattr(schemas, name) else pool_schemas
+    model: type[BaseModel] = getattr(module, name)
     return model

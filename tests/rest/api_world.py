@@ -26,6 +26,7 @@ from hut.store.port import Claim, ClaimRequest, Start
 from hut.store.sqlite import SqliteStore
 from tests.fake_configurations import FakeConfigurations
 from tests.rest.answer_check import check_answer
+from tests.rest.pool_world import pooling_of
 
 STACK = [
     {
@@ -253,6 +254,7 @@ class Api:
         self.fault: Exception | None = None
         self.submissions: list[tuple[Submission, Setting]] = []
         self._numbers = count(1)
+        self.pooling = pooling_of(self.store, lambda: self.now)
         self.services = Services(
             control=self.control,
             store=self.store,
@@ -264,6 +266,7 @@ class Api:
             audit=self.audit,
             configuring=Configuring(self.configurations, stack, "hut"),
             active_on=lambda name: self.active.get(name, 0),
+            pooling=lambda: self.pooling,
             clock=lambda: self.now,
             version="1.2.3",
             prefix="hut",

@@ -104,6 +104,34 @@ def test_anything_like_a_workflow_is_answered(
     assert planned == (200 if status == 201 else status)
 
 
+turns = st.fixed_dictionaries(
+    {},
+    optional={
+        "want": scalars,
+        "holding": values,
+        "stopping": values,
+        "starts": st.lists(st.dictionaries(st.sampled_from(["lease", "epoch", "at"]), scalars)),
+        "reports": st.lists(
+            st.fixed_dictionaries(
+                {"lease": st.text(max_size=4), "epoch": scalars, "ended_at": scalars},
+                optional={
+                    "how": st.sampled_from(["exit", "signal", "returned"]),
+                    "exit_code": scalars,
+                },
+            ),
+            max_size=3,
+        ),
+    },
+)
+
+
+@SETTINGS
+@given(body=st.one_of(turns, values))
+def test_anything_a_worker_says_is_answered(api: Api, body: Any) -> None:
+    for path in ("/pools/gpu/workers", "/pools/gpu/workers/w/turn", "/pools/a/workers/w/turn"):
+        assert sent(api, path, json.dumps(body)) in (200, 201, 400, 404)
+
+
 @SETTINGS
 @given(path=paths, query=queries)
 def test_any_query_is_answered(api: Api, path: str, query: dict[str, list[str]]) -> None:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from hut.model.access import ROUTES, Role, allowed, patterns_of, policy_name, role_needed
+from hut.model.access import ROUTES, Role, allowed, includes, patterns_of, policy_name, role_needed
 from hut.rest.openapi import openapi_document
 from tests.access.routes import CALLERS, ROLES, expectations
 
@@ -51,33 +51,42 @@ def test_the_reviewed_table_says_what_the_model_says():
     for each in expectations():
         least = ROUTES[each.method, each.route]
         for caller in CALLERS:
-            assert each.may(caller) is (caller in ROLES and ROLES[caller] >= least), each
+            assert each.may(caller) is (caller in ROLES and includes(ROLES[caller], least)), each
         assert len({status for status in each.answers.values() if status is not None}) == 1, each
 
 
 def test_who_may_only_look_may_not_change():
     for (method, path), role in ROUTES.items():
-        assert role > Role.READER or method == "GET" or path == "/plan", path
+        assert role is not Role.READER or method == "GET" or path == "/plan", path
         if method in ("PUT", "DELETE"):
-            assert role is Role.ADMIN, path
+            assert role in (Role.ADMIN, Role.WORKER), path
+
+
+def test_workers_have_their_own_routes_and_no_others():
+    """What people may, and what machines may, is apart: only who may everything may both."""
+    ours = [path for (_, path), least in ROUTES.items() if includes(Role.WORKER, least)]
+    assert len(ours) == 3
+    assert all(path.startswith("/pools/{pool}/workers") for path in ours)
+    assert not includes(Role.SUBMITTER, Role.WORKER)
+    assert includes(Role.ADMIN, Role.WORKER)
 
 
 @pytest.mark.parametrize("role", Role)
 def test_a_policy_lets_through_what_its_role_may(role):
     patterns = patterns_of(role)
     for (method, path), least in ROUTES.items():
-        if least <= role:
+        if includes(role, least):
             for text in ("r1", "a.b-c_d"):
                 assert allowed(patterns, method, filled(path, text)), path
 
 
-@pytest.mark.parametrize("role", [Role.READER, Role.SUBMITTER])
+@pytest.mark.parametrize("role", [Role.WORKER, Role.READER, Role.SUBMITTER])
 @pytest.mark.parametrize("text", TRICKS)
-def test_a_policy_lets_nothing_through_of_a_higher_role(role, text):
+def test_a_policy_lets_nothing_through_of_another_role(role, text):
     """``*`` matches slashes: whatever stands in a path, its method and its ends decide."""
     patterns = patterns_of(role)
     for (method, path), least in ROUTES.items():
-        if least > role:
+        if not includes(role, least):
             for end in ("", "/", "//", "?", "%20"):
                 assert not allowed(patterns, method, filled(path, text) + end), path
 
@@ -124,6 +133,8 @@ def test_patterns_that_say_nothing_more_are_left_out():
         ("GET", "/runs/r1/tasks/a.b/logs/output", Role.READER),
         ("POST", "/plan", Role.READER),
         ("POST", "/runs", Role.SUBMITTER),
+        ("POST", "/pools/gpu/workers/w-1/turn", Role.WORKER),
+        ("POST", "/pools/gpu/workers/w-1/drain", Role.ADMIN),
         ("POST", "/runs/r1/cancel", Role.SUBMITTER),
         ("POST", "/runs/r%2F1/cancel", Role.SUBMITTER),
         ("POST", "/runs/r/1/cancel", None),
@@ -136,5 +147,6 @@ def test_the_role_that_a_request_needs(method, path, role):
 
 
 def test_policies_are_named_after_the_deployment():
-    assert [policy_name("hut", role) for role in Role] == ["HutReader", "HutSubmitter", "HutAdmin"]
+    names = ["HutWorker", "HutReader", "HutSubmitter", "HutAdmin"]
+    assert [policy_name("hut", role) for role in Role] == names
     assert policy_name("lab", Role.ADMIN) == "LabAdmin"

@@ -17,6 +17,7 @@ __all__ = [
     "BATCH",
     "EC2",
     "KINDS",
+    "WORKERS",
     "Entry",
     "Options",
     "Refinement",
@@ -29,7 +30,8 @@ __all__ = [
 
 BATCH = "batch"
 EC2 = "ec2"
-KINDS = (BATCH, EC2)
+WORKERS = "workers"
+KINDS = (BATCH, EC2, WORKERS)
 
 Entry = Mapping[str, Any]
 """A backend as ``HUT_BACKENDS`` or a configuration describes it."""
@@ -107,6 +109,10 @@ def rules_of(kind: str) -> Rules:
         from hut.backends.ec2 import refining as ec2
 
         return ec2
+    if kind == WORKERS:
+        from hut.backends.workers import refining as workers
+
+        return workers
     return batch
 
 

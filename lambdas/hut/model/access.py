@@ -13,11 +13,14 @@ from enum import IntEnum
 from functools import cache
 from types import MappingProxyType
 
-__all__ = ["ROUTES", "Role", "allowed", "patterns_of", "policy_name", "role_needed"]
+__all__ = ["ROUTES", "Role", "allowed", "includes", "patterns_of", "policy_name", "role_needed"]
 
 
 class Role(IntEnum):
-    """What somebody may do; each role may also do what is said of those below it."""
+    """What somebody may do; each role may also do what is said of those below it, but for workers."""
+
+    WORKER = 0
+    """Join a pool, take tasks and say how they ended: of machines, and of nobody else."""
 
     READER = 1
     """Look at everything but the audit record, and plan, which stores nothing."""
@@ -47,6 +50,15 @@ ROUTES: Mapping[tuple[str, str], Role] = MappingProxyType(
         ("GET", "/health"): Role.READER,
         ("GET", "/openapi.json"): Role.READER,
         ("GET", "/jobs"): Role.READER,
+        ("GET", "/pools"): Role.READER,
+        ("GET", "/pools/{pool}"): Role.READER,
+        ("POST", "/pools/{pool}/drain"): Role.ADMIN,
+        ("POST", "/pools/{pool}/resume"): Role.ADMIN,
+        ("POST", "/pools/{pool}/workers/{worker}/drain"): Role.ADMIN,
+        ("POST", "/pools/{pool}/workers/{worker}/resume"): Role.ADMIN,
+        ("DELETE", "/pools/{pool}/workers/{worker}"): Role.WORKER,
+        ("POST", "/pools/{pool}/workers"): Role.WORKER,
+        ("POST", "/pools/{pool}/workers/{worker}/turn"): Role.WORKER,
         ("GET", "/runs"): Role.READER,
         ("GET", "/runs/{run}"): Role.READER,
         ("GET", "/runs/{run}/changes"): Role.READER,
@@ -76,17 +88,23 @@ and an end of which a route of a higher role, with the same method, can be made;
 _PART = re.compile(r"\{[^}]*\}")
 
 
+def includes(role: Role, least: Role) -> bool:
+    """Say whether a role may do what another one is needed for at least."""
+    return role is Role.ADMIN or role is least or Role.WORKER < least < role
+
+
 def patterns_of(role: Role) -> list[str]:
     """Return what a role may invoke, as the ends of ``execute-api`` ARNs: ``GET/runs/*``.
 
-    What another pattern says already is left out: a managed policy has 6,144 characters.
+    What another pattern says already is left out: a managed policy has 6,144 characters. People do not
+    get what workers may: who reports for a worker says how the tasks of others ended.
     """
     if role is Role.ADMIN:
         return ["*/*"]
     found = {
         f"{method}{_PART.sub('*', path)}"
         for (method, path), least in ROUTES.items()
-        if least <= role
+        if includes(role, least)
     }
     return sorted(
         pattern

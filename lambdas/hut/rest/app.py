@@ -12,7 +12,17 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 
 from hut.model.problems import Problem, did_you_mean, is_one_line
 from hut.planning.fields import TASK_ID
-from hut.rest import adding, attempts, audit, configuring, entries, runs, submitting, tasks
+from hut.rest import (
+    adding,
+    attempts,
+    audit,
+    configuring,
+    entries,
+    pools,
+    runs,
+    submitting,
+    tasks,
+)
 from hut.rest.answers import Answer, json_answer, problem_answer
 from hut.rest.exchange import RUN_ID, Exchange, request_id_of
 from hut.rest.observing import log_failure, log_request
@@ -200,5 +210,6 @@ for _router in (
     audit.router,
     configuring.router,
     entries.router,
+    pools.router,
 ):
     api.include_router(_router)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from hut import __version__
-from hut.rest import schemas
+from hut.rest import pool_schemas, schemas
 from hut.rest.answers import PROBLEM_TYPE, TITLES
 from hut.rest.app import api
 from hut.rest.bodies import AddBody, Envelope, RetryBody
@@ -163,6 +163,27 @@ _ENVIRONMENT_BODY: dict[str, Any] = {
         }
     },
 }
+_JOIN_BODY = pool_schemas.body_of(
+    "Join", "A worker of two slots", {"name": "w1", "properties": {"arch": "arm64"}, "slots": 2}
+)
+_TURN_BODY = pool_schemas.body_of(
+    "Turn",
+    "One task has ended, two are wanted",
+    {
+        "want": 2,
+        "holding": [],
+        "reports": [
+            {
+                "lease": "hut-k3v9x2m7q4-0-1-1",
+                "epoch": 1,
+                "how": "exit",
+                "exit_code": 0,
+                "started_at": 1790000000.0,
+                "ended_at": 1790000001.5,
+            }
+        ],
+    },
+)
 _IF_MATCH: dict[str, Any] = {
     "name": "If-Match",
     "in": "header",
@@ -287,6 +308,19 @@ _OPERATIONS: dict[str, _Operation] = {
     "putEnvironment": _Operation(
         _CHANGED, (404, 409, 413, 422), body=_ENVIRONMENT_BODY, parameters=(_IF_MATCH,)
     ),
+    "listPools": _Operation({200: ("All pools", pool_schemas.Pool)}, is_list=True),
+    "showPool": _Operation({200: ("The pool", pool_schemas.Pool)}, (404,)),
+    "drainPool": _Operation({200: ("It gives nothing out", pool_schemas.Pool)}, (404,)),
+    "resumePool": _Operation({200: ("It gives out again", pool_schemas.Pool)}, (404,)),
+    "drainWorker": _Operation({200: ("It gets nothing new", pool_schemas.Pool)}, (404,)),
+    "resumeWorker": _Operation({200: ("It gets tasks again", pool_schemas.Pool)}, (404,)),
+    "joinPool": _Operation(
+        {201: ("The worker belongs to the pool", pool_schemas.Welcome)}, (404,), body=_JOIN_BODY
+    ),
+    "takeTurn": _Operation(
+        {200: ("What it gets, and is told", pool_schemas.Answer)}, (404, 409), body=_TURN_BODY
+    ),
+    "leavePool": _Operation({200: ("It is gone", pool_schemas.Left)}, (404,)),
     "deleteEnvironment": _Operation(_CHANGED, (404, 409, 422), parameters=(_IF_MATCH,)),
 }
 _ALWAYS = (400, 403, 413, 429, 500, 503)
@@ -411,7 +445,11 @@ def _schemas() -> dict[str, Any]:
         ref_template=_REF,
     )
     _, bodies = models_json_schema(
-        [(body, "validation") for body in (AddBody, Envelope, RetryBody)], ref_template=_REF
+        [
+            (body, "validation")
+            for body in (AddBody, Envelope, RetryBody, pool_schemas.Join, pool_schemas.Turn)
+        ],
+        ref_template=_REF,
     )
     found = {
         **answers["$defs"],

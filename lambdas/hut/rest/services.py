@@ -19,6 +19,7 @@ from hut.store.port import Store
 
 if TYPE_CHECKING:
     from hut.service.configuring import Configuring  # costs pydantic; few functions answer requests
+    from hut.service.pooling import Pooling
 
 __all__ = [
     "AuditRecord",
@@ -148,6 +149,8 @@ class Services:
         Returns how many tasks of all runs are active on a backend that has a cap.
     backend : callable
         Returns a backend by its name, or None.
+    pooling : callable
+        Returns the use cases of pools of workers, as of this request.
     clock : callable
         Seconds since the epoch.
     version, prefix : str
@@ -164,6 +167,7 @@ class Services:
     audit: AuditRecord
     configuring: Configuring
     active_on: Callable[[str], int]
+    pooling: Callable[[], Pooling]
     clock: Callable[[], float]
     version: str
     prefix: str

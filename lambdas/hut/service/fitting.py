@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hut.backends.kinds import KINDS, Entry, Refinement, can_run, kind_of, rules_of
+from hut.backends.kinds import KINDS, WORKERS, Entry, Refinement, can_run, kind_of, rules_of
 from hut.backends.refining import base_of, options_of
 from hut.model.applied import is_entry_name, secrets_in, text_of
 from hut.model.documents import dotted
@@ -63,6 +63,7 @@ def fit(
     own = {str(entry["name"]): kind_of(entry) for entry in stack}
     for entry in content["backends"]:
         _fit_backend(entry, own, stack, found)
+    _give_schedulers(content, own, found)
     for entry in content["environments"]:
         if not is_entry_name(entry["name"]):
             found.problems.append(_bad_name("environments", entry["name"]))
@@ -104,12 +105,34 @@ def _fit_backend(
         found.notes.append(f"backend {name!r} ({kind}) is kept, but {why_not(kind)}")
 
 
+def _give_schedulers(content: Mapping[str, Any], own: Mapping[str, str], found: Fit) -> None:
+    """Put into the refinement of each pool the scheduler that matches its workers.
+
+    The deployment's own pools follow the first one, also where the content says nothing of them.
+    """
+    schedulers = {entry["name"]: entry for entry in content.get("schedulers", ())}
+    if not schedulers:
+        return
+    first = next(iter(schedulers))
+    named = {each["name"] for each in found.refinements}
+    found.refinements.extend(
+        {"name": name, "type": WORKERS}
+        for name, kind in own.items()
+        if kind == WORKERS and name not in named
+    )
+    chosen = {entry["name"]: entry.get("scheduler") or first for entry in content["backends"]}
+    for place, each in enumerate(found.refinements):
+        name = chosen.get(each["name"], first)
+        if kind_of(each) == WORKERS and name in schedulers:
+            found.refinements[place] = {**each, "scheduler": schedulers[name]}
+
+
 def _unknown_targets(
     entry: Mapping[str, Any], refinement: Refinement, stack: Sequence[Entry]
 ) -> list[Problem]:
     """Return a problem for each target that is no partition of its backend."""
-    if not entry.get("targets"):
-        return []
+    if not entry.get("targets") or entry["type"] == WORKERS:
+        return []  # kinds of workers have names of their own
     name = entry["name"]
     known = options_of(name, entry["type"], refinement, stack, "hut").partitions
     return [

@@ -12,7 +12,18 @@ from typing import Any
 from hut.backends.port import Job, JobState, parse_job_name
 from hut.service.surroundings import Surroundings
 
-__all__ = ["NEWS", "is_of_task", "is_too_early", "job_of_execution", "job_of_start"]
+__all__ = [
+    "NEWS",
+    "OF_POOLS",
+    "is_of_task",
+    "is_too_early",
+    "job_of_execution",
+    "job_of_start",
+    "jobs_of_pool",
+]
+
+OF_POOLS = "hut.pools"
+"""Source of messages on tasks of pools: of what was taken out of a queue, or ended and needs its log."""
 
 NEWS = ("aws.ec2", "aws.ssm")
 """Sources of news of instances."""
@@ -24,6 +35,19 @@ _PAUSES = (1.0, 3.0, 6.0)  # seconds: DescribeExecution may tell of what was a m
 def is_of_task(around: Surroundings, detail: Mapping[str, Any]) -> bool:
     """Say whether the execution that an event tells of is a task's, not a run's."""
     return detail.get("stateMachineArn") in around.instances
+
+
+def jobs_of_pool(detail: Mapping[str, Any]) -> list[Job]:
+    """Return the jobs of a pool that have ended.
+
+    Raises
+    ------
+    ValueError, LookupError, TypeError
+        If the message does not tell of any.
+    """
+    from hut.backends.workers.outcomes import jobs_of_message
+
+    return jobs_of_message(detail)
 
 
 def job_of_start(detail: Mapping[str, Any]) -> Job:

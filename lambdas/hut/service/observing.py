@@ -72,11 +72,15 @@ class Observing:
         self._backends = around.backends
         self._control = Control(around.store)
 
-    def observe(self, run_id: str, seen: Sequence[Seen], *, backend: str = "") -> Observed:
+    def observe(
+        self, run_id: str, seen: Sequence[Seen], *, backend: str = "", reads_logs: bool = True
+    ) -> Observed:
         """Record what is said of jobs of one run.
 
         Parameters
         ----------
+        reads_logs
+            Whether there is time for ends that only a log tells wholly; else they are for later.
         backend
             The one that has these jobs, if that is known. Then those of a run or a task that is
             not known are ended there: nobody else ever would.
@@ -116,7 +120,7 @@ class Observing:
         if starts:
             self._store.record_started(run_id, list(starts.values()))
         self._end_unwanted(run_id, unwanted, observed)
-        self._end_all(run, list(ends.values()), observed)
+        self._end_all(run, list(ends.values()), observed, reads_logs=reads_logs)
         return observed
 
     def _end_unwanted(
@@ -143,7 +147,12 @@ class Observing:
                 yield key, job
 
     def _end_all(
-        self, run: RunRecord, ended: Sequence[tuple[TaskRecord, Job]], observed: Observed
+        self,
+        run: RunRecord,
+        ended: Sequence[tuple[TaskRecord, Job]],
+        observed: Observed,
+        *,
+        reads_logs: bool,
     ) -> None:
         """Record ends: generators one by one, since what joins with one changes the next one's plan.
 
@@ -158,6 +167,9 @@ class Observing:
             except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this task
                 self._wait(run, job, error, observed)
         observed.ended += self._record(run.id, plain)  # before logs are read, which may take long
+        if not reads_logs:
+            observed.later |= {job.handle for _, job in generators}
+            return
         for task, job in generators:
             try:
                 if not self._around.has_time():

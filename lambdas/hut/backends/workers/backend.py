@@ -88,7 +88,7 @@ class WorkersBackend:
         self.pool = pool
         self._logs = AttemptLogs(logs, options.log_group)
         self._bell = bell
-        self._news = news
+        self.news = news
         self._clock = clock
         self._sleep = sleep
         self._slots = (0, float("-inf"))
@@ -179,7 +179,7 @@ class WorkersBackend:
         gone = self.pool.withdraw_tasks(wanted, now, reason)
         for name, item in gone.items():
             indices = [order.part for order in item.orders]
-            self._news.tell(jobs_of_withdrawal(name, indices, reason, now))
+            self.news.tell(jobs_of_withdrawal(name, indices, reason, now))
 
     # Looking --------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hut.backends.entries import EntryReader, check_prefix
 from hut.model.problems import InvalidInput
-from hut.model.scheduler import OF_POOLS, Scheduler
+from hut.model.scheduler import OF_POOLS, Scheduler, scheduler_of
 
 __all__ = [
     "DEFAULT_PARTITION",
@@ -153,4 +153,13 @@ class _Reader(EntryReader):
         return value
 
     def _scheduler(self) -> Scheduler:
-        return replace(OF_POOLS, worker_timeout_s=WORKER_TIMEOUT)
+        """Return the scheduler of an entry of ``schedulers``, which was checked when it was applied."""
+        value = self._entry.get("scheduler")
+        found = OF_POOLS
+        if isinstance(value, Mapping) and "name" in value and "simple" in value:
+            found = scheduler_of(value)
+        elif value is not None:
+            self._fault("scheduler", "must be an entry of schedulers")
+        if found.worker_timeout_given:
+            return found
+        return replace(found, worker_timeout_s=WORKER_TIMEOUT)

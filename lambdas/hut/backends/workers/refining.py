@@ -32,6 +32,8 @@ def refine(
     """
     found: dict[str, Any] = {"name": entry["name"], "type": "workers"}
     found |= {name: entry[name] for name in LIVE if entry.get(name) is not None}
+    if not isinstance(found.get("scheduler"), Mapping):
+        found.pop("scheduler", None)  # its name: whoever knows the entry of that name puts it here
     problems = faults_of(read_options, {**base, **found})
     notes = []
     if entry["name"] not in (base.get("bells") or {}):
