@@ -51,7 +51,12 @@ FUNCTIONS: Mapping[str, FunctionOptions] = MappingProxyType(
             "The REST API: plans, submits, lists, cancels",
             29,
             1769,
-            ("HUT_STATE_MACHINE_ARN", "HUT_AUDIT_TABLE", "HUT_AUDIT_DAYS"),
+            (
+                "HUT_STATE_MACHINE_ARN",
+                "HUT_AUDIT_TABLE",
+                "HUT_AUDIT_DAYS",
+                "HUT_OBSERVE_QUEUE_URL",
+            ),
         ),
         "register": FunctionOptions(
             "Stores the tasks of a run block by block, then starts it",
@@ -60,16 +65,22 @@ FUNCTIONS: Mapping[str, FunctionOptions] = MappingProxyType(
         "advance": FunctionOptions(
             "Follows up ends: releases, claims and submits tasks",
             60,
-            variables=("HUT_SUBMIT_RATE", "HUT_WAKE_QUEUE_URL"),
+            variables=("HUT_SUBMIT_RATE", "HUT_WAKE_QUEUE_URL", "HUT_OBSERVE_QUEUE_URL"),
         ),
         "observe": FunctionOptions(
             "Takes in what happened to jobs and executions",
             60,
+            variables=("HUT_OBSERVE_QUEUE_URL",),
         ),
         "sweep": FunctionOptions(
             "Finds what events lost and repairs it",
             120,
-            variables=("HUT_STATE_MACHINE_ARN", "HUT_SUBMIT_RATE", "HUT_WAKE_QUEUE_URL"),
+            variables=(
+                "HUT_STATE_MACHINE_ARN",
+                "HUT_SUBMIT_RATE",
+                "HUT_WAKE_QUEUE_URL",
+                "HUT_OBSERVE_QUEUE_URL",
+            ),
             only_once=True,
         ),
         "finish": FunctionOptions("Tells how a run ended", 60, 256),

@@ -27,16 +27,32 @@ def allowed(policy: dict[str, Any]) -> dict[str, list[str]]:
     statements = policy["PolicyDocument"]["Statement"]
     assert {statement["Effect"] for statement in statements} == {"Allow"}
     return {
-        statement["Action"]: [flat(resource) for resource in many(statement["Resource"])]
+        action: [flat(resource) for resource in many(statement["Resource"])]
         for statement in statements
+        for action in many(statement["Action"])
     }
+
+
+def test_a_worker_may_hear_its_bells_and_write_its_logs_beside_the_api(default: Synthesis) -> None:
+    may = allowed(policies(default)["HutWorker"])
+    beside = may.keys() - {"execute-api:Invoke", "cloudformation:DescribeStacks"}
+    assert beside == {
+        "sqs:DeleteMessage",
+        "sqs:ReceiveMessage",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+    assert "WorkersBell" in may["sqs:ReceiveMessage"][0]
+    [streams] = may["logs:PutLogEvents"]
+    assert streams.endswith(":log-stream:pools/*")
 
 
 @pytest.mark.parametrize("role", Role)
 def test_a_policy_says_what_its_role_may_invoke(default: Synthesis, role: Role) -> None:
     policy = policies(default)[f"Hut{role.name.capitalize()}"]
     may = allowed(policy)
-    assert may.keys() == {"execute-api:Invoke", "cloudformation:DescribeStacks"}
+    if role is not Role.WORKER:
+        assert may.keys() == {"execute-api:Invoke", "cloudformation:DescribeStacks"}
     ends = set()
     for resource in may["execute-api:Invoke"]:
         assert resource.startswith(_API)
@@ -90,7 +106,7 @@ def test_nobody_has_them_until_somebody_attaches_them(default: Synthesis) -> Non
 
 def test_they_are_named_after_the_deployment(code: Path) -> None:
     lab = synthesize(code, {"prefix": "lab"})
-    assert policies(lab).keys() == {"LabReader", "LabSubmitter", "LabAdmin"}
+    assert policies(lab).keys() == {"LabWorker", "LabReader", "LabSubmitter", "LabAdmin"}
     stacks = {allowed(each)["cloudformation:DescribeStacks"][0] for each in policies(lab).values()}
     assert len(stacks) == 1
     assert stacks.pop().endswith(":stack/LabApi/*")

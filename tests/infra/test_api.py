@@ -73,6 +73,7 @@ def test_what_a_client_needs_is_an_output(default: Synthesis) -> None:
         "StateMachineArn",
         "Prefix",
         "Version",
+        "WorkerPolicy",
         "ReaderPolicy",
         "SubmitterPolicy",
         "AdminPolicy",

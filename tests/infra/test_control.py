@@ -59,6 +59,8 @@ def test_the_variables_of_a_function(default: Synthesis, name: str) -> None:
     }
     special = {"HUT_WAKE_QUEUE_URL"} if name in WAKERS else set()
     special |= {"HUT_STATE_MACHINE_ARN"} if name in {"api", "sweep"} else set()
+    if name in {"api", "advance", "observe", "sweep"}:  # what takes things out of pools
+        special |= {"HUT_OBSERVE_QUEUE_URL"}
     special |= {"HUT_SUBMIT_RATE"} if name in {"advance", "sweep"} else set()
     special |= {"HUT_AUDIT_TABLE", "HUT_AUDIT_DAYS"} if name == "api" else set()
     assert set(variables) == common | special
@@ -125,7 +127,7 @@ def test_the_queues_are_read_in_batches(default: Synthesis) -> None:
 
 def test_queues_are_encrypted_and_take_tls_only(default: Synthesis) -> None:
     queues = default.resources("AWS::SQS::Queue")
-    assert len(queues) == 5
+    assert len(queues) == 6
     assert all(queue["Properties"]["SqsManagedSseEnabled"] for queue in queues.values())
     denied = {
         flat(reference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -206,19 +207,22 @@ def test_finish_only_reads(default: Synthesis) -> None:
 
 
 def test_items_are_deleted_by_who_claims(default: Synthesis) -> None:
-    deleting = {
-        role.partition("/")[2].rstrip("0123456789ABCDEF"): statement.get("Condition")
-        for role, statement in default.statements()
-        if "dynamodb:DeleteItem" in many(statement["Action"])
+    deleting: dict[str, list[Any]] = {}
+    for role, statement in default.statements():
+        if "dynamodb:DeleteItem" in many(statement["Action"]):
+            name = role.partition("/")[2].rstrip("0123456789ABCDEF")
+            deleting.setdefault(name, []).append(statement.get("Condition"))
+    limited = {
+        "ApiRole": [["POOL#*"]],
+        "ObserveRole": [["HOST#*", "IDLE#*"], ["POOL#*"]],
+        "TaskRole": [["EC2JOB#*", "HOST#*", "IDLE#*"]],
     }
-    assert set(deleting) == {"AdvanceRole", "SweepRole", "ObserveRole", "TaskRole"}
-    assert deleting["AdvanceRole"] is deleting["SweepRole"] is None
-    for role, prefixes in {
-        "ObserveRole": ["HOST#*", "IDLE#*"],
-        "TaskRole": ["EC2JOB#*", "HOST#*", "IDLE#*"],
-    }.items():
-        condition = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": prefixes}}
-        assert deleting[role] == condition
+    assert set(deleting) == {"AdvanceRole", "SweepRole", *limited}
+    assert deleting["AdvanceRole"] == deleting["SweepRole"] == [None]
+    for role, prefixes in limited.items():
+        assert deleting[role] == [
+            {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": each}} for each in prefixes
+        ]
 
 
 def test_the_audit_record_is_only_added_to_and_read(default: Synthesis) -> None:

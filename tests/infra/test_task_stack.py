@@ -182,7 +182,8 @@ def test_without_it_nothing_of_it_is_there(code: Path, hut: dict[str, object]) -
     synthesis = synthesize(code, hut)
     assert not synthesis.resources("AWS::SSM::Document")
     assert len(synthesis.resources("AWS::StepFunctions::StateMachine")) == 1
-    assert [each["type"] for each in json.loads(backends_of(synthesis))] == ["batch"]
+    kinds = [each["type"] for each in json.loads(backends_of(synthesis))]
+    assert kinds == ["batch", "workers"]
     for _, statement in synthesis.statements():
         actions = many(statement["Action"])
         assert not [each for each in actions if each.startswith(("ec2:", "ssm:"))]
