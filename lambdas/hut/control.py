@@ -7,12 +7,12 @@ the time, so the same code runs under a real clock, a Lambda and a simulation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
 from hut.explanation import Explanation, Facts, explain
-from hut.lifecycle.retry import Spent
 from hut.lifecycle.task import after_end
 from hut.model.environment import Environment
 from hut.model.limits import LONGEST_NAME, LONGEST_VARIABLE, MOST_PROBLEMS
@@ -25,9 +25,9 @@ from hut.model.variables import variable_faults
 from hut.model.waiting import Waiting
 from hut.model.workflow import EMPTY
 from hut.planning import Extension, LargeRun, Names, Plan, extend_run, plan_text
+from hut.scheduling.twins import leader_of
 from hut.store.additions import check_room
 from hut.store.port import (
-    AttemptKey,
     Claim,
     ClaimRequest,
     End,
@@ -36,6 +36,8 @@ from hut.store.port import (
     StaleExtension,
     Store,
     TaskFilter,
+    UnknownRun,
+    claim_of,
 )
 
 __all__ = ["Applied", "Control", "Setting", "Submission", "run_settings", "workflow_name"]
@@ -444,19 +446,25 @@ class Control:
         if task.cause is not None:
             after = TaskFilter(after=task.cause - 1, limit=1)
             cause = next(iter(self.store.list_tasks(run.id, after)), None)
-        facts = Facts(run, task, now, attempts, waits, count, cause, slots, driven, waiting, where)
+        facts = Facts(
+            *(run, task, now, attempts, waits, count, cause, slots, driven, waiting, where),
+            leader=self._leader(task),
+        )
         return explain(facts)
+
+    def _leader(self, task: TaskRecord) -> tuple[str, TaskRecord] | None:
+        """Return run and task of the identical attempt that a task's attempt follows."""
+        leader = leader_of(task.handle)
+        if leader is None:
+            return None
+        with suppress(UnknownRun):  # it has expired
+            found = self.store.get_tasks(leader.run_id, [leader.position])
+            return next(((leader.run_id, each) for each in found.values()), None)
+        return None
 
     def open_claims(self, run_id: str) -> list[Claim]:
         """Return the attempts that are submitted or running, as the claims they came from."""
-        return [
-            Claim(
-                AttemptKey(task.position, task.attempt, task.epoch),
-                task.spec,
-                Spent(task.retries_used, task.losses),
-            )
-            for task in self.store.list_tasks(run_id, TaskFilter(states=ACTIVE))
-        ]
+        return [claim_of(task) for task in self.store.list_tasks(run_id, TaskFilter(states=ACTIVE))]
 
 
 def _check_options(submission: Submission, setting: Setting) -> None:

@@ -39,6 +39,8 @@ class Facts:
         What the backend says of a task that waits there, if it was asked.
     where : str
         The machine that the task runs on, in the backend's words; empty where that is not told.
+    leader : tuple of str and TaskRecord, or None
+        Run and task of the identical attempt that the task's attempt follows.
     """
 
     run: RunRecord
@@ -52,6 +54,7 @@ class Facts:
     driven: bool = True
     waiting: Waiting | None = None
     where: str = ""
+    leader: tuple[str, TaskRecord] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def explain(facts: Facts) -> Explanation:
         again = f" on attempt {task.attempt}" if task.attempt > 1 else ""
         said = (f"{task.message[:1].upper()}{task.message[1:]}.",) if task.message else ()
         return Explanation(f"{name} completed{again}{_took(task)}.", said + _earlier(facts))
+    if state is TaskState.SUBMITTED and facts.leader is not None:
+        return _follows(facts, *facts.leader)
     if state is TaskState.SUBMITTED:
         running = facts.run.counts[TaskState.RUNNING]
         if facts.slots is not None and running >= facts.slots:
@@ -116,6 +121,15 @@ def explain(facts: Facts) -> Explanation:
     sentence = f"{name} is running{since} (attempt {task.attempt}, time limit {limit})."
     where = (f"It runs on {facts.where}.",) if facts.where else ()
     return Explanation(sentence, where + _not_driven(facts) + _earlier(facts))
+
+
+def _follows(facts: Facts, run_id: str, leader: TaskRecord) -> Explanation:
+    sentence = (
+        f"{facts.task.spec.id} joined the identical task {leader.spec.id} of run {run_id} "
+        f"({leader.state}): it does not run by itself, and ends as that one does."
+    )
+    more = f"What it waits for: hutctl why {run_id} {leader.spec.id}"
+    return Explanation(sentence, (more, *_not_driven(facts), *_earlier(facts)))
 
 
 def _pending(facts: Facts) -> Explanation:

@@ -132,19 +132,19 @@ STORIES = {
 }
 
 
-def what_goes_wrong(make_plane: Callable[[], ControlPlane], story: str, fault: str) -> list[str]:
+def what_goes_wrong(make_plane: Callable[[], ControlPlane], story: Story, fault: str) -> list[str]:
     """Tell a story as often as it has effects, each time with another fault in it."""
     wrong: list[str] = []
     number = 0
     while True:
         number += 1
         plane = make_plane()
-        run = STORIES[story].begin(plane)
+        run = story.begin(plane)
         plane.fate.effects.clear()
         setattr(plane.fate, fault, number)
         problem = ""
         try:
-            STORIES[story].go(plane, run)
+            story.go(plane, run)
             if not plane.is_over(run):
                 plane.sweep()
                 assert plane.is_over(run)
@@ -168,7 +168,7 @@ def what_goes_wrong(make_plane: Callable[[], ControlPlane], story: str, fault: s
 def test_whatever_dies_the_run_ends_right(
     make_plane: Callable[[], ControlPlane], story: str, fault: str
 ) -> None:
-    assert what_goes_wrong(make_plane, story, fault) == []
+    assert what_goes_wrong(make_plane, STORIES[story], fault) == []
 
 
 def test_an_end_that_was_not_told_is_told_by_the_sweep(plane: ControlPlane) -> None:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 
 from hut.backends.local import LocalBackend, LocalOptions
 from hut.control import Control, Setting, Submission, workflow_name
 from hut.model.problems import InvalidInput, did_you_mean
 from hut.model.records import RunRecord, TaskRecord
 from hut.model.states import TERMINAL_RUN, RunState, TaskState
+from hut.scheduling.twins import Twin, leader_of_attempt
 from hut.store.port import AttemptKey, RunFilter, StoreError, TaskFilter, UnknownRun
 from hut.store.sqlite import SqliteStore
 from hut.views import Document, explanation_document, plan_document, run_document, task_document
@@ -288,9 +290,22 @@ class LocalClient:
         """Return what a task printed (``out``) or complained (``err``), from a byte on."""
         run, task = self._store.get_run(run_id), self._task(run_id, task_id)
         attempts = self._store.list_attempts(run_id, [task.position]).get(task.position, [])
+        if (leader := leader_of_attempt(task, attempts, attempt)) is not None:
+            number = task.attempt if attempt is None else attempt
+            return replace(self._log_of_leader(leader, kind, offset), attempt=number)
         folder = self._home.run_folder(run_id) / "logs"
         return read_attempt_log(
             folder, run, task, kind, attempts=attempts, attempt=attempt, offset=offset
+        )
+
+    def _log_of_leader(self, leader: Twin, kind: str, offset: int) -> LogPart:
+        """Return the log of the attempt that another one follows: it is the other's, too."""
+        try:
+            task = self._store.get_tasks(leader.run_id, [leader.position])[leader.position]
+        except (UnknownRun, KeyError):
+            raise StoreError(f"its log was in run {leader.run_id}, which is gone") from None
+        return self.read_log(
+            leader.run_id, task.spec.id, kind, attempt=leader.attempt, offset=offset
         )
 
     def list_failures(self, run_id: str, *, final: bool) -> Iterator[Document]:

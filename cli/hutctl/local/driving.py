@@ -137,6 +137,7 @@ def drive(
                     slots=machine.slots(run.settings.max_concurrent),
                     backend_cap=machine.cap,
                     backend_name=machine.name,
+                    is_driven=lambda other: holder_of(folder.parent / other) is not None,
                 ),
                 left,
             )

@@ -30,6 +30,7 @@ from hut.store.port import AttemptKey, Claim, ClaimRequest, End, Start
 from hut.store.sqlite import SqliteStore
 from hutctl.local.launching import Launcher, resolve
 from hutctl.local.takeover import Takeover
+from hutctl.local.twins import Followers
 
 __all__ = ["Engine", "EngineOptions", "Observer", "usable_cores"]
 
@@ -50,6 +51,10 @@ class Observer(Protocol):
         """Note that something was written, or that time has passed; called a few times a second."""
 
 
+def _always(_: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How a run is driven.
@@ -60,11 +65,14 @@ class EngineOptions:
         Tasks that run at once.
     backend_cap : int or None
         Bound on active tasks of all runs on this machine, if one is configured.
+    is_driven : callable
+        Says of a run whether a process works on it.
     """
 
     slots: int
     backend_cap: int | None = None
     backend_name: str = "local"
+    is_driven: Callable[[str], bool] = _always
 
 
 def usable_cores() -> int:
@@ -105,6 +113,7 @@ class Engine:
         self._launcher = Launcher(run, backend)
         self._options = options
         self._queue: deque[Claim] = deque()
+        self._followers = Followers(control, store, options.is_driven)
         self._prepared: dict[AttemptKey, Launch] = {}
         self._held: list[Finished] = []  # ended, but not looked at yet
         self._running: dict[AttemptKey, Claim] = {}
@@ -257,7 +266,7 @@ class Engine:
         now, clock = time.time(), time.monotonic()
         starts, self._starts = list(self._starts.values()), {}
         ends, self._ends = self._ends, []
-        wanted = 0
+        wanted, is_more = 0, True
         if self._may_claim and not self._stopping:
             taken = self._backend.running + len(self._queue)
             wanted = max(self._options.slots + self._ahead(clock) - taken, 0)
@@ -268,17 +277,18 @@ class Engine:
             for first in range(0, len(ends), _PIECE):
                 self.store.record_ended(self.run.id, ends[first : first + _PIECE])
                 self.serve()
-            while len(claims) < wanted:
+            if self._followers.look(self.run, now):
+                self._may_claim = True
+            while is_more and len(claims) < wanted:
                 piece = min(wanted - len(claims), _PIECE)
                 found = self._control.claim(self._request(now, piece))
-                claims += found
-                if len(found) < piece:
-                    break
+                claims += self._followers.sort(self.run, found)
+                is_more = len(found) == piece
                 self.serve()
             self.run = self.store.settle(self.run.id, now)
         self._queue.extend(claims)  # only now: what is not stored must not start
         if wanted:
-            self._may_claim = len(claims) == wanted
+            self._may_claim = is_more
         self._written_at, self._ended_since = clock, 0
 
     def serve(self) -> None:
@@ -333,6 +343,8 @@ class Engine:
             self._data_version = version
             self.run = self.store.get_run(self.run.id)
             self._may_claim = True
+        if self._followers.look(self.run, time.time()):
+            self._may_claim = True
 
     @property
     def _stopping(self) -> bool:
@@ -350,6 +362,7 @@ class Engine:
             claim = self._queue.popleft()
             outcome = cancelled_before_start()
             self._ends.append(self._control.end_of_attempt(claim, outcome, now, cancelling=True))
+        self._ends += self._followers.cancel(now)
         if not self._backend.running:
             self._may_claim = True  # so that it is written that the run is over, or seen that it is
 
@@ -358,7 +371,8 @@ class Engine:
         self._backend.publish_logs(empty_too=True)
         self.store.record_started(self.run.id, list(self._starts.values()))
         self.store.record_ended(self.run.id, self._ends)
-        self.store.release_claims(self.run.id, [claim.key for claim in self._queue])
+        unused = [*(claim.key for claim in self._queue), *self._followers.keys()]
+        self.store.release_claims(self.run.id, unused)
 
     def _listen(self) -> Callable[[], None]:
         """Handle the signals that ask for an end; return what restores the old handlers."""

@@ -148,6 +148,8 @@ class RunRecord:
         Nothing of it is claimed: it is still being sent.
     opening : bool
         Tasks have joined, and it is not worked out yet which of them may run.
+    twins : bool
+        Whether attempts of it may follow identical ones, or be followed; known where events drive.
     """
 
     id: str
@@ -172,6 +174,7 @@ class RunRecord:
     open: bool = False
     held: bool = False
     opening: bool = False
+    twins: bool = False
 
     @property
     def active(self) -> int:

@@ -22,7 +22,8 @@ from hut.rest.observing import log_failure
 from hut.rest.paging import answer_page, decode_cursor, encode_cursor
 from hut.rest.refusals import Refusal, malformed
 from hut.rest.routing import REPEAT, SPLIT, Limit, Position, RunId, TaskId, new_router
-from hut.store.port import TaskFilter
+from hut.scheduling.twins import Twin, leader_of, leader_of_attempt
+from hut.store.port import TaskFilter, UnknownRun
 from hut.views import Document, explanation_document, task_document
 from hut.waiting import refusal_of
 
@@ -207,6 +208,8 @@ def _place(exchange: Exchange, run: str, task: TaskRecord, wanted: int | None) -
             return _Place(number, ended.backend, ended.log, ended=True)
     if number != task.attempt:  # it was given back before it started
         return _Place(number, task.backend, None, ended=True)
+    if (leader := leader_of_attempt(task, found, number)) is not None:
+        return _place_of_leader(exchange, leader, number, task.backend)
     log = task.log
     if log is None and task.state in ACTIVE and task.handle is not None:
         # No event tells of starts in large runs, and none may have come yet.
@@ -214,6 +217,19 @@ def _place(exchange: Exchange, run: str, task: TaskRecord, wanted: int | None) -
         job = None if backend is None else backend.describe([task.handle]).get(task.handle)
         log = None if job is None else job.log
     return _Place(number, task.backend, log, task.state not in ACTIVE)
+
+
+def _place_of_leader(exchange: Exchange, leader: Twin, number: int, backend: str) -> _Place:
+    """Return where the log is of an attempt that follows another one: where that one's is."""
+    nowhere = _Place(number, backend, None, ended=False)
+    try:
+        task = exchange.services.store.get_tasks(leader.run_id, [leader.position])[leader.position]
+    except (UnknownRun, KeyError):
+        return nowhere
+    if leader.attempt > task.attempt:  # it was given back
+        return nowhere
+    place = _place(exchange, leader.run_id, task, leader.attempt)
+    return place._replace(attempt=number, ended=False)
 
 
 def _page(backend: RemoteBackend, log: str, cursor: str | None, limit: int) -> LogPage:
@@ -245,6 +261,8 @@ def _with_remarks(exchange: Exchange, task: TaskRecord, answer: Explanation) -> 
 def _waiting(exchange: Exchange, run: RunRecord, task: TaskRecord) -> Waiting | None:
     """Ask the backend for a task that waits there, or whose job it refuses; not for any other."""
     has_job = task.state is TaskState.SUBMITTED and task.handle is not None
+    if leader_of(task.handle) is not None:  # it waits for another task, not for a machine
+        return None
     is_refused = task.state is TaskState.PENDING and refusal_of(run, task) is not None
     backend = exchange.services.backend(task.backend)
     if backend is None or not (has_job or is_refused):

@@ -31,7 +31,9 @@ from hut.metrics import Metric
 from hut.model.records import Outcome, Refusal, RunRecord
 from hut.model.states import ACTIVE, Reason
 from hut.scheduling.room import Caps, is_spent
+from hut.scheduling.twins import leader_of
 from hut.service.counting import count_ends
+from hut.service.joining import Followers
 from hut.service.queueing import (
     destination_of,
     next_try,
@@ -64,6 +66,7 @@ class Advancing:
         self._store = around.store
         self._backends = around.backends
         self._control = Control(around.store)
+        self._followers = Followers(around)
         self._submitted = 0
 
     def advance(
@@ -95,6 +98,8 @@ class Advancing:
             run, stopped = self._store.cancel_run(run_id, Reason.BUDGET, self._around.clock()), True
         if run.opening and not stopped:
             self._store.open_added(run_id)
+        if ended and run.twins:
+            self._followers.follow(run, ended)
         if ended and not stopped:
             self._store.follow(run_id, ended)
         if run.ended_at is None and stopped and wholly:
@@ -146,8 +151,10 @@ class Advancing:
             return
         handles: dict[str, list[str]] = {}
         if run.active:
-            for task in self._store.list_tasks(run.id, TaskFilter(states=ACTIVE)):
-                if task.handle is not None:
+            active = self._store.list_tasks(run.id, TaskFilter(states=ACTIVE))
+            self._followers.drop(run, active)
+            for task in active:
+                if task.handle is not None and leader_of(task.handle) is None:
                     handles.setdefault(task.backend, []).append(task.handle)
         for backend, every in handles.items():
             # Of a stopped run no child of an array is wanted: the array is ended as a whole.
@@ -217,8 +224,9 @@ class Advancing:
         refused = any(refusal.backend == name for refusal in run.refusals)
         jobs, wanted, more = 0, _JOBS_AT_ONCE, True
         while more and jobs < _JOBS_AT_ONCE and len(requests) < _MOST_CLAIMED:
-            claims = self._claim(run, name, wanted)
-            more = len(claims) == wanted
+            found = self._claim(run, name, wanted)
+            more = len(found) == wanted
+            claims = self._followers.sort(run, found)
             some = [self._request(run, claim) for claim in claims]
             requests += some
             jobs += len(some) - sum(len(group) - 1 for group in backend.arrays(some))
@@ -226,7 +234,7 @@ class Advancing:
                 break  # it may be for nothing again, or there are not many of one shape
             wanted = min(_CLAIMED_AT_ONCE, _MOST_CLAIMED - len(requests))
         if not requests:
-            return False
+            return more
         return self._submit(run, backend, requests) and more
 
     def _claim(self, run: RunRecord, name: str, most: int) -> list[Claim]:

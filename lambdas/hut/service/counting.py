@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hut.metrics import ENDED_TASKS, LOST_ATTEMPTS, Metric
+from hut.scheduling.twins import leader_of
 from hut.service.ports import Measuring
 from hut.store.port import End
 
@@ -26,5 +27,5 @@ def count_ends(measure: Measuring, ends: Iterable[End], now: float) -> None:
         lost = LOST_ATTEMPTS.get(end.outcome.reason)
         if lost is not None:
             measure(lost)
-        if end.handle is not None:  # a job told when it ended
+        if end.handle is not None and leader_of(end.handle) is None:  # a job told when it ended
             measure(Metric.EVENT_SECONDS, max(now - end.at, 0.0))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from hut.backends.port import Job, JobName, JobState
 from hut.control import Control
 from hut.lifecycle.attempt import invalid_output
-from hut.lifecycle.retry import Spent
 from hut.lifecycle.task import after_end
 from hut.model.documents import format_of
 from hut.model.problems import InvalidInput
@@ -22,7 +21,7 @@ from hut.model.states import ACTIVE, INFRASTRUCTURE_REASONS, TaskState
 from hut.planning import Extension
 from hut.service.counting import count_ends
 from hut.service.surroundings import Surroundings
-from hut.store.port import AttemptKey, Claim, End, Start, UnknownRun
+from hut.store.port import AttemptKey, End, Start, UnknownRun, claim_of
 
 __all__ = ["DUPLICATE", "Observed", "Observing", "Seen"]
 
@@ -196,7 +195,7 @@ class Observing:
         """Record ends that no job tells of: attempts that are lost."""
         ends = [
             self._control.end_of_attempt(
-                _claim(task),
+                claim_of(task),
                 outcome,
                 self._around.clock(),
                 cancelling=run.cancel_requested_at is not None,
@@ -217,7 +216,7 @@ class Observing:
         if outcome.state is TaskState.COMPLETED and wants:
             outcome, adds = self._generated(run, task, job, outcome)
         end = self._control.end_of_attempt(
-            _claim(task),
+            claim_of(task),
             outcome,
             job.ended_at or self._around.clock(),
             cancelling=run.cancel_requested_at is not None,
@@ -227,7 +226,7 @@ class Observing:
         )
         if job.most_losses is not None:
             stopping = run.cancel_requested_at is not None
-            claim = _claim(task)
+            claim = claim_of(task)
             following = after_end(
                 outcome,
                 claim.spec.retry,
@@ -281,8 +280,3 @@ def _of_too_many(outcome: Outcome, job: Job, task: TaskRecord) -> Outcome:
     times = f"{task.losses + 1} attempts were lost, {most} retries are allowed"
     said = f"{job.spent}: " if job.spent else ""
     return outcome._replace(message=f"{said}{outcome.message} ({times})")
-
-
-def _claim(task: TaskRecord) -> Claim:
-    key = AttemptKey(task.position, task.attempt, task.epoch)
-    return Claim(key, task.spec, Spent(task.retries_used, task.losses))

@@ -25,7 +25,9 @@ from hut.faults import told
 from hut.lifecycle.attempt import lost
 from hut.model.records import Outcome, RunRecord, TaskRecord
 from hut.model.states import ACTIVE, Reason, TaskState
+from hut.scheduling.twins import leader_of
 from hut.service.advancing import Advancing
+from hut.service.joining import Followers
 from hut.service.observing import Observing, Seen
 from hut.service.queueing import Queueing
 from hut.service.submitting import start_execution
@@ -84,6 +86,7 @@ class Sweeping:
         self._advancing = Advancing(around)
         self._observing = Observing(around)
         self._queueing = Queueing(around)
+        self._followers = Followers(around)
 
     def sweep(self) -> Swept:
         """Look at all runs that have not ended, as many as there is time for.
@@ -142,6 +145,9 @@ class Sweeping:
             if run.cancel_requested_at is None:
                 return
         self._check_time_limit(run, now)
+        if run.active and run.twins:
+            for tasks in self._active_pages(run):
+                self._followers.check(run, tasks)
         if run.active:
             self._check_jobs(run, swept)
         run = self._store.get_run(run_id)
@@ -202,7 +208,11 @@ class Sweeping:
                 self._adopt(run, self._backends[name], keys, swept)
 
     def _active(self, run: RunRecord) -> Iterator[Sequence[TaskRecord]]:
-        """Yield the active tasks of a run, page by page."""
+        """Yield the active tasks of a run, page by page, but for those that follow others."""
+        for tasks in self._active_pages(run):
+            yield [task for task in tasks if leader_of(task.handle) is None]
+
+    def _active_pages(self, run: RunRecord) -> Iterator[Sequence[TaskRecord]]:
         after = -1
         while True:
             query = TaskFilter(states=ACTIVE, after=after, limit=_PAGE)

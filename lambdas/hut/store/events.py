@@ -30,8 +30,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hut.model.records import Refusal, RunRecord, TaskRecord
+from hut.model.records import Refusal, RunRecord
+from hut.scheduling.twins import Follower
 from hut.store.port import AttemptKey, NewRun, Store, StoreError
+from hut.store.twins import TwinStore
 
 __all__ = ["LONGEST_OPEN", "Destination", "EventStore", "NotRegistered", "Standing"]
 
@@ -65,7 +67,7 @@ class Standing:
     begun: bool
 
 
-class EventStore(Store, Protocol):
+class EventStore(Store, TwinStore, Protocol):
     """See the module's docstring for what protects each operation."""
 
     def reserve_run(self, new: NewRun, *, blocks: int | None = None) -> tuple[RunRecord, bool]:
@@ -138,8 +140,11 @@ class EventStore(Store, Protocol):
     def arrays(self, run_id: str) -> Mapping[str, Sequence[AttemptKey]]:
         """Return all arrays of a run by their ids."""
 
-    def get_tasks(self, run_id: str, positions: Collection[int]) -> dict[int, TaskRecord]:
-        """Return tasks by their positions; those that don't exist are left out."""
+    def followers(self, run_id: str, leaders: Mapping[int, str]) -> list[Follower]:
+        """Return who follows attempts of tasks, which are given with their digests, by position.
+
+        Some may have ended or left since.
+        """
 
     def active_runs(self) -> list[str]:
         """Return the ids of runs that have not ended, oldest first."""

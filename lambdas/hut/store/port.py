@@ -58,6 +58,7 @@ __all__ = [
     "TryAgain",
     "UnknownRun",
     "UnusableStore",
+    "claim_of",
 ]
 
 
@@ -164,6 +165,12 @@ class Claim(NamedTuple):
     spec: TaskSpec
     spent: Spent
     wanted_at: float | None = None
+
+
+def claim_of(task: TaskRecord) -> Claim:
+    """Return the claim that the latest attempt of a task came from."""
+    key = AttemptKey(task.position, task.attempt, task.epoch)
+    return Claim(key, task.spec, Spent(task.retries_used, task.losses))
 
 
 class Start(NamedTuple):
@@ -357,6 +364,9 @@ class Store(Protocol):
 
     def get_task(self, run_id: str, task_id: str) -> TaskRecord | None:
         """Return a task by its id."""
+
+    def get_tasks(self, run_id: str, positions: Collection[int]) -> dict[int, TaskRecord]:
+        """Return tasks by their positions; those that don't exist are left out."""
 
     def task_ids(self, run_id: str) -> list[str]:
         """Return the ids of all tasks in document order."""

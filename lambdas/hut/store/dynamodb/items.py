@@ -22,6 +22,7 @@ A run's item (``META``)::
     form         of the table when it was submitted (see `form`)
     waits        delayed retries that have items of their own
     barriers buckets grown withdrawals joining joins left    see `growth`
+    twins        tasks of it have been claimed that may have identical ones
     refused      what backends say that take no jobs of it just now: see `refusals`
 
 A task, as it stands in its pack (and what the plan says of it, see `specifications`)::
@@ -95,6 +96,7 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
         open=bool(meta.get("open")),
         held=bool(meta.get("held")),
         opening=bool(meta.get("opening")),
+        twins=meta.get("twins", False),
     )
 
 

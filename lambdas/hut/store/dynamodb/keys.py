@@ -32,6 +32,7 @@ pool               ``POOL#pool``               ``POOL``: see `pools`, as for the
 worker             ``POOL#pool``               ``WORKER#id``
 item that waits    ``POOL#pool#Q``             ``priority#arrival#name``, highest priority first
 item of a pool     ``POOLJOB#name``            ``JOB``
+identical tasks    ``TWIN#digest``             ``LEADER``; ``FOLLOWS#leader#follower``: see `twins`
 form of the table  ``FORM``                    ``FORM``: see `form`
 =================  ==========================  ==================================================
 
@@ -89,6 +90,7 @@ __all__ = [
     "segment_partition",
     "specs_key",
     "token_key",
+    "twin_key",
     "wait_key",
     "wait_partition",
     "worker_key",
@@ -272,6 +274,11 @@ def pace_key(name: str) -> Key:
 def place_key(backend: str, run_id: str) -> Key:
     """Return the key of the note that a run waits for room on a backend."""
     return Key(backend_key(backend).pk, f"PLACE#{run_id}")
+
+
+def twin_key(digest: str, sort: str) -> Key:
+    """Return the key of what is known of identical tasks."""
+    return Key(f"TWIN#{digest}", sort)
 
 
 def ec2_job_key(name: str) -> Key:

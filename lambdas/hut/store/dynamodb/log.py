@@ -50,7 +50,7 @@ class Told(NamedTuple):
     Attributes
     ----------
     ended : tuple of int
-        Positions of tasks that have ended for good.
+        Positions of tasks that have ended for good, or whose attempt has and is to be repeated.
     signalled : bool
         Whether to look at all of the run.
     """
@@ -111,9 +111,15 @@ def told(image: Mapping[str, Mapping[str, Any]]) -> Told | None:
     data = image.get("entries", {}).get("B")
     if isinstance(data, str):  # as events of Lambda carry it
         data = base64.b64decode(data)
-    ended = tuple(row["position"] for row in _rows(data) if row["state"] in TERMINAL)
+    ended = tuple(row["position"] for row in _rows(data) if _is_end(row))
     done = tuple(map(int, image.get("done", {}).get("S", "").split()))
     return Told(image["run"]["S"], ended + done, SIGNALS in image)
+
+
+def _is_end(row: Mapping[str, Any]) -> bool:
+    """Say whether a transition is the end of a task, or of an attempt that is repeated."""
+    repeated = row["state"] == TaskState.PENDING and row.get("reason") is not None
+    return repeated or row["state"] in TERMINAL
 
 
 def _rows(data: bytes | None) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from hut.lifecycle.run import end_of_run, is_over
 from hut.model.records import Refusal, RunRecord
 from hut.model.states import ACTIVE, Reason, RunState, TaskState, read_reason
 from hut.scheduling.room import Caps, is_spent, room
+from hut.scheduling.twins import speaks_of
 from hut.store.dynamodb.arrays import Arrays
 from hut.store.dynamodb.bodies import Bodies
 from hut.store.dynamodb.dependencies import Followers
@@ -34,6 +35,7 @@ from hut.store.dynamodb.ready import take_ready
 from hut.store.dynamodb.refusals import forget_refusals, note_refusals
 from hut.store.dynamodb.repeating import Repeating
 from hut.store.dynamodb.table import Condition, Key, Lost, Table, Write, pauses
+from hut.store.dynamodb.twins import Twins
 from hut.store.dynamodb.unit import NoRoom, Raced, Unit
 from hut.store.dynamodb.values import Item
 from hut.store.dynamodb.waiting import View, Waiting
@@ -72,7 +74,7 @@ class GivenUp(StoreError):  # noqa: N818 - says what happened
     """Other changes of a run came first each time."""
 
 
-class DynamoStore(Growth, Joining, Repeating):
+class DynamoStore(Growth, Joining, Repeating, Twins):
     """Runs in one DynamoDB table.
 
     Parameters
@@ -261,6 +263,8 @@ class DynamoStore(Growth, Joining, Repeating):
             key = AttemptKey(task["position"], number, request.epoch)
             spent = Spent(task.get("retries", 0), task.get("losses", 0))
             claims.append(Claim(key, given[key.position].spec, spent, wanted_at(task)))
+            if claims[-1].spec.dedupe:
+                meta["twins"] = True
         return claims, is_full or len(claims) == wanted == most, meta, view
 
     def release_claims(self, run_id: str, keys: Sequence[AttemptKey]) -> int:
@@ -279,17 +283,9 @@ class DynamoStore(Growth, Joining, Repeating):
                 task = tasks.get(key.position)
                 if task is None or task["state"] != TaskState.SUBMITTED or _key(task) != key:
                     continue
-                at = float(task["submitted"])
                 if refusals:
-                    task.setdefault("wanted", at)
-                task.update(attempt=key.attempt - 1, epoch=0)
-                task.pop("submitted", None)
-                task.pop("handle", None)
-                unit.move(task, TaskState.PENDING, at)
-                if unit.meta.get("stop"):
-                    self._end_waiting(unit, task)
-                else:
-                    unit.page(task, ready=True)
+                    task.setdefault("wanted", float(task["submitted"]))
+                self._unclaim(unit, task)
                 released += 1
             if released:
                 note_refusals(unit.meta, refusals)
@@ -298,6 +294,18 @@ class DynamoStore(Growth, Joining, Repeating):
         # Each may get a page of its own.
         chunks = by_packs(keys, _position_of_key, MOST_PACKS // 2)
         return sum(self._work(run_id, partial(release, chunk)) for chunk in chunks)
+
+    def _unclaim(self, unit: Unit, task: Item) -> None:
+        """Let a task wait again whose attempt never started."""
+        at = float(task["submitted"])
+        task.update(attempt=task["attempt"] - 1, epoch=0)
+        task.pop("submitted", None)
+        task.pop("handle", None)
+        unit.move(task, TaskState.PENDING, at)
+        if unit.meta.get("stop"):
+            self._end_waiting(unit, task)
+        else:
+            unit.page(task, ready=True)
 
     # Starting and ending ------------------------------------------------------------------------
 
@@ -392,6 +400,8 @@ class DynamoStore(Growth, Joining, Repeating):
             return False
         if end.handle is not None and task.get("handle") not in (None, end.handle):
             return False  # another job that was submitted for the same attempt
+        if not speaks_of(task.get("handle"), end.handle):
+            return False
         outcome, following = end.outcome, end.next
         failures_only = unit.meta.get("record") == "failures"
         task.update(

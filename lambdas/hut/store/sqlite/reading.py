@@ -109,6 +109,18 @@ class Reading:
         ).fetchone()
         return None if row is None else _task(row)
 
+    def get_tasks(self, run_id: str, positions: Collection[int]) -> dict[int, TaskRecord]:
+        """Return tasks by their positions; those that don't exist are left out."""
+        run, wanted = self._number(run_id), list(positions)
+        found: dict[int, TaskRecord] = {}
+        for start in range(0, len(wanted), _CHUNK):
+            chunk = wanted[start : start + _CHUNK]
+            rows = self._connection.execute(
+                f"{_TASK} WHERE t.run = ? AND t.pos IN ({_marks(chunk)})", (run, *chunk)
+            )
+            found |= {row[0]: _task(row) for row in rows}
+        return found
+
     def task_ids(self, run_id: str) -> list[str]:
         """Return the ids of all tasks in document order."""
         rows = self._connection.execute(

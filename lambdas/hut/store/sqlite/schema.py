@@ -180,7 +180,21 @@ _VERSION_4 = (
     """,
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+# Which attempt leads those of identical tasks, until its run ends; whether it is under way, it says itself.
+_VERSION_5 = (
+    """
+    CREATE TABLE twins (
+        digest TEXT PRIMARY KEY,
+        run INTEGER NOT NULL,
+        pos INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        epoch INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX twins_by_run ON twins (run)",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """Statements that lead from version i to version i + 1."""
 
 

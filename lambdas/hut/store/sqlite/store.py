@@ -24,6 +24,7 @@ from hut.model.records import RunRecord
 from hut.model.states import Reason, TaskState, read_reason
 from hut.planning.plan import Extension
 from hut.scheduling.room import is_spent, room
+from hut.scheduling.twins import speaks_of
 from hut.store.additions import check_close, check_room, check_whole
 from hut.store.encoding import decode_spec, encode_settings
 from hut.store.port import (
@@ -43,6 +44,7 @@ from hut.store.sqlite.growth import add_tasks, join_tasks, withdraw_generated
 from hut.store.sqlite.reading import Reading
 from hut.store.sqlite.rows import GONE, Active, attempt_row, end_change, task_row
 from hut.store.sqlite.schema import check_version, migrate
+from hut.store.sqlite.twins import Twins
 
 __all__ = ["SqliteStore"]
 
@@ -52,7 +54,7 @@ _ADD_COUNTS = "UPDATE runs SET " + ", ".join(f"{s} = {s} + ?" for s in _STATES) 
 _CHUNK = 500  # below SQLite's oldest limit of 999 bound values
 
 
-class SqliteStore(Reading):
+class SqliteStore(Reading, Twins):
     """Runs in one SQLite file.
 
     Parameters
@@ -236,7 +238,7 @@ class SqliteStore(Reading):
             for key in keys:
                 released += self._connection.execute(
                     "UPDATE tasks SET state = 'pending', attempt = attempt - 1, epoch = 0, "
-                    "submitted_at = NULL WHERE run = ? AND pos = ? AND attempt = ? "
+                    "submitted_at = NULL, handle = NULL WHERE run = ? AND pos = ? AND attempt = ? "
                     "AND epoch = ? AND state = 'submitted'",
                     (run, key.position, key.attempt, key.epoch),
                 ).rowcount
@@ -276,6 +278,8 @@ class SqliteStore(Reading):
             for end in ends:
                 # Popped, so that the second of two ends of one attempt finds nothing.
                 before = active.pop(end.key, None)
+                if before is not None and not speaks_of(before.handle, end.handle):
+                    before = None
                 applied.append(before is not None)
                 if before is not None:
                     first.append((end, before))
@@ -397,6 +401,7 @@ class SqliteStore(Reading):
                 "UPDATE runs SET state = ?, reason = ?, message = ?, ended_at = ? WHERE id = ?",
                 (end.state, end.reason, end.message, now, run_id),
             )
+            self._connection.execute("DELETE FROM twins WHERE run = ?", (self._number(run_id),))
             return self.get_run(run_id)
 
     def cancel_run(self, run_id: str, reason: Reason, now: float) -> RunRecord:
