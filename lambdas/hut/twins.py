@@ -153,7 +153,7 @@ class Joining:
             for follower in followers
             if not is_under_way(follower.leader, tasks.get(follower.leader))
         }
-        ends = self._ends(over & tasks.keys())
+        ends = self._ends({twin: tasks[twin] for twin in over if twin in tasks})
         for follower in followers:
             leader = follower.leader
             if leader in ends:
@@ -173,13 +173,13 @@ class Joining:
             found |= {twin: tasks[twin.position] for twin in some if twin.position in tasks}
         return found
 
-    def _ends(self, twins: Collection[Twin]) -> dict[Twin, Attempt]:
+    def _ends(self, tasks: Mapping[Twin, TaskRecord]) -> dict[Twin, Attempt]:
         """Return the ends that are the followers' too."""
         found: dict[Twin, Attempt] = {}
-        for run_id, some in _by_run(twins).items():
+        for run_id, some in _by_run(tasks).items():
             attempts = self._store.list_attempts(run_id, sorted({t.position for t in some}))
             for twin in some:
-                end = shared_end(twin, attempts.get(twin.position, ()))
+                end = shared_end(twin, tasks[twin], attempts.get(twin.position, ()))
                 if end is not None:
                     found[twin] = end
         return found

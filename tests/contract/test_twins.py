@@ -8,7 +8,7 @@ import pytest
 
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import TaskState
-from hut.scheduling.twins import Follower, Twin, twin_handle
+from hut.scheduling.twins import Follower, Twin, shared_end, twin_handle
 from hut.store.port import Claim, End, UnknownRun
 from hut.twins import Found, Joining, Sorted, twin_of
 from tests.contract.worlds import CANCELLED, COMPLETED, FAILED, LOST, World
@@ -151,6 +151,18 @@ def test_what_has_ended_is_executed_anew(twins: Twins) -> None:
     twins.end(run, claim, COMPLETED)
     twins.store.settle(run.id, twins.world.now)
     assert ids(twins.claim(other)) == (["x"], [])
+
+
+def test_a_success_that_is_not_recorded_is_shared_all_the_same(twins: Twins) -> None:
+    run, other = twins.create("a"), twins.create("x")
+    (claim,) = twins.claim(run).alone
+    ((_, follower),) = twins.claim(other).joined
+    twins.end(run, claim, COMPLETED)
+    task = twins.world.task(run, "a")
+    end = shared_end(follower.leader, task, [])
+    assert end is not None
+    assert end.outcome == COMPLETED
+    assert shared_end(follower.leader._replace(attempt=2), task, []) is None
 
 
 def test_only_who_still_follows_leaves(twins: Twins) -> None:

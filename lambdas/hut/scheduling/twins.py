@@ -109,7 +109,7 @@ def is_under_way(leader: Twin, task: TaskRecord | None) -> bool:
     )
 
 
-def shared_end(leader: Twin, attempts: Sequence[Attempt]) -> Attempt | None:
+def shared_end(leader: Twin, task: TaskRecord, attempts: Sequence[Attempt]) -> Attempt | None:
     """Return the end of a leader that is its followers' too.
 
     None if there is none: it was given back, cancelled, lost, or could not be started. Then nobody knows
@@ -117,13 +117,18 @@ def shared_end(leader: Twin, attempts: Sequence[Attempt]) -> Attempt | None:
 
     Parameters
     ----------
-    attempts
-        The ended attempts of its task.
+    task, attempts
+        Its task, and what is recorded of the task's ended attempts.
     """
     for attempt in attempts:
         if attempt.number == leader.attempt:
             completed = attempt.outcome.state is TaskState.COMPLETED
             return attempt if completed or attempt.outcome.reason in _OF_THE_COMMAND else None
+    if task.state is TaskState.COMPLETED and task.attempt == leader.attempt:
+        # Its run keeps no record of successes.
+        outcome = Outcome(TaskState.COMPLETED, Reason.EXIT, 0)
+        times = (task.submitted_at, task.started_at, task.ended_at or 0.0)
+        return Attempt(task.attempt, outcome, *times, task.backend, task.handle, task.log)
     return None
 
 
