@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
+from hut.checking import check_document
 from hut.explanation import Explanation, Facts, explain
 from hut.lifecycle.task import after_end
 from hut.model.environment import Environment
@@ -25,6 +26,7 @@ from hut.model.variables import variable_faults
 from hut.model.waiting import Waiting
 from hut.model.workflow import EMPTY
 from hut.planning import Extension, LargeRun, Names, Plan, extend_run, plan_text
+from hut.planning.calls import Definitions, FrozenDefinitions, freeze
 from hut.scheduling.twins import leader_of
 from hut.store.additions import check_room
 from hut.store.port import (
@@ -82,6 +84,8 @@ class Setting:
         Whether tasks wait in queues for machines, or for free slots of one only.
     applied : Applied
         The control plane's own configuration.
+    definitions : Definitions or None
+        The tasks of programs that are registered.
     """
 
     environments: Mapping[str, Environment] = field(default_factory=dict)
@@ -90,6 +94,7 @@ class Setting:
     base_dir: str = ""
     queues: bool = True
     applied: Applied = field(default_factory=Applied)
+    definitions: Definitions | None = None
 
     @property
     def known_environments(self) -> Mapping[str, Environment]:
@@ -99,7 +104,14 @@ class Setting:
     def names(self, *, backend_is_given: bool = False) -> Names:
         """Return the names tasks may use."""
         known = self.known_environments.keys()
-        return Names(known, self.backends, self.elsewhere, backend_is_given, self.queues)
+        return Names(
+            known,
+            self.backends,
+            self.elsewhere,
+            backend_is_given,
+            self.queues,
+            self.definitions,
+        )
 
     def hidden(self) -> list[Problem]:
         """Return a warning for each applied environment that another one of the submission hides."""
@@ -206,6 +218,11 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
         config_version=setting.applied.version or None,
         backends=setting.applied.backends,
         uses=uses,
+        definitions=freeze(
+            setting.definitions,
+            plan.tasks,
+            grows=grows or any(spec.generates_source is not None for spec in plan.tasks),
+        ),
         **submission.options.given(),
     )
 
@@ -329,7 +346,7 @@ class Control:
             text,
             filename=filename,
             existing=self.store.task_ids(run.id),
-            names=Names(run.settings.environments.keys(), (run.settings.backend,)),
+            names=_names_of(run, (run.settings.backend,)),
         )
 
     def add_tasks(
@@ -401,7 +418,7 @@ class Control:
             With every problem.
         """
         backends = (run.settings.backend,) if setting is None else setting.backends
-        names = Names(run.settings.environments.keys(), backends)
+        names = _names_of(run, backends)
         ids = partial(self.store.find_positions, run.id)
         return extend_run(
             text,
@@ -465,6 +482,12 @@ class Control:
     def open_claims(self, run_id: str) -> list[Claim]:
         """Return the attempts that are submitted or running, as the claims they came from."""
         return [claim_of(task) for task in self.store.list_tasks(run_id, TaskFilter(states=ACTIVE))]
+
+
+def _names_of(run: RunRecord, backends: tuple[str, ...]) -> Names:
+    """Return what tasks may name that join a run: what it was submitted with."""
+    definitions = FrozenDefinitions(run.settings.definitions, check_document)
+    return Names(run.settings.environments.keys(), backends, definitions=definitions)
 
 
 def _check_options(submission: Submission, setting: Setting) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "DEEPEST",
     "LARGEST_BUNDLE",
     "LARGEST_DOCUMENT",
+    "LARGEST_INPUT",
     "LARGEST_VALUE",
     "LARGEST_VARIABLES",
     "LARGEST_YAML",
@@ -74,6 +75,9 @@ LONGEST_NAME: Final = 1024
 
 LONGEST_COMMAND: Final = 1024 * 1024
 """Characters of a command, or of an environment's init lines."""
+
+LARGEST_INPUT: Final = 1024 * 1024
+"""Characters of a task's input document; what is larger comes from another task's output."""
 
 LONGEST_DESCRIPTION: Final = 10_000
 """Characters; lists of runs hold it."""

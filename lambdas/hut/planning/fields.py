@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from hut.model.limits import (
     LARGEST_BUNDLE,
+    LARGEST_INPUT,
     LONGEST_COMMAND,
     LONGEST_DESCRIPTION,
     LONGEST_NAME,
@@ -34,6 +35,7 @@ from hut.model.variables import variable_faults
 from hut.model.workflow import BY_ITSELF
 
 __all__ = [
+    "ERROR_TYPE",
     "TASK_FIELDS",
     "TASK_ID",
     "WORKFLOW_FIELDS",
@@ -47,6 +49,9 @@ __all__ = [
 Reader = Callable[[Any], Any]
 
 TASK_ID: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_TASK_ID}}}", re.ASCII)
+ERROR_TYPE: Final = re.compile(r"[A-Z][A-Za-z0-9_.]{0,199}", re.ASCII)
+"""Types of error reports as ``retry_on`` may name them: class names."""
+
 _FAULTS_TOLD: Final = 20
 _AUTO: Final = "auto"
 _RETRYABLE: Final = tuple(
@@ -253,7 +258,7 @@ def _retry_on(value: Any) -> frozenset[int | str]:
                 raise ValueError(f"{entry} is not an exit code; they go from 0 to 255")
         elif not isinstance(entry, str):
             raise ValueError(f"{show(entry)} is neither an exit code nor a reason")
-        elif entry not in _RETRYABLE:
+        elif entry not in _RETRYABLE and not ERROR_TYPE.fullmatch(entry):
             near = nearest(entry, _RETRYABLE)
             hint = f"did you mean {near!r}?" if near else f"known: {', '.join(_RETRYABLE)}"
             raise ValueError(f"{show(entry)} is not a reason that can be retried; {hint}")
@@ -280,9 +285,33 @@ def _notify(value: Any) -> object:
     raise ValueError(f"{show(value)} is neither a string nor a list nor an object")
 
 
+def _task_name(value: Any) -> str:
+    label = _line(value, 2 * LONGEST_NAME)
+    name, at, version = label.partition("@")
+    if not name or (at and not version) or "@" in version:
+        raise ValueError(f'{show(value)} names no task; write it as "NAME" or "NAME@VERSION"')
+    return label
+
+
+def _input(value: Any) -> str:
+    """Return an input document as JSON text."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise ValueError("holds a number that JSON does not know") from None
+    if len(text) > LARGEST_INPUT:
+        raise ValueError(
+            f"has {len(text):,} characters as JSON, at most {LARGEST_INPUT:,} are allowed; let a "
+            "task write it, and refer to its output"
+        )
+    return text
+
+
 TASK_FIELDS: Final[Mapping[str, Reader]] = {
     "id": read_task_id,
     "command": read_command,
+    "task": _task_name,
+    "input": _input,
     "name": _line,
     "deps": read_deps,
     "working_dir": _path,

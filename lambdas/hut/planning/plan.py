@@ -16,6 +16,7 @@ from hut.model.documents import MalformedDocument, format_of, read_document
 from hut.model.limits import MOST_PROBLEMS, MOST_TASKS
 from hut.model.problems import InvalidInput, Problem, did_you_mean
 from hut.model.workflow import EMPTY, TaskSpec, WorkflowSpec
+from hut.planning.calls import Definitions, check_references
 from hut.planning.graph import (
     Graph,
     LargeRun,
@@ -54,6 +55,8 @@ class Names:
         The workflow's own backend does not count: the submission names another.
     queues : bool
         Tasks wait in queues, for machines. Without, they wait for free slots only.
+    definitions : Definitions or None
+        Tasks of programs.
     """
 
     environments: Collection[str] | None = None
@@ -61,6 +64,7 @@ class Names:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     backend_is_given: bool = False
     queues: bool = True
+    definitions: Definitions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,8 @@ def _plan(text: str, filename: str, names: Names, *, may_be_empty: bool) -> Plan
     problems: list[Problem] = []
     warnings: list[Problem] = []
     data = _read(text, filename, problems)
-    workflow = read_workflow(data, problems, warnings, TaskReader(problems, warnings))
+    reader = TaskReader(problems, warnings, definitions=names.definitions)
+    workflow = read_workflow(data, problems, warnings, reader)
     if not workflow.tasks and not problems and not may_be_empty:
         problems.append(Problem("the workflow has no tasks; write at least one", field="tasks"))
     if len(workflow.tasks) > MOST_TASKS:
@@ -140,6 +145,7 @@ def _plan(text: str, filename: str, names: Names, *, may_be_empty: bool) -> Plan
     _check_names(workflow, names, problems)
     if not names.queues:
         _warn_of_queue_times(workflow, warnings)
+    check_references(workflow.tasks, problems)
     graph, levels = _order(workflow.tasks, problems)
     if problems:
         raise InvalidInput(problems, source=filename)
@@ -176,7 +182,9 @@ def extend_run(
     warnings: list[Problem] = []
     data = _read(text, filename, problems)
     taken = frozenset[str]() if isinstance(existing, LargeRun) else frozenset(existing)
-    workflow = read_workflow(data, problems, warnings, TaskReader(problems, warnings, taken=taken))
+    names = names or Names()
+    reader = TaskReader(problems, warnings, taken=taken, definitions=names.definitions)
+    workflow = read_workflow(data, problems, warnings, reader)
     for setting in _OF_RUNS:
         if getattr(workflow, setting) not in (None, EMPTY):
             message = "holds for a whole run and is ignored here; the run keeps its own"
@@ -190,10 +198,10 @@ def extend_run(
     if (total := before + len(workflow.tasks)) > MOST_TASKS:
         message = f"the run would have {total:,} tasks, at most {MOST_TASKS:,} are allowed"
         problems.append(Problem(message, field="tasks"))
-    names = names or Names()
     _check_names(workflow, names, problems)
     if not names.queues:
         _warn_of_queue_times(workflow, warnings)
+    check_references(workflow.tasks, problems)
     graph, _ = _order(workflow.tasks, problems, existing=known)
     if problems:
         raise InvalidInput(problems, source=filename)

@@ -21,7 +21,15 @@ from hut.model.workflow import (
     TaskSpec,
     WorkflowSpec,
 )
-from hut.planning.fields import TASK_FIELDS, WORKFLOW_FIELDS, read_command, read_task_id, show
+from hut.planning.calls import Definitions, bind_call
+from hut.planning.fields import (
+    ERROR_TYPE,
+    TASK_FIELDS,
+    WORKFLOW_FIELDS,
+    read_command,
+    read_task_id,
+    show,
+)
 
 __all__ = ["ID_IS_TAKEN", "TaskReader", "read_workflow"]
 
@@ -51,6 +59,8 @@ class TaskReader:
         What is wrong, and what is odd but works, is appended to these.
     taken
         Ids that are in use already (tasks of the run that generated tasks join).
+    definitions
+        The tasks of programs that tasks may stand for; None if there can't be any.
     """
 
     def __init__(
@@ -59,10 +69,12 @@ class TaskReader:
         warnings: list[Problem],
         *,
         taken: frozenset[str] | Mapping[str, Any] = frozenset(),
+        definitions: Definitions | None = None,
     ) -> None:
         self._problems = problems
         self._warnings = warnings
         self._taken = taken
+        self._definitions = definitions
         self._defaults: dict[str, Any] = {}
         self._resources: dict[Resources, Resources] = {DEFAULT_RESOURCES: DEFAULT_RESOURCES}
         self._retries: dict[RetryPolicy, RetryPolicy] = {DEFAULT_RETRY: DEFAULT_RETRY}
@@ -76,7 +88,7 @@ class TaskReader:
             return
         for name, entry in islice(value.items(), _MOST_FIELDS):
             where = f"defaults.{name}"
-            if name in ("id", "command", "name"):
+            if name in ("id", "command", "name", "task", "input"):
                 message = "can't have a default; each task says it for itself"
                 self._problems.append(Problem(message, field=where))
             elif name == _DEPS_ALIAS and "deps" in value:
@@ -156,9 +168,10 @@ class TaskReader:
                 continue
             if value is not None:
                 fields[field] = self._read(field, value, label, name)
-        for name in ("id", "command"):
-            if entry.get(name) is None:
-                message = f"is missing; each task needs {'an id' if name == 'id' else 'a command'}"
+        called = entry.get("task") is not None
+        for name, needs in (("id", "an id"), ("command", "a command, or a 'task'")):
+            if entry.get(name) is None and not (called and name == "command"):
+                message = f"is missing; each task needs {needs}"
                 self._problems.append(Problem(message, task=label, field=name))
                 fields[name] = None
         task_id = fields.get("id")
@@ -177,6 +190,7 @@ class TaskReader:
                 "runs; leave one of them out, or write dedupe: false"
             )
             self._problems.append(Problem(message, task=label, field="dedupe"))
+        self._call(fields, label, entry)
         resources = {to: fields.pop(name) for name, to in _RESOURCES.items() if name in fields}
         retry = {to: fields.pop(name) for name, to in _RETRY.items() if name in fields}
         if resources:
@@ -186,6 +200,23 @@ class TaskReader:
         fields.setdefault("name", task_id)
         fields.setdefault("command", ":")
         return TaskSpec(**fields)
+
+    def _call(self, fields: dict[str, Any], label: str, entry: Mapping[str, Any]) -> None:
+        """Bind a task that stands for a task of a program; refuse what only such a task has."""
+        if "task" in fields:
+            if entry.get("input") is not None and "input" not in fields:
+                fields.pop("task")  # it was refused: nothing can be said of it
+                return
+            for field, message in bind_call(fields, fields, self._definitions):
+                self._problems.append(Problem(message, task=label, field=field))
+            return
+        if fields.pop("input", None) is not None and entry.get("task") is None:
+            message = "is for tasks with 'task'; a command finds its input by itself"
+            self._problems.append(Problem(message, task=label, field="input"))
+        types = [each for each in fields.get("retry_on", ()) if ERROR_TYPE.fullmatch(str(each))]
+        if types and entry.get("task") is None:
+            message = f"{show(types[0])} is a type of error reports, which only a 'task' writes"
+            self._problems.append(Problem(message, task=label, field="retry_on"))
 
     def _read(self, field: str, value: Any, label: str | None, where: str) -> Any:
         try:

@@ -194,7 +194,18 @@ _VERSION_5 = (
     "CREATE INDEX twins_by_run ON twins (run)",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+_VERSION_6 = (
+    """
+    CREATE TABLE definitions (
+        name TEXT NOT NULL, version TEXT NOT NULL, body TEXT NOT NULL, by TEXT NOT NULL,
+        at REAL NOT NULL, PRIMARY KEY (name, version)
+    )
+    """,
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (
+    *(_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6),
+)
 """Statements that lead from version i to version i + 1."""
 
 

@@ -42,6 +42,7 @@ from hut.store.port import (
 from hut.store.sqlite.dependencies import propagate_failure, recount, release
 from hut.store.sqlite.growth import add_tasks, join_tasks, withdraw_generated
 from hut.store.sqlite.reading import Reading
+from hut.store.sqlite.registry import SqliteRegistry
 from hut.store.sqlite.rows import GONE, Active, attempt_row, end_change, task_row
 from hut.store.sqlite.schema import check_version, migrate
 from hut.store.sqlite.twins import Twins
@@ -90,6 +91,11 @@ class SqliteStore(Reading, Twins):
         self._depth = 0
         self._edges_of: dict[int, bool] = {}
         self._settings = {}
+
+    @property
+    def registry(self) -> SqliteRegistry:
+        """The task registry, in the same file."""
+        return SqliteRegistry(self._connection, self.batch)
 
     def close(self) -> None:
         """Close the file."""
