@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hut.model.run_options import NO_OPTIONS, RunOptions
 from hutctl.pace import Pace
+
+if TYPE_CHECKING:
+    from hut.store.registry import TaskRegistry
 
 __all__ = [
     "Attended",
@@ -216,6 +219,15 @@ class Client(Protocol):
 
     def retry(self, run_id: str, *, everything: bool) -> int:
         """Make tasks pending again; return how many."""
+
+    def registry(self) -> TaskRegistry:
+        """Return the registry of task programs' definitions."""
+
+    def read_document(self, run_id: str, task_id: str) -> bytes | None:
+        """Return the output document of a task's latest attempt; None if it has none."""
+
+    def find_keyed(self, key: str) -> Document | None:
+        """Return the run that was submitted under an idempotency key."""
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Return checks of the target: what, whether it is well, and what was found."""

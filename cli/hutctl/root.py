@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "environments": ("surveying", "list environments that tasks may name"),
     },
     "Set up": {
+        "task": ("task_programs", "register task programs, run their tasks, read their outputs"),
         "target": ("targeting", "add, choose, list or remove control planes in AWS"),
         "config": ("configuring", "check, show, apply and compare the configuration"),
         "setup": ("setting_up", "look around in an AWS account, write the configuration"),

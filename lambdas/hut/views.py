@@ -5,6 +5,7 @@ Times become RFC 3339 UTC. Nothing here reads a store or decides anything.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -147,6 +148,9 @@ def _spec_document(spec: TaskSpec) -> Document:
         "retries": retry.retries,
         "priority": spec.priority,
     }
+    if spec.call is not None:
+        document["task"] = spec.call.label
+        document["input"] = None if spec.call.input is None else json.loads(spec.call.input)
     if spec.max_queue_time is not None:
         document["max_queue_time"] = format_seconds(spec.max_queue_time)
     if spec.dedupe:

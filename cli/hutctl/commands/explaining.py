@@ -33,11 +33,13 @@ def why(session: Session, run: str, task: str) -> None:
         session.emit(answer)
         return
     from hutctl.display.summary import log_tail
-    from hutctl.display.text import printable_lines
+    from hutctl.display.text import printable_lines, report_line
 
     click.echo(printable_lines(answer["why"]))
     for detail in answer["details"]:
         click.echo(f"  {printable_lines(detail)}")
+    for told in answer.get("reports", ()):
+        click.echo(f"  {printable_lines(report_line(told))}")
     failed = answer["cause"] or (task if answer["state"] == "failed" else None)
     if failed is not None:
         kind, lines = log_tail(client, run_id, client.get_task(run_id, failed), _LOG_LINES)

@@ -21,6 +21,7 @@ __all__ = [
     "plural",
     "printable",
     "printable_lines",
+    "report_line",
 ]
 
 _COLOURS = {
@@ -66,6 +67,13 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Do the same to a text of several lines."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def report_line(report: Mapping[str, Any]) -> str:
+    """Return an error report of a task program in a line."""
+    message = report.get("message")
+    kind = str(report.get("type"))
+    return f"{kind}: {' '.join(message.split())}" if isinstance(message, str) and message else kind
 
 
 def _read(time: str) -> datetime:

@@ -8,20 +8,23 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hut.backends.local import LocalBackend, LocalOptions
 from hut.control import Control, Setting, Submission, workflow_name
 from hut.model.problems import InvalidInput, did_you_mean
-from hut.model.records import RunRecord, TaskRecord
+from hut.model.records import Attempt, RunRecord, TaskRecord
 from hut.model.states import TERMINAL_RUN, RunState, TaskState
 from hut.scheduling.twins import Twin, leader_of_attempt
 from hut.store.port import AttemptKey, RunFilter, StoreError, TaskFilter, UnknownRun
+from hut.store.registry import KnownDefinitions, TaskRegistry
 from hut.store.sqlite import SqliteStore
 from hut.views import Document, explanation_document, plan_document, run_document, task_document
 from hutctl.client import Attended, Display, LogPart, Submitted, Unreachable, WorkflowFile
 from hutctl.configuration import find_configuration, load_configuration
+from hutctl.local.calls import Calls
+from hutctl.local.documents import Documents
 from hutctl.local.driving import Machine, drive, follow
 from hutctl.local.home import find_home
 from hutctl.local.launching import Launcher
@@ -107,7 +110,8 @@ class LocalClient:
         """
         path = find_configuration(self._config, folder)
         if path is None:
-            return Setting(base_dir=folder, queues=False), Machine()
+            known = KnownDefinitions(self._store.registry)
+            return Setting(base_dir=folder, queues=False, definitions=known), Machine()
         if self._verbose:
             self._say(f"configuration: {path}")
         configuration = load_configuration(path)
@@ -123,6 +127,7 @@ class LocalClient:
             elsewhere=others,
             base_dir=folder,
             queues=False,
+            definitions=KnownDefinitions(self._store.registry),
         )
         return setting, Machine(local.name, local.max_concurrent, local.kill_grace)
 
@@ -256,7 +261,7 @@ class LocalClient:
             page = self._store.list_tasks(run_id, TaskFilter(wanted, match, after, _PAGE))
             attempts = self._store.list_attempts(run_id, [task.position for task in page])
             for task in page:
-                yield task_document(task, attempts.get(task.position, ()))
+                yield self._task_document(run_id, task, attempts.get(task.position, ()))
             if len(page) < _PAGE:
                 return
             after = page[-1].position
@@ -265,7 +270,20 @@ class LocalClient:
         """Return a task."""
         task = self._task(run_id, task_id)
         attempts = self._store.list_attempts(run_id, [task.position])
-        return task_document(task, attempts.get(task.position, ()))
+        return self._task_document(run_id, task, attempts.get(task.position, ()))
+
+    def _task_document(
+        self, run_id: str, task: TaskRecord, attempts: Sequence[Attempt]
+    ) -> Document:
+        """Return a task; failed attempts of a task program come with their error reports."""
+        document = task_document(task, attempts)
+        if task.spec.call is not None:
+            kept = Documents(self._home.run_folder(run_id))
+            for attempt in document["attempts"]:
+                if attempt["state"] == TaskState.FAILED:
+                    reports = kept.reports(task.position, task.spec.id, attempt["attempt"])
+                    attempt["reports"] = reports
+        return document
 
     def script(self, run_id: str, task_id: str) -> str:
         """Return the script of a task's latest attempt, or of its first if it has none."""
@@ -273,7 +291,12 @@ class LocalClient:
         key = AttemptKey(task.position, max(task.attempt, 1), max(task.epoch, 1))
         options = LocalOptions(self._home.run_folder(run_id), key.epoch)
         launcher = Launcher(run, LocalBackend(options))
-        return launcher.script(task.spec, key)
+        spec = task.spec
+        if spec.call is not None:
+            folder = self._home.run_folder(run_id)
+            calls = Calls(run, self._store, Documents(folder), folder / "logs")
+            spec = calls.shown(spec, key)
+        return launcher.script(spec, key)
 
     def why(self, run_id: str, task_id: str) -> Document:
         """Say why a task is where it is."""
@@ -282,7 +305,32 @@ class LocalClient:
         driven = run.state in TERMINAL_RUN or holder_of(self._home.run_folder(run_id)) is not None
         slots = machine.slots(run.settings.max_concurrent)
         answer = self._control.explain(run, task, time.time(), slots=slots, driven=driven)
-        return explanation_document(task, answer)
+        document = explanation_document(task, answer)
+        if task.spec.call is not None:
+            kept = Documents(self._home.run_folder(run_id))
+            document["reports"] = kept.reports(task.position, task_id, task.attempt)
+        return document
+
+    # Task programs ------------------------------------------------------------------------------
+
+    def read_document(self, run_id: str, task_id: str) -> bytes | None:
+        """Return the output document of a task's latest attempt; None if it has none."""
+        task = self._task(run_id, task_id)
+        if task.spec.call is None:
+            raise StoreError(
+                f"task {task_id!r} is a command and has no output document; see: hutctl logs"
+            )
+        kept = Documents(self._home.run_folder(run_id))
+        return kept.read(task.position, task_id, task.attempt, "output")
+
+    def registry(self) -> TaskRegistry:
+        """Return the task registry."""
+        return self._store.registry
+
+    def find_keyed(self, key: str) -> Document | None:
+        """Return the run that was submitted under an idempotency key."""
+        run_id = self._store.run_of_key(key)
+        return None if run_id is None else run_document(self._store.get_run(run_id))
 
     def read_log(
         self, run_id: str, task_id: str, kind: str, *, attempt: int | None, offset: int

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hut.backends.local import Finished, Launch, LocalBackend
 from hut.control import Control
@@ -24,6 +24,7 @@ from hut.lifecycle.attempt import Evidence, cancelled_before_start, invalid_outp
 from hut.model.problems import InvalidInput
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason, TaskState
+from hut.model.workflow import TaskSpec
 from hut.planning import Extension
 from hut.scheduling.room import Caps, claim_ahead
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, Start
@@ -31,6 +32,9 @@ from hut.store.sqlite import SqliteStore
 from hutctl.local.launching import Launcher, resolve
 from hutctl.local.takeover import Takeover
 from hutctl.local.twins import Followers
+
+if TYPE_CHECKING:
+    from hutctl.local.calls import Calls
 
 __all__ = ["Engine", "EngineOptions", "Observer", "usable_cores"]
 
@@ -82,6 +86,15 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _calls_of(run: RunRecord, store: SqliteStore, backend: LocalBackend) -> Calls:
+    """Return what tasks of programs need; other runs do without its imports."""
+    from hutctl.local.calls import Calls
+    from hutctl.local.documents import Documents
+
+    folder = backend.options.folder
+    return Calls(run, store, Documents(folder), folder / "logs")
+
+
 class Engine:
     """Drives one run. Its caller holds the run's lock and has let `takeover` look after the past.
 
@@ -112,6 +125,7 @@ class Engine:
         self._backend = backend
         self._launcher = Launcher(run, backend)
         self._options = options
+        self._calls = _calls_of(run, store, backend) if run.settings.definitions else None
         self._queue: deque[Claim] = deque()
         self._followers = Followers(control, store, options.is_driven)
         self._prepared: dict[AttemptKey, Launch] = {}
@@ -186,8 +200,8 @@ class Engine:
         while self._queue and free > 0:
             claim = self._queue.popleft()
             self._running[claim.key] = claim
-            launch = self._prepared.pop(claim.key, None) or self._launcher.launch(claim)
-            pid = self._backend.start(launch)
+            launch = self._prepared.pop(claim.key, None) or self._launch(claim)
+            pid = None if launch is None else self._backend.start(launch)
             if pid is not None:
                 now = time.time()
                 self._starts[claim.key] = Start(claim.key, now, str(pid))
@@ -195,8 +209,22 @@ class Engine:
                 free -= 1
         # What comes next is rendered now, while the slots are busy.
         for claim in islice(self._queue, min(self._options.slots, _MOST_PREPARED)):
-            if claim.key not in self._prepared:
+            if claim.key not in self._prepared and claim.spec.call is None:
                 self._prepared[claim.key] = self._launcher.launch(claim)
+
+    def _launch(self, claim: Claim) -> Launch | None:
+        """Return what to start; None for an input that can't be taken, which ends the attempt."""
+        if claim.spec.call is None or self._calls is None:
+            return self._launcher.launch(claim)
+        prepared = self._calls.prepare(claim)
+        if isinstance(prepared, TaskSpec):
+            return self._launcher.launch(claim._replace(spec=prepared))
+        del self._running[claim.key]
+        ruled = self._calls.by_rules(claim, prepared)
+        self._ends.append(self._control.end_of_attempt(ruled, prepared.outcome, time.time()))
+        self._ended_since += 1
+        self._may_claim = True
+        return None
 
     def _finish(self, finished: Finished) -> None:
         claim = self._running.pop(finished.key)
@@ -206,6 +234,9 @@ class Engine:
             outcome = lost("its process ended while no hutctl was there to see how")
         else:
             outcome = judge(finished.evidence)
+        if claim.spec.call is not None and self._calls is not None:
+            judged = self._calls.judge(claim, outcome)
+            outcome, claim = judged.outcome, self._calls.by_rules(claim, judged)
         adds: Extension | None = None
         if outcome.state is TaskState.COMPLETED and claim.spec.generates_source is not None:
             self._write()  # what it generated is planned against all that is known by now
@@ -286,6 +317,8 @@ class Engine:
                 is_more = len(found) == piece
                 self.serve()
             self.run = self.store.settle(self.run.id, now)
+        if self._calls is not None:
+            self._calls.forget(end.key for end in ends)
         self._queue.extend(claims)  # only now: what is not stored must not start
         if wanted:
             self._may_claim = is_more

@@ -14,7 +14,7 @@ from hut.store.port import StoreError
 from hutctl.client import LogPart
 from hutctl.local.launching import resolve
 
-__all__ = ["read_attempt_log"]
+__all__ = ["attempt_log_tail", "read_attempt_log"]
 
 _MOST_BYTES = 8 * 1024 * 1024
 
@@ -77,6 +77,19 @@ def read_attempt_log(
     except OSError as error:
         raise StoreError(f"the log {path} can't be read: {error.strerror}") from None
     return LogPart(number, content, ended and rest <= 0)
+
+
+def attempt_log_tail(folder: Path, position: int, task_id: str, attempt: int, most: int) -> str:
+    """Return the end of what an attempt complained, or else printed; empty if that is not known."""
+    for kind in ("err", "out"):
+        try:
+            with log_path(folder, position, task_id, attempt, kind).open("rb") as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - most, 0))
+                if text := file.read(most).decode("utf-8", "replace").strip():
+                    return text
+        except OSError:  # what printed nothing has no file
+            continue
+    return ""
 
 
 def _find_log(folder: Path, task: TaskRecord, number: int, kind: str) -> Path:

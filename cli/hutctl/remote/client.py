@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from itertools import islice
+from typing import NoReturn
 
 from hut.store.port import StoreError, UnknownRun
 from hutctl.client import Attended, Display, Document, LogPart, Submitted, Unreachable, WorkflowFile
@@ -277,6 +278,18 @@ class RemoteClient:
         """Return the control plane's configuration."""
         return RemoteConfiguration(self._api)
 
+    def registry(self) -> NoReturn:
+        """Refuse: control planes don't know task programs yet."""
+        raise _no_programs()
+
+    def read_document(self, run_id: str, task_id: str) -> NoReturn:  # noqa: ARG002
+        """Refuse, as `registry` does."""
+        raise _no_programs()
+
+    def find_keyed(self, key: str) -> NoReturn:  # noqa: ARG002
+        """Refuse, as `registry` does."""
+        raise _no_programs()
+
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Return checks of the credentials, of the way to the control plane, and of it."""
         from hutctl.remote.diagnosis import diagnose
@@ -305,6 +318,10 @@ class RemoteClient:
 
     def _first(self, path: str, query: Mapping[str, object], limit: int) -> list[Document]:
         return list(islice(self._pages(path, query), limit))
+
+
+def _no_programs() -> StoreError:
+    return StoreError("task programs run on this machine only so far; say: --target local")
 
 
 def _joined(states: Collection[str] | None) -> str | None:

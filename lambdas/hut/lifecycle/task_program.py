@@ -320,6 +320,8 @@ def _signal_of(outcome: Outcome) -> int | None:
 def _ending(outcome: Outcome) -> str:
     if (number := _signal_of(outcome)) is not None:
         return f"signal {number}"
+    if outcome.message.startswith("exit code "):
+        return outcome.message  # with what shells mean by it
     return "an unknown exit code" if outcome.exit_code is None else f"exit code {outcome.exit_code}"
 
 

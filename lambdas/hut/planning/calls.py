@@ -143,15 +143,16 @@ def bind_call(
     fields["command"] = shlex.join(definition.command)
     digest = digest_of(definition)
     fields["call"] = TaskCall(definition.name, definition.version, text, digest)
-    defaults = {
-        "cpus": definition.wants.vcpu,
-        "memory": definition.wants.memory,
-        "time_limit": definition.wants.timeout,
-        "gres": (Gres("gpu", definition.wants.gpu),) if definition.wants.gpu else None,
+    wants = definition.wants
+    defaults: dict[str, Any] = {
+        "cpus": wants.vcpu,
+        "memory": wants.memory,
+        "time_limit": None if wants.timeout is None else float(wants.timeout),
+        "gres": (Gres("gpu", wants.gpu),) if wants.gpu else None,
     }
     for name, value in defaults.items():
         if value is not None and name not in wanted:
-            fields[name] = float(value) if name == "time_limit" else value
+            fields[name] = value
 
 
 def _misfits(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

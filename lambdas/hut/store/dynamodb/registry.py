@@ -44,7 +44,7 @@ class DynamoRegistry:
         if len(body) > _LARGEST:
             raise StoreError(f"the definition of {definition.label} is too large to be kept")
         key = _key(definition.name, definition.version)
-        item = {"pk": key.pk, "sk": key.sk, "kind": "definition", "body": body}
+        item: Item = {"pk": key.pk, "sk": key.sk, "kind": "definition", "body": body}
         item |= {"by": entry.by, "at": entry.at, "digest": _digest(definition)}
         # Whoever else registers one meanwhile is found by this condition, not by the look above.
         condition = None if replace else Condition("attribute_not_exists(#pk)")

@@ -92,6 +92,13 @@ class SqliteStore(Reading, Twins):
         self._edges_of: dict[int, bool] = {}
         self._settings = {}
 
+    def run_of_key(self, key: str) -> str | None:
+        """Return the id of the run that was created under an idempotency key."""
+        row = self._connection.execute(
+            "SELECT r.id FROM idempotency i JOIN runs r USING (run) WHERE i.key = ?", (key,)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     @property
     def registry(self) -> SqliteRegistry:
         """The task registry, in the same file."""
