@@ -324,3 +324,18 @@ def test_digits_says_how_to_get_what_is_missing(copy: Copy) -> None:
     assert done.returncode == 1
     assert "no scikit-learn and no matplotlib. Run `make digits`" in done.stderr
     assert not (example.folder / "results").exists()
+
+
+def test_hqs_computes_what_theory_says(tmp_path: Path) -> None:
+    folder = tmp_path / "hqs"
+    shutil.copytree(EXAMPLES / "hqs", folder, ignore=LEFTOVERS)
+    environment = {**os.environ, "HUT_HOME": str(tmp_path / "home")}
+    example = Example(folder, environment)
+    example.expect("task", "register", sys.executable, "heat.py")
+    example.run()
+    verdict = json.loads(example.expect("task", "output", "last", "compare").stdout)
+    assert verdict["is_good"]
+    assert 0 < verdict["worst_error"] < 1e-3
+    spread = json.loads(example.expect("task", "output", "last", "spread").stdout)
+    assert spread["steps"] == 2500
+    assert len(spread["rod"]["temperatures"]) == 101

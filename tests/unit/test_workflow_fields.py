@@ -385,7 +385,7 @@ def test_an_unknown_reason_to_retry_names_the_nearest_or_all(written, nearest):
     [
         reason
         for reason in Reason
-        if reason not in {"cancelled", "dependency", "task_failed", "other"}
+        if reason not in {"cancelled", "dependency", "task_failed", "invalid_input", "other"}
     ],
 )
 def test_every_end_of_an_attempt_but_a_cancel_can_be_retried(reason):

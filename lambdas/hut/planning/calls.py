@@ -150,9 +150,12 @@ def bind_call(
         "time_limit": None if wants.timeout is None else float(wants.timeout),
         "gres": (Gres("gpu", wants.gpu),) if wants.gpu else None,
     }
-    for name, value in defaults.items():
-        if value is not None and name not in wanted:
-            fields[name] = value
+    given = {name for name in defaults if name in wanted}
+    fields.update(
+        (name, value)
+        for name, value in defaults.items()
+        if value is not None and name not in given
+    )
 
 
 def _misfits(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
