@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import time
 
-from hut.task import main, task
 from pydantic import BaseModel, Field
+
+from hut.task import main, task
 
 
 class Wish(BaseModel):

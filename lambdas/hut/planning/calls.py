@@ -152,9 +152,7 @@ def bind_call(
     }
     given = {name for name in defaults if name in wanted}
     fields.update(
-        (name, value)
-        for name, value in defaults.items()
-        if value is not None and name not in given
+        (name, value) for name, value in defaults.items() if value is not None and name not in given
     )
 
 
