@@ -1,22 +1,28 @@
 """HQS Tasks, as runner: programs that follow the document, and one that breaks each of its rules.
 
 One is plain sh, one Python without the SDK. Each case of the third is a task of one run, so that hutctl is
-started once for all of them.
+started once for all of them. Most other commands are called in this process, which spares their start.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 
+from hutctl.root import invoke
 from tests.hutctl_process import Hut
 
 SH = r"""#!/bin/sh
@@ -121,11 +127,36 @@ CASES = [
 ]
 
 
+class Near(Hut):
+    """A Hut whose commands are called without a process of their own; `popen` gives them one."""
+
+    def __call__(
+        self, *arguments: str, exit_code: int | None = 0, given: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        output, errors = io.StringIO(), io.StringIO()
+        stdin = io.TextIOWrapper(io.BytesIO((given or "").encode()))
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            with (
+                mock.patch.dict(os.environ, self.env),
+                mock.patch.object(sys, "stdin", stdin),
+                contextlib.redirect_stdout(output),
+                contextlib.redirect_stderr(errors),
+            ):
+                code = invoke(arguments)
+        finally:
+            os.chdir(before)
+        told = subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+        assert exit_code in (None, code), told
+        return told
+
+
 @pytest.fixture(scope="module")
 def hut(tmp_path_factory: pytest.TempPathFactory) -> Hut:
     """Return a home in which the three programs are registered."""
     folder = tmp_path_factory.mktemp("hqs runner")  # programs are found under a path with a blank
-    found = Hut(folder)
+    found = Near(folder)
     for name, text in [
         ("sq.sh", SH.replace("VERSION", "1.2")),
         ("later.sh", SH.replace("VERSION", "1.10")),
@@ -136,8 +167,6 @@ def hut(tmp_path_factory: pytest.TempPathFactory) -> Hut:
         path.chmod(0o755)
         found("task", "register", str(path))
     (folder / "plain.py").write_text(PYTHON)
-    import sys
-
     found("task", "register", sys.executable, str(folder / "plain.py"))
     return found
 
@@ -210,7 +239,8 @@ def test_documents_are_for_their_owner_only(hut: Hut, broken: dict[str, dict[str
 
 def test_a_task_runs_and_its_output_is_printed(hut: Hut) -> None:
     (hut.folder / "n.json").write_text("7")
-    assert hut("task", "run", "sq@1.2", "--input", "n.json").stdout == "49\n"
+    done = Hut(hut.folder)("task", "run", "sq@1.2", "--input", "n.json")  # as a process
+    assert done.stdout == "49\n"
 
 
 def test_without_a_version_the_highest_runs(hut: Hut) -> None:
