@@ -33,10 +33,13 @@ __all__ = [
     "FROM_ARGUMENT",
     "FROM_FILE",
     "LARGEST_GENERATED",
+    "SAYING",
     "SHORTEST_BATCH_LIMIT",
     "StoredScript",
     "copying",
+    "fetch_bundle",
     "fetch_part",
+    "gather",
     "head_of",
     "is_plain",
     "launcher",
@@ -144,7 +147,7 @@ def copying(run: RunRecord, spec: TaskSpec, attempt: int, script: str) -> str:
     """
     shell = "BASH_ENV= bash -c : 2>/dev/null && _s=bash || _s=/bin/sh\n"
     start = f'"$_s" -c {shlex.quote(script)}\n_c=$?\n'
-    return f'{_first(run, spec, attempt)}{_HEAD}{shell}{start}{_COPY}exit "$_c"\n'
+    return f'{_first(run, spec, attempt)}{SAYING}{shell}{start}{_COPY}exit "$_c"\n'
 
 
 def launcher_of_parts(run: RunRecord, spec: TaskSpec, attempt: int, parts: int) -> str:
@@ -189,6 +192,7 @@ def launcher_body(
     run: str = FROM_ARGUMENT,
     limited: bool = True,
     plain: bool = False,
+    bundled: bool = False,
 ) -> str:
     """Return the launcher behind its head: the same for all tasks of a kind.
 
@@ -202,13 +206,16 @@ def launcher_body(
         Whether it is to enforce a time limit that is too short for Batch.
     plain
         Run the script with ``sh`` though there is a bash.
+    bundled
+        Whether it is a task of a bundle that is launched: then ``$_s`` is known, any time limit is to
+        be enforced, and what it says goes to the file ``$_k`` instead of the log.
     """
     limit = spec.resources.time_limit
-    short = limited and limit < SHORTEST_BATCH_LIMIT
+    short = bundled or (limited and limit < SHORTEST_BATCH_LIMIT)
     exports = " ".join(["HOME", *(f"{name}=" for name in empty)])
     parts = [
-        f"{_HEAD}export {exports}\n",
-        _SHELL if plain else _BASH,
+        f"{_SAYING_IN_FILE if bundled else SAYING}export {exports}\n",
+        "" if bundled else _SHELL if plain else _BASH,
         fetch,
         _redirections(spec),
         _START.replace("@RUN", f"{run}{_output(spec)}"),
@@ -224,11 +231,16 @@ def launcher_body(
 
 
 # A line that follows output without an end of its own is found all the same: see `markers`.
-_HEAD = """\
-say() { printf '%s\\n' "$_m$*"; }
+_HAS = """\
 has() { command -v "$1" >/dev/null 2>&1; }
 no() { say not-started "$1"; exit 125; }
 """
+SAYING = f"""\
+say() {{ printf '%s\\n' "$_m$*"; }}
+{_HAS}"""
+_SAYING_IN_FILE = f"""\
+say() {{ printf '%s\\n' "$*" >"$_k"; }}
+{_HAS}"""
 
 # A bash that is found may still not run here, and exec would not come back. BASH_ENV is for the
 # command, not for this look.
@@ -320,6 +332,13 @@ get || no 'the script is too large to be handed over directly, and could not be 
 that needs curl, wget, python3 or aws in the image'
 """
 
+# The first line of a bundle's program tells whose it is.
+_GET_BUNDLE = """\
+is() {{ IFS= read -r _l <"$_f" && [ "$_l" = "#hut {nonce}" ]; }}
+get || {{ say no-fetch the script could not be fetched from S3\\; that needs curl, wget, python3 or aws \
+in the image; rm -f -- "$_f"; exit {code}; }}
+"""
+
 # A child of an array takes its part of the table, and makes sure that it is its own.
 _GET_PART = """\
 is() {{ IFS= read -r _l <"$_f" && case $_l in "#hut $_n "*) ;; *) false ;; esac; }}
@@ -380,13 +399,27 @@ say "end $_i $_h"
 """
 
 
+def gather() -> str:
+    """Return what puts ``$0``, ``$1``, ... together into the file ``$_f``."""
+    return _GATHER
+
+
+def fetch_bundle(stored: StoredScript, nonce: str) -> str:
+    """Return what brings the stored program of a bundle into the file ``$_f``."""
+    return _fetch_whole(stored) + _GET_BUNDLE.format(nonce=nonce, code=EXIT_NOT_FETCHED)
+
+
 def _fetch(stored: StoredScript) -> str:
+    return _fetch_whole(stored) + _GET_WHOLE
+
+
+def _fetch_whole(stored: StoredScript) -> str:
     aws = "false"
     if stored.place is not None:
         place = shlex.quote(stored.place)
-        aws = f'has aws && aws s3 cp --only-show-errors {place} "$_f"'
+        aws = f'has aws && aws s3 cp --only-show-errors {place} "$_f" && is'
     url = shlex.quote(stored.url)
-    return _FETCH.format(url=url, file=_FILE, aws=aws, curl="", wget="", python="") + _GET_WHOLE
+    return _FETCH.format(url=url, file=_FILE, aws=aws, curl="", wget="", python="")
 
 
 def fetch_part(table: StoredScript, width: int) -> str:

@@ -13,7 +13,6 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from hut.backends.batch.jobs import (
@@ -35,6 +34,7 @@ from hut.backends.batch.resources import (
     place,
     requirements,
 )
+from hut.backends.bundle_script import Member, common_ends, members_of
 from hut.backends.launcher import (
     FIRST,
     FROM_FILE,
@@ -43,13 +43,11 @@ from hut.backends.launcher import (
     head_of,
     is_plain,
     launcher_body,
-    working_dir_of,
 )
 from hut.backends.markers import nonce_of_child
 from hut.backends.port import ArrayRequest, JobRequest
 from hut.backends.tags import job_tags
 from hut.model.workflow import TaskSpec
-from hut.script import ScriptRequest, Scripts
 
 __all__ = ["LARGEST_ARRAY", "Shape", "group", "plan_array", "shape_of", "table_key"]
 
@@ -83,15 +81,6 @@ class Shape(NamedTuple):
     def empty(self) -> list[str]:
         """Return the names of variables without a value."""
         return [name for name, text in self.variables if text == ""]
-
-
-@dataclass(frozen=True, slots=True)
-class _Child:
-    """What makes a child another task than its siblings."""
-
-    head: str
-    exports: str
-    script: str
 
 
 def shape_of(options: BatchOptions, request: JobRequest) -> Shape | None:
@@ -180,7 +169,7 @@ def plan_array(
     environment = [{"name": name, "value": text} for name, text in common.items() if text]
     upload = None
     if stored is None:
-        prefix, suffix = _common_ends([child.script for child in children])
+        prefix, suffix = common_ends([child.script for child in children])
         body = launcher_body(spec, empty=empty, run=_FROM_PARTS, plain=is_plain(run))
         ends = [prefix, suffix]
         texts = [f"{begin}{table}{body}" for table in _inline(children, len(prefix), len(suffix))]
@@ -226,42 +215,13 @@ def _kind(spec: TaskSpec) -> tuple[Any, ...]:
     )
 
 
-def _children(requests: Sequence[JobRequest]) -> tuple[dict[str, str], list[_Child]]:
+def _children(requests: Sequence[JobRequest]) -> tuple[dict[str, str], list[Member]]:
     """Return the variables all children have in common, and what is each child's own."""
     run = requests[0].run
-    scripts = Scripts(run, "sh", exports=False)
-    found = [
+    variables = [
         environment_of(run, request.claim.spec, request.claim.key.attempt) for request in requests
     ]
-    common = dict(found[0])
-    for variables in found[1:]:
-        differ = [name for name, text in common.items() if variables[name] != text]
-        for name in differ:
-            del common[name]
-    children = []
-    for request, variables in zip(requests, found, strict=True):
-        spec, attempt = request.claim.spec, request.claim.key.attempt
-        own = {name: text for name, text in variables.items() if name not in common}
-        exports = " ".join(f"{name}={shlex.quote(text)}" for name, text in own.items())
-        script = scripts.body(ScriptRequest(spec, attempt, working_dir_of(spec)))
-        children.append(_Child(head_of(spec), f"export {exports}", script))
-    return common, children
-
-
-def _common_ends(texts: Sequence[str]) -> tuple[str, str]:
-    """Return the longest text all begin with, and the longest all end with behind it."""
-    least, most = min(texts), max(texts)
-    start = _shared(least, most)
-    turned = [text[: start - 1 if start else None : -1] for text in texts]
-    end = _shared(min(turned), max(turned))
-    return least[:start], least[len(least) - end :] if end else ""
-
-
-def _shared(one: str, other: str) -> int:
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return min(len(one), len(other))
+    return members_of(run, requests, variables)
 
 
 def _begin(name: str) -> str:
@@ -270,7 +230,7 @@ def _begin(name: str) -> str:
     return f"_n=$AWS_BATCH_JOB_ARRAY_INDEX\n_m=::hut:{mark}:\n{FIRST}"
 
 
-def _inline(children: Sequence[_Child], prefix: int, suffix: int) -> Iterator[str]:
+def _inline(children: Sequence[Member], prefix: int, suffix: int) -> Iterator[str]:
     """Yield what may set a child's head, and the middle of its script, from its number."""
     settings = [_setting(child, prefix, suffix) for child in children]
     if len(settings) <= _MOST_LINES:
@@ -281,15 +241,19 @@ def _inline(children: Sequence[_Child], prefix: int, suffix: int) -> Iterator[st
         yield f'eval "$({command})"\n'
 
 
-def _setting(child: _Child, prefix: int, suffix: int) -> str:
+def _setting(child: Member, prefix: int, suffix: int) -> str:
     middle = child.script[prefix : len(child.script) - suffix]
-    return f"{child.head} _z={shlex.quote(middle)}\n{child.exports}"
+    return f"{child.head} _z={shlex.quote(middle)}\n{_exported(child)}"
 
 
-def _parts(children: Sequence[_Child]) -> tuple[bytes, int]:
+def _exported(child: Member) -> str:
+    return f"export {child.exports}"
+
+
+def _parts(children: Sequence[Member]) -> tuple[bytes, int]:
     """Return the table as parts of equal width, and that width: a head, a script, line ends."""
     parts = [
-        f"#hut {index} {child.head}\n{child.exports}\n{child.script}".encode()
+        f"#hut {index} {child.head}\n{_exported(child)}\n{child.script}".encode()
         for index, child in enumerate(children)
     ]
     width = max(map(len, parts)) + 1
@@ -301,7 +265,7 @@ def _small_enough(
 ) -> list[list[int]]:
     """Return groups whose tables fit into their jobs."""
     common, children = _children(requests)
-    prefix, suffix = _common_ends([child.script for child in children])
+    prefix, suffix = common_ends([child.script for child in children])
     body = launcher_body(requests[0].claim.spec, empty=shape.empty(), run=_FROM_PARTS)
     environment = [{"name": name, "value": text} for name, text in common.items() if text]
     frame = f"{_begin('')}{_CASE}esac\n{body}"
