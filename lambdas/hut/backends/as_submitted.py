@@ -14,6 +14,9 @@ from itertools import groupby
 from hut.backends.kinds import Options
 from hut.backends.port import (
     ArrayRequest,
+    BundleReport,
+    BundleRequest,
+    BundleShape,
     Job,
     JobRequest,
     LogPage,
@@ -25,6 +28,7 @@ from hut.model.problems import InvalidInput, Problem
 from hut.model.records import Outcome, RunRecord, RunSettings
 from hut.model.waiting import Queue, Waiting
 from hut.model.workflow import TaskSpec
+from hut.scheduling.bundles import Limits
 from hut.scheduling.pacing import Place
 
 __all__ = ["AsSubmitted", "Make"]
@@ -87,6 +91,16 @@ class AsSubmitted:
         backend = self._for(array.requests[0].run)
         return backend if isinstance(backend, SubmitResult) else backend.submit_array(array)
 
+    def bundles(self, requests: Sequence[JobRequest], size: int) -> list[BundleShape]:
+        """Return which requests, all of one run, may share jobs."""
+        backend = self._for(requests[0].run) if requests else self._now
+        return [] if isinstance(backend, SubmitResult) else backend.bundles(requests, size)
+
+    def submit_bundle(self, bundle: BundleRequest) -> SubmitResult:
+        """Submit attempts of one run as one job."""
+        backend = self._for(bundle.requests[0].run)
+        return backend if isinstance(backend, SubmitResult) else backend.submit_bundle(bundle)
+
     def _for(self, run: RunRecord) -> RemoteBackend | SubmitResult:
         """Return what submits for a run, or why nothing can."""
         try:
@@ -114,6 +128,14 @@ class AsSubmitted:
     def place(self) -> Place:
         """Say whether to claim for it now, or to come again."""
         return self._now.place()
+
+    def bundle_limits(self) -> Limits | None:
+        """Return what is asked of jobs that run several tasks."""
+        return self._now.bundle_limits()
+
+    def report(self, job: Job, nonce: str, size: int) -> BundleReport:
+        """Return what a bundle's log says."""
+        return self._now.report(job, nonce, size)
 
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
         """Return the script an attempt runs."""

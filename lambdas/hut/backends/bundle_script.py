@@ -55,11 +55,12 @@ LONGEST_COMMAND = 64 * 1024
 def may_share(spec: TaskSpec) -> bool:
     """Say whether a task may share a job with others.
 
-    What a generator wrote is read from its own job's log; a task with a bound on its wait must be cancelled
+    What a generator or a task program wrote is read from its own job's log; a task with a bound on its wait must be cancelled
     alone.
     """
     return (
         spec.generates_source is None
+        and spec.call is None
         and spec.max_queue_time is None
         and len(spec.command) <= LONGEST_COMMAND
         and "\n" not in head_of(spec)

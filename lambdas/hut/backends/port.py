@@ -22,11 +22,13 @@ from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.waiting import Queue, Waiting
 from hut.model.workflow import TaskSpec
+from hut.scheduling.bundles import Limits
 from hut.scheduling.pacing import Place
 from hut.store.port import AttemptKey, Claim
 
 __all__ = [
     "BUNDLE",
+    "NOTHING_SAID",
     "ArrayRequest",
     "BundleReport",
     "BundleRequest",
@@ -309,11 +311,18 @@ class BundleReport:
         When tasks began, those that have ended included as far as their start was told.
     is_whole : bool
         The bundle has had its last word: no other task of it has ended.
+    outcome : Outcome or None
+        How the job ended, if its log knows better than the service.
     """
 
     ends: Mapping[int, TaskReport]
     starts: Mapping[int, float]
     is_whole: bool
+    outcome: Outcome | None = None
+
+
+NOTHING_SAID = BundleReport({}, {}, is_whole=False)
+"""Of a job without a log."""
 
 
 class SubmitResult(NamedTuple):
@@ -384,6 +393,22 @@ class RemoteBackend(Protocol):
 
     def submit_array(self, array: ArrayRequest) -> SubmitResult:
         """Submit attempts as one array; the handle is the array's, see `child_handle`."""
+
+    def bundle_limits(self) -> Limits | None:
+        """Return what is asked of jobs that run several tasks; None where there are none."""
+
+    def bundles(self, requests: Sequence[JobRequest], size: int) -> list[BundleShape]:
+        """Return which requests, all of one run, may share jobs of at most `size` tasks.
+
+        Groups are no larger than what a job may hold and how long it may take; a task that must not
+        share a job is in none.
+        """
+
+    def submit_bundle(self, bundle: BundleRequest) -> SubmitResult:
+        """Submit attempts as one job that runs them; the handle is the job's: `bundled_handle`."""
+
+    def report(self, job: Job, nonce: str, size: int) -> BundleReport:
+        """Return what the log of a bundle, which may run, says of its `size` tasks and its own end."""
 
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
         """Return the script an attempt runs."""

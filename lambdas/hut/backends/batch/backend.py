@@ -8,9 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
+from hut.backends.batch.bundling import LIMITS
 from hut.backends.batch.images import Images, KnownImages
 from hut.backends.batch.options import BatchOptions
 from hut.backends.batch.outcomes import (
@@ -33,12 +35,26 @@ from hut.backends.job_logs import JobLogs
 from hut.backends.launcher import EXIT_NOT_FETCHED, resolve, task_script
 from hut.backends.markers import Markers, nonce_of, nonce_of_child
 from hut.backends.pace import Pace
-from hut.backends.port import ArrayRequest, Job, JobRequest, LogPage, SubmitResult, parent_of
+from hut.backends.port import (
+    NOTHING_SAID,
+    ArrayRequest,
+    BundleReport,
+    BundleRequest,
+    BundleShape,
+    Job,
+    JobRequest,
+    LogPage,
+    SubmitResult,
+    parent_of,
+)
 from hut.backends.stopping import stop_reason
+from hut.lifecycle.attempt import EXIT_NOT_STARTED, launch_failed
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
+from hut.model.states import Reason
 from hut.model.waiting import Queue, Waiting
 from hut.model.workflow import TaskSpec
+from hut.scheduling.bundles import Limits
 from hut.scheduling.pacing import Place
 
 __all__ = ["BatchBackend", "Clients"]
@@ -106,6 +122,37 @@ class BatchBackend:
         """Submit attempts of one shape as one array: one call of SubmitJob."""
         return self._submitter.submit_array(array)
 
+    def bundle_limits(self) -> Limits:
+        """Return what is asked of bundles."""
+        return LIMITS
+
+    def bundles(self, requests: Sequence[JobRequest], size: int) -> list[BundleShape]:
+        """Return which requests may share jobs of at most `size` tasks."""
+        return self._submitter.bundles(requests, size)
+
+    def submit_bundle(self, bundle: BundleRequest) -> SubmitResult:
+        """Submit attempts of one shape as one job that runs them."""
+        return self._submitter.submit_bundle(bundle)
+
+    def report(self, job: Job, nonce: str, size: int) -> BundleReport:
+        """Return what a bundle's log says of its tasks, and of the job's end.
+
+        An image that could not fetch the bundle's program is remembered: it gets small ones.
+        """
+        if job.log is None:
+            return NOTHING_SAID
+        outcome, report = job.outcome, self._logs.bundle(job.log, nonce).report(size)
+        codes = (EXIT_NOT_FETCHED, EXIT_NOT_STARTED)
+        if outcome is None or outcome.reason is not Reason.EXIT or outcome.exit_code not in codes:
+            return report
+        markers = self._logs.tail(job.log, Markers(nonce))
+        if markers.not_fetched:
+            self._images.cannot_fetch(job.image or self.options.default_image or "")
+            return replace(report, outcome=not_fetched())
+        if markers.not_started:
+            return replace(report, outcome=launch_failed(markers.not_started))
+        return report
+
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
         """Return the script an attempt runs, with its variables, so that it can be read and tried.
 
@@ -123,7 +170,7 @@ class BatchBackend:
         """
         if wholly:
             handles = list(dict.fromkeys(map(parent_of, handles)))
-        self._stop(self._batch.terminate_job, dict.fromkeys(handles, reason))
+        self._stop(self._batch.terminate_job, dict.fromkeys(map(_own, handles), reason))
 
     def cancel(self, reasons: Mapping[str, str]) -> None:
         """End jobs that wait, each with a reason of its own; those that start or run are left alone.
@@ -135,6 +182,7 @@ class BatchBackend:
 
     def waiting(self, spec: TaskSpec, handle: str | None) -> Waiting:
         """Return why a task waits, in Batch's words; a call that fails leaves a gap that is named."""
+        handle = None if handle is None else _own(handle)
         partition = spec.partition or self.options.default_queue
         queue = self.options.queues.get(partition)
         if queue is None:
@@ -304,6 +352,11 @@ class BatchBackend:
         for error in each(end, list(reasons)):
             if error is not None:
                 raise error
+
+
+def _own(handle: str) -> str:
+    """Return the handle of the job that Batch knows: a task in a bundle has none of its own."""
+    return handle.partition("#")[0]
 
 
 def _nonce(run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> str:

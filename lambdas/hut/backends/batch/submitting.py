@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hut.backends.batch.arrays import group, plan_array, table_key
+from hut.backends.batch.bundling import group_bundles, plan_bundle, program_key
 from hut.backends.batch.definitions import JobDefinitions, Kind
 from hut.backends.batch.images import Images
 from hut.backends.batch.jobs import PlannedJob, plan_job, script_key
@@ -24,7 +25,14 @@ from hut.backends.calls import each
 from hut.backends.errors import is_throttled, may_have_happened
 from hut.backends.launcher import StoredScript
 from hut.backends.pace import Pace, submit_in_turns
-from hut.backends.port import ArrayRequest, Job, JobRequest, SubmitResult
+from hut.backends.port import (
+    ArrayRequest,
+    BundleRequest,
+    BundleShape,
+    Job,
+    JobRequest,
+    SubmitResult,
+)
 from hut.lifecycle.attempt import launch_failed, unsatisfiable
 from hut.scheduling.pacing import Turn
 
@@ -138,6 +146,29 @@ class JobSubmitter:
         prepared = _with_definition(planned, {planned.kind: self._definition(planned.kind)})
         ready = self._store_script((table_key(array), prepared))
         return self._submit_in_turns([(array.name, ready)])[0]
+
+    def bundles(self, requests: Sequence[JobRequest], size: int) -> list[BundleShape]:
+        """Return which requests may share jobs of at most `size` tasks."""
+        options = self.fitted()
+        if isinstance(options, SubmitResult):
+            return []
+        return group_bundles(options, requests, size, self._images.can_fetch)
+
+    def submit_bundle(self, bundle: BundleRequest) -> SubmitResult:
+        """Submit attempts of one shape as one job that runs them."""
+        options = self.fitted()
+        if isinstance(options, SubmitResult):
+            return options
+        try:
+            planned = plan_bundle(options, bundle)
+            if planned is None:
+                planned = plan_bundle(options, bundle, self._stored(program_key(bundle)))
+        except (ClientError, BotoCoreError) as error:
+            return SubmitResult(None, None, f"the program can't be stored: {error}")
+        assert planned is not None  # noqa: S101 - a stored program always fits
+        prepared = _with_definition(planned, {planned.kind: self._definition(planned.kind)})
+        ready = self._store_script((program_key(bundle), prepared))
+        return self._submit_in_turns([(bundle.name, ready)])[0]
 
     def fitted(self) -> BatchOptions | SubmitResult:
         """Return the options with the job definition that is configured, or why there is none."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hut.backends.calls import each
 from hut.backends.ec2.advice import SERVICE, instance_of, remarks_on, waiting_for
+from hut.backends.ec2.bundling import group_bundles, limits_of
 from hut.backends.ec2.executions import Executions
 from hut.backends.ec2.instances import Instances
 from hut.backends.ec2.launching import types_of
@@ -38,19 +40,25 @@ from hut.backends.launcher import resolve, task_script
 from hut.backends.markers import Markers, nonce_of
 from hut.backends.pace import Pace
 from hut.backends.port import (
+    NOTHING_SAID,
     ArrayRequest,
+    BundleReport,
+    BundleRequest,
+    BundleShape,
     Job,
     JobRequest,
     JobState,
     LogPage,
     SubmitResult,
     Unsatisfiable,
+    parent_of,
 )
 from hut.backends.stopping import stop_reason
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.waiting import Queue, Waiting
 from hut.model.workflow import TaskSpec
+from hut.scheduling.bundles import Limits
 from hut.scheduling.pacing import Place
 
 __all__ = ["Ec2Backend", "Nudge"]
@@ -158,6 +166,30 @@ class Ec2Backend:
         """Take none: `arrays` makes none."""
         return SubmitResult(None, None, f"{SERVICE} has no array jobs")
 
+    def bundle_limits(self) -> Limits:
+        """Return what is asked of bundles: an instance that boots for a minute should have work."""
+        return limits_of(self.options)
+
+    def bundles(self, requests: Sequence[JobRequest], size: int) -> list[BundleShape]:
+        """Return which requests share instances."""
+        return group_bundles(self.options, requests, size)
+
+    def submit_bundle(self, bundle: BundleRequest) -> SubmitResult:
+        """Start one execution for attempts of one shape."""
+        return self._submitter.submit_bundle(bundle)
+
+    def report(self, job: Job, nonce: str, size: int) -> BundleReport:
+        """Return what a bundle's log says of its tasks, and of the job's end."""
+        if job.log is None:
+            return NOTHING_SAID
+        outcome = job.outcome
+        report = self._logs.bundle(job.log, nonce).report(size)
+        if outcome is not None and needs_log(outcome):
+            markers = self._logs.tail(job.log, Markers(nonce))
+            if markers.not_started:
+                return replace(report, outcome=not_started(outcome, markers.not_started))
+        return report
+
     def script(self, run: RunRecord, spec: TaskSpec, attempt: int) -> str:
         """Return the script an attempt runs, with its variables, so that it can be read and tried."""
         return task_script(run, spec, attempt, exports=True)
@@ -169,7 +201,7 @@ class Ec2Backend:
         as the cause of their end. An instance that EC2 does not show yet is ended by whoever hears
         of that end (`end_instances`), or by the sweep. All are tried before an error is raised.
         """
-        self._stop(dict.fromkeys(handles, reason))
+        self._stop(dict.fromkeys(map(parent_of, handles), reason))
 
     def cancel(self, reasons: Mapping[str, str]) -> None:
         """End jobs that wait for an instance, each with a reason of its own; others are left alone.
@@ -215,6 +247,7 @@ class Ec2Backend:
 
     def waiting(self, spec: TaskSpec, handle: str | None) -> Waiting:
         """Return how far a task's job is; a call that fails leaves a gap that is named."""
+        handle = None if handle is None else parent_of(handle)
         if handle is None:
             try:
                 types_of(self.options, spec)
@@ -230,6 +263,7 @@ class Ec2Backend:
 
     def where(self, handle: str) -> str:
         """Say which instance a job runs on, as its state machine has noted it."""
+        handle = parent_of(handle)
         note = self._hosts.jobs([handle]).get(handle)
         return "" if note is None or not note.instance else instance_of(note)
 

@@ -93,13 +93,22 @@ class PlannedLaunch:
     values: Mapping[str, Any]
 
 
-def plan_launch(options: Ec2Options, request: JobRequest, bucket: str, now: float) -> PlannedLaunch:
+def plan_launch(
+    options: Ec2Options,
+    request: JobRequest,
+    bucket: str,
+    now: float,
+    *,
+    given: tuple[str, bytes] | None = None,
+) -> PlannedLaunch:
     """Return what starts an attempt.
 
     Parameters
     ----------
     bucket
         Where its payload will be.
+    given
+        Key and content of the payload, if it is not the attempt's own.
 
     Raises
     ------
@@ -125,7 +134,7 @@ def plan_launch(options: Ec2Options, request: JobRequest, bucket: str, now: floa
     timeout = math.ceil(limit) + PREPARATION + GRACE
     deadline = timeout + _GIVEN_UP
     longest = options.launch_timeout_seconds + options.startup_timeout_seconds + deadline
-    key = payload_key(request)
+    key, payload = given or (payload_key(request), payload_of(options, request))
     values = {
         "name": request.name,
         "token": _token(request.name),
@@ -152,7 +161,7 @@ def plan_launch(options: Ec2Options, request: JobRequest, bucket: str, now: floa
             {"seconds": options.idle_terminate_seconds, "shape": shape} if options.reuse else None
         ),
     }
-    return PlannedLaunch(request.name, key, payload_of(options, request), shape, values)
+    return PlannedLaunch(request.name, key, payload, shape, values)
 
 
 def input_of(planned: PlannedLaunch, host: IdleHost | None) -> str:

@@ -26,6 +26,8 @@ __all__ = [
     "PREPARATION",
     "gpus_of",
     "image_of",
+    "parts_of_script",
+    "payload_for",
     "payload_key",
     "payload_of",
 ]
@@ -52,9 +54,22 @@ def payload_of(options: Ec2Options, request: JobRequest) -> bytes:
         If no instance of this backend can run this attempt.
     """
     run, spec, attempt = request.run, request.claim.spec, request.claim.key.attempt
-    script = list(_parts(task_script(run, spec, attempt, exports=False)))
+    script = list(parts_of_script(task_script(run, spec, attempt, exports=False)))
     argv = ["/bin/sh", "-c", launcher_of_parts(run, spec, attempt, len(script)), *script]
-    variables = attempt_variables(run, spec, attempt)
+    return payload_for(options, request, argv, attempt_variables(run, spec, attempt))
+
+
+def payload_for(
+    options: Ec2Options, request: JobRequest, argv: list[str], variables: dict[str, str]
+) -> bytes:
+    """Return the document for what is to be executed.
+
+    Raises
+    ------
+    Unsatisfiable
+        If it is too large.
+    """
+    spec = request.claim.spec
     size = _size(argv) + _size([f"{name}={text}" for name, text in variables.items()])
     if size > LARGEST_PROGRAM:
         raise Unsatisfiable(
@@ -106,7 +121,7 @@ def gpus_of(spec: TaskSpec) -> int:
     return sum(gres.count for gres in spec.resources.gres)
 
 
-def _parts(script: str) -> Iterator[str]:
+def parts_of_script(script: str) -> Iterator[str]:
     """Yield a script in parts that can be arguments, cut between characters."""
     data = script.encode()
     start = 0

@@ -16,6 +16,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from hut.backends.calls import each
+from hut.backends.ec2.bundling import plan_bundle
 from hut.backends.ec2.executions import Executions
 from hut.backends.ec2.instances import Instances
 from hut.backends.ec2.launching import PlannedLaunch, input_of, plan_launch
@@ -23,7 +24,7 @@ from hut.backends.ec2.options import Ec2Options
 from hut.backends.errors import code_of, is_throttled, may_have_happened, said_by
 from hut.backends.hosts import Hosts, IdleHost
 from hut.backends.pace import Pace, submit_in_turns
-from hut.backends.port import JobRequest, SubmitResult, Unsatisfiable
+from hut.backends.port import BundleRequest, JobRequest, SubmitResult, Unsatisfiable
 from hut.lifecycle.attempt import launch_failed, unsatisfiable
 
 __all__ = ["LAUNCHES_PER_SECOND", "Ec2Clients", "LaunchSubmitter"]
@@ -100,7 +101,18 @@ class LaunchSubmitter:
         What AWS says of one does not hold up the others. What there is no turn for within some seconds
         is not started.
         """
-        planned = [self._plan(request) for request in requests]
+        return self._launch([self._plan(request) for request in requests])
+
+    def submit_bundle(self, bundle: BundleRequest) -> SubmitResult:
+        """Start an execution for several attempts together."""
+        planned: PlannedLaunch | SubmitResult
+        try:
+            planned = plan_bundle(self._options, bundle, self._bucket, self._clock())
+        except Unsatisfiable as error:
+            planned = SubmitResult(None, unsatisfiable(str(error)), str(error))
+        return self._launch([planned])[0]
+
+    def _launch(self, planned: Sequence[PlannedLaunch | SubmitResult]) -> list[SubmitResult]:
         stored = each(self._store, planned)
         ready = {n: job for n, job in enumerate(stored) if isinstance(job, PlannedLaunch)}
         results = {n: job for n, job in enumerate(stored) if isinstance(job, SubmitResult)}
@@ -112,7 +124,7 @@ class LaunchSubmitter:
             late=_IN_LINE,
             throttled="throttled by AWS Step Functions",
         )
-        return [results[number] for number in range(len(requests))]
+        return [results[number] for number in range(len(planned))]
 
     def _plan(self, request: JobRequest) -> PlannedLaunch | SubmitResult:
         try:

@@ -14,7 +14,11 @@ from typing import Any
 from hut.backends.launcher import resolve, task_script
 from hut.backends.markers import nonce_of
 from hut.backends.port import (
+    NOTHING_SAID,
     ArrayRequest,
+    BundleReport,
+    BundleRequest,
+    BundleShape,
     Job,
     JobRequest,
     LogPage,
@@ -129,6 +133,22 @@ class WorkersBackend:
             return SubmitResult(None, unsatisfiable(str(error)), str(error))
         self._enqueue([item])
         return SubmitResult(array.name)
+
+    def bundle_limits(self) -> None:
+        """Return nothing: what goes to one worker together is an array here."""
+        return
+
+    def bundles(self, requests: Sequence[JobRequest], size: int) -> list[BundleShape]:  # noqa: ARG002
+        """Return nothing, as `bundle_limits`."""
+        return []
+
+    def submit_bundle(self, bundle: BundleRequest) -> SubmitResult:  # noqa: ARG002
+        """Take none: `bundles` makes none."""
+        return SubmitResult(None, None, "a pool has no jobs that run several tasks")
+
+    def report(self, job: Job, nonce: str, size: int) -> BundleReport:  # noqa: ARG002
+        """Return nothing, as `bundle_limits`."""
+        return NOTHING_SAID
 
     def _enqueue(self, items: Sequence[Queued]) -> None:
         if items:
