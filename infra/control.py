@@ -15,11 +15,14 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_logs_destinations as destinations
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 
 from hut.backends.batch.jobs import STARTS_ARE_TOLD
+from hut.backends.bundle_markers import TOLD_PATTERN
 from infra.compute import ComputeStack
 from infra.functions import FUNCTIONS, Function
 from infra.grants import Grants
@@ -98,6 +101,7 @@ class ControlStack(Stack):
         self._follow_table()
         self._take_messages()
         self._watch_jobs_and_executions()
+        self._listen_to_jobs()
         self._schedule_sweep()
 
     # Queues --------------------------------------------------------------------------------------
@@ -280,6 +284,21 @@ class ControlStack(Stack):
                 },
             ),
             targets=[target],
+        )
+
+    def _listen_to_jobs(self) -> None:
+        """Call `observe` with the lines by which jobs tell of the tasks they run.
+
+        Only such lines match, so where no job runs several tasks nothing is called. Log groups that are
+        somebody's own are not subscribed to: they may have as many subscribers as there can be.
+        """
+        logs.SubscriptionFilter(
+            self,
+            "TasksInBundles",
+            log_group=self._storage.job_logs,
+            destination=destinations.LambdaDestination(self.functions["observe"].function),
+            filter_pattern=logs.FilterPattern.literal(TOLD_PATTERN),
+            filter_name=f"{self._settings.prefix}-bundles",
         )
 
     def _schedule_sweep(self) -> None:

@@ -1,5 +1,7 @@
 """The ``observe`` Lambda: what Batch, Step Functions, SSM and EC2 say, through EventBridge and SQS.
 
+And what jobs that run several tasks say of them in their log, through a subscription.
+
 Messages of one run are taken together. Those that can't be recorded yet go back to the queue alone.
 """
 
@@ -34,6 +36,8 @@ logger = new_logger()
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Record what some messages say; answer which are to be delivered again."""
     around = surroundings(logger, context)
+    if "awslogs" in event:
+        return _take_in_log(around, event)
     failed: set[str] = set()
     seen: dict[str, list[tuple[str, JobName, Job]]] = defaultdict(list)
     news: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -58,6 +62,23 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         failed |= _take_in(observing, around, run_id, jobs)
     _nudge_again(around, early, failed)
     return {"batchItemFailures": [{"itemIdentifier": each} for each in sorted(failed)]}
+
+
+def _take_in_log(around: Surroundings, event: dict[str, Any]) -> dict[str, Any]:
+    """Record what a log tells of tasks in bundles; what can't be recorded, the end of their job tells."""
+    told: dict[str, list[Seen]] = defaultdict(list)
+    for name, job in hearing.jobs_in_log(event):
+        if name.prefix == around.prefix:
+            told[name.run_id].append((name, job))
+    observing = Observing(around)
+    for run_id, seen in told.items():
+        logger.append_keys(run=run_id)
+        try:
+            observing.observe(run_id, seen)
+        except Exception:  # one broken run must not keep the others
+            logger.exception("what a log tells of a run could not be taken in")
+            measure(Metric.OBSERVE_FAILED)
+    return {}
 
 
 def _jobs(around: Surroundings, told: dict[str, Any]) -> Sequence[Job]:

@@ -17,7 +17,13 @@ _LONGEST = 262_118  # bytes of one log event; the awslogs driver splits longer l
 
 
 def install() -> None:
-    require(cloudwatch_logs, "_append_log_events", "_log_groups", "_make_group_arn")
+    require(
+        cloudwatch_logs,
+        "_append_log_events",
+        "_fanout_to_subscription_filters",
+        "_log_groups",
+        "_make_group_arn",
+    )
     get_events = replace(cloudwatch_logs, "_get_log_events", None)
 
     def get_page(data: dict[str, Any]) -> Any:
@@ -58,6 +64,7 @@ class LogStream:
 
     def __init__(self, group: str, name: str) -> None:
         self._rest = b""
+        self._place = group, name
         self._stream = cloudwatch_logs._log_groups[group]["streams"].setdefault(
             name,
             {
@@ -89,6 +96,7 @@ class LogStream:
         ]
         events = [{"timestamp": now, "message": each, "ingestionTime": now} for each in messages]
         cloudwatch_logs._append_log_events(self._stream, events)
+        cloudwatch_logs._fanout_to_subscription_filters(*self._place, events)
 
 
 def _now() -> int:

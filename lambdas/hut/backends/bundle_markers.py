@@ -35,6 +35,7 @@ from hut.model.workflow import TaskSpec
 
 __all__ = [
     "BLOCK",
+    "TOLD_PATTERN",
     "BlockLog",
     "BundleMarkers",
     "Told",
@@ -62,6 +63,9 @@ BLOCK = re.compile(
     re.ASCII,
 )
 """A line of a bundle; what stands before it belongs to the block."""
+
+TOLD_PATTERN = '"::hut:" ":told "'
+"""Filter pattern of CloudWatch Logs for the lines that are told: both texts are in them."""
 
 _LOG = re.compile(
     r"(?P<log>.+)#(?P<nonce>[0-9a-f]{16})\.(?P<index>[0-9]{1,6})", re.ASCII | re.DOTALL

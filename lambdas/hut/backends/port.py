@@ -170,6 +170,29 @@ class Usage(NamedTuple):
     spot: bool = False
 
 
+class TaskReport(NamedTuple):
+    """What a bundle says of a task that has ended.
+
+    Attributes
+    ----------
+    place : int
+        Which task of the bundle.
+    code : int
+        Exit code of its launcher.
+    started_at, ended_at : float
+        Seconds since the epoch.
+    how, said : str
+        ``timeout`` or ``not-started`` and a sentence, where the launcher says so.
+    """
+
+    place: int
+    code: int
+    started_at: float
+    ended_at: float
+    how: str = ""
+    said: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What the service says of a job.
@@ -198,6 +221,12 @@ class Job:
         How often a task may be lost where it was, and still be run again; None: as anywhere.
     spent : str
         What is said of a loss that is one too many.
+    report : TaskReport or None
+        Of a task in a bundle: what the bundle says of its end.
+    nonce : str
+        What marked the line of a log that tells this; empty if none did.
+    cost : float or None
+        Of a task in a bundle: its part of what the job is estimated to cost, in dollars.
     """
 
     name: str
@@ -214,6 +243,9 @@ class Job:
     said: str = ""
     index: int | None = None
     usage: Usage | None = None
+    report: TaskReport | None = None
+    nonce: str = ""
+    cost: float | None = None
     most_losses: int | None = None
     spent: str = ""
 
@@ -274,29 +306,6 @@ class BundleRequest(NamedTuple):
     requests: Sequence[JobRequest]
     nonce: str
     slots: int = 1
-
-
-class TaskReport(NamedTuple):
-    """What a bundle says of a task that has ended.
-
-    Attributes
-    ----------
-    place : int
-        Which task of the bundle.
-    code : int
-        Exit code of its launcher.
-    started_at, ended_at : float
-        Seconds since the epoch.
-    how, said : str
-        ``timeout`` or ``not-started`` and a sentence, where the launcher says so.
-    """
-
-    place: int
-    code: int
-    started_at: float
-    ended_at: float
-    how: str = ""
-    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)

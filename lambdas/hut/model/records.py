@@ -150,6 +150,8 @@ class RunRecord:
         Tasks have joined, and it is not worked out yet which of them may run.
     twins : bool
         Whether attempts of it may follow identical ones, or be followed; known where events drive.
+    work, worked : float, int
+        Seconds that so many completed tasks took together; counted where tasks share jobs.
     """
 
     id: str
@@ -171,6 +173,8 @@ class RunRecord:
     cost_lost: float | None = None
     losses: int = 0
     generation: int = 0
+    work: float = 0.0
+    worked: int = 0
     open: bool = False
     held: bool = False
     opening: bool = False

@@ -13,14 +13,18 @@ submitted. What happens if this dies:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 
 from hut.backends.port import (
+    BUNDLE,
     ArrayRequest,
+    BundleRequest,
     JobRequest,
     RemoteBackend,
     SubmitResult,
     array_name,
+    bundled_handle,
     child_handle,
     job_name,
     parent_of,
@@ -33,6 +37,7 @@ from hut.model.states import ACTIVE, Reason
 from hut.scheduling.room import Caps, is_spent
 from hut.scheduling.twins import leader_of
 from hut.service.counting import count_ends
+from hut.service.dispatching import pack, size_and_bound
 from hut.service.joining import Followers
 from hut.service.queueing import (
     destination_of,
@@ -41,7 +46,7 @@ from hut.service.queueing import (
     refused_too_long,
 )
 from hut.service.surroundings import Surroundings
-from hut.store.events import Destination, NotRegistered
+from hut.store.events import NOTHING_HELD, Bundle, Destination, NotRegistered
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, TaskFilter
 
 __all__ = ["CANCELLED", "Advancing"]
@@ -220,6 +225,11 @@ class Advancing:
 
         As many are claimed as make a number of jobs: tasks of one shape become one array.
         """
+        size, bound = self._bundling(run, name, backend)
+        if bound == 0:
+            return False  # what is known of the first bundles brings the run here again
+        if size > 1:
+            return self._claim_bundles(run, name, backend, size, bound)
         requests: list[JobRequest] = []
         refused = any(refusal.backend == name for refusal in run.refusals)
         jobs, wanted, more = 0, _JOBS_AT_ONCE, True
@@ -237,13 +247,76 @@ class Advancing:
             return more
         return self._submit(run, backend, requests) and more
 
-    def _claim(self, run: RunRecord, name: str, most: int) -> list[Claim]:
-        """Claim up to `most` tasks, on a bounded backend no more than the run's share."""
+    def _bundling(
+        self, run: RunRecord, name: str, backend: RemoteBackend
+    ) -> tuple[int, int | None]:
+        """Return how many tasks are to share a job, and how many more may be on their way."""
+        if run.settings.bundle is None:
+            return 1, None
+        cap = self._around.caps.get(name)
+        room = None if cap is None else max(cap - self._store.active_on(name), 0)
+        return size_and_bound(run, backend, room, self._around.clock())
+
+    def _claim_bundles(
+        self, run: RunRecord, name: str, backend: RemoteBackend, size: int, bound: int | None
+    ) -> bool:
+        """Claim and submit tasks that share jobs; say whether there may be more."""
+        most = min(size * _JOBS_AT_ONCE, _MOST_CLAIMED)
+        wanted = most if bound is None else min(most, bound)
+        found = self._claim(run, name, wanted, size)
+        claims = self._followers.sort(run, found)
+        requests = [self._request(run, claim) for claim in claims]
+        packed = pack(backend, requests, size, capped=name in self._around.caps)
+        self._store.release_claims(run.id, [request.claim.key for request in packed.back])
+        done, late = True, list[JobRequest]()
+        for number, (some, slots) in enumerate(packed.bundles):
+            if number and not self._around.has_time():
+                late += some
+                continue
+            done = self._submit_bundle(run, backend, some, slots) and done
+        if packed.alone:
+            done = self._submit(run, backend, packed.alone) and done
+        if late:
+            self._store.release_claims(run.id, [request.claim.key for request in late])
+            self._around.wakes.wake(run.id)
+        return done and not late and (len(found) == wanted == most or bool(packed.back))
+
+    def _submit_bundle(
+        self, run: RunRecord, backend: RemoteBackend, requests: Sequence[JobRequest], slots: int
+    ) -> bool:
+        """Submit claims as one job; say whether the service had time for it.
+
+        Which of its tasks is which attempt is stored first, as for an array.
+        """
+        array = f"{BUNDLE}{self._around.new_array()}"
+        seed = f"{self._around.new_array()}{self._around.new_array()}"
+        nonce = hashlib.sha256(seed.encode()).hexdigest()[:16]
+        keys = [request.claim.key for request in requests]
+        self._store.keep_bundle(run.id, array, Bundle(keys, nonce, slots))
+        name = array_name(self._around.prefix, run.id, array)
+        result = backend.submit_bundle(BundleRequest(name, requests, nonce, slots))
+        results = [result] * len(requests)
+        if result.handle is not None:
+            results = [
+                result._replace(handle=bundled_handle(result.handle, place))
+                for place in range(len(requests))
+            ]
+        holds = {key: place == len(keys) - 1 for place, key in enumerate(keys)}
+        return self._note(run, backend, list(zip(requests, results, strict=True)), holds)
+
+    def _claim(self, run: RunRecord, name: str, most: int, share: int = 1) -> list[Claim]:
+        """Claim up to `most` tasks, on a bounded backend no more than the run's share.
+
+        Parameters
+        ----------
+        share
+            How many tasks share a job, and so a place.
+        """
         cap = self._around.caps.get(name)
         settings = run.settings
         caps = Caps(run=settings.max_concurrent, backend=cap, cost=settings.max_cost)
         request = ClaimRequest(
-            run.id, run.epoch, self._around.clock(), most, backend=name, caps=caps
+            run.id, run.epoch, self._around.clock(), most, backend=name, caps=caps, share=share
         )
         return self._store.claim(request)
 
@@ -306,6 +379,7 @@ class Advancing:
         run: RunRecord,
         backend: RemoteBackend,
         results: Sequence[tuple[JobRequest, SubmitResult]],
+        holds: Mapping[AttemptKey, bool] = NOTHING_HELD,
     ) -> bool:
         """Note what became of submissions; say whether the service had time for all of them."""
         submitted: list[tuple[AttemptKey, str]] = []
@@ -335,7 +409,7 @@ class Advancing:
                 not_taken.append(claim.key)
                 note_refusal(refusals, backend.name, claim, result, self._around.clock())
         accepted = {destination_of(backend.name, claim) for claim in taken} - refusals.keys()
-        self._store.note_handles(run.id, submitted, accepted)
+        self._store.note_handles(run.id, submitted, accepted, holds)
         self._submitted += len(submitted)
         self._around.measure(Metric.ATTEMPTS_SUBMITTED, len(submitted))
         self._around.measure(Metric.CLAIMS_PACED, len(paced))

@@ -2,14 +2,22 @@
 
 News of an instance, or of its command, say nothing by themselves: they make the execution that waits
 for it look. So they may come twice, late or never; the execution looks by itself every few minutes.
+
+What a subscription sends of a log tells of tasks in bundles while they run. It is told again when their job ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hut.backends.port import Job, JobState, parse_job_name
+from hut.backends.bundle_markers import parse_told
+from hut.backends.job_logs import log_name
+from hut.backends.port import Job, JobName, JobState, bundled_handle, parse_job_name
 from hut.service.surroundings import Surroundings
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "is_too_early",
     "job_of_execution",
     "job_of_start",
+    "jobs_in_log",
     "jobs_of_pool",
 ]
 
@@ -29,6 +38,7 @@ NEWS = ("aws.ec2", "aws.ssm")
 """Sources of news of instances."""
 
 _NOT_YET = "not_yet"
+_LARGEST_LOG = 32 * 1024 * 1024  # bytes of what a subscription sends, unpacked
 _PAUSES = (1.0, 3.0, 6.0)  # seconds: DescribeExecution may tell of what was a moment ago
 
 
@@ -102,3 +112,42 @@ def is_too_early(around: Surroundings, instance: str) -> bool:
     """
     hearing = next(iter(around.instances.values()), None)
     return hearing is not None and hearing().nudge(instance) == _NOT_YET
+
+
+def jobs_in_log(event: Mapping[str, Any]) -> Iterator[tuple[JobName, Job]]:
+    """Yield what lines of a log tell of tasks in bundles; anybody may have written them.
+
+    Raises
+    ------
+    ValueError
+        If it is not what CloudWatch Logs sends to a subscriber.
+    """
+    try:
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        packed = base64.b64decode(event["awslogs"]["data"], validate=True)
+        text = unpacker.decompress(packed, _LARGEST_LOG)
+        told = json.loads(text)
+        kind, events = told["messageType"], told.get("logEvents") or []
+    except (KeyError, TypeError, zlib.error, binascii.Error, ValueError) as error:
+        raise ValueError(f"this is no part of a log: {error!r}") from None
+    if kind != "DATA_MESSAGE":
+        return
+    log = log_name(told.get("logGroup"), told.get("logStream"))
+    for each in events:
+        line = parse_told(str(each.get("message", "")))
+        name = None if line is None else parse_job_name(line.name)
+        if line is None or name is None or not name.is_bundle:
+            continue
+        yield (
+            name,
+            Job(
+                line.name,
+                bundled_handle(line.handle, line.place),
+                JobState.RUNNING if line.end is None else JobState.ENDED,
+                log=log,
+                started_at=line.at,
+                ended_at=None if line.end is None else line.end.ended_at,
+                report=line.end,
+                nonce=line.nonce,
+            ),
+        )

@@ -10,15 +10,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hut.backends.port import Job, JobName, JobState
+from hut.backends.bundle_markers import outcome_of
+from hut.backends.port import Job, JobName, JobState, place_in_bundle
 from hut.control import Control
 from hut.lifecycle.attempt import invalid_output
 from hut.lifecycle.task import after_end
 from hut.model.documents import format_of
 from hut.model.problems import InvalidInput
 from hut.model.records import Outcome, RunRecord, TaskRecord
-from hut.model.states import ACTIVE, INFRASTRUCTURE_REASONS, TaskState
+from hut.model.states import INFRASTRUCTURE_REASONS, TaskState
 from hut.planning import Extension
+from hut.service.bundling import Bundling, is_attempt
 from hut.service.counting import count_ends
 from hut.service.surroundings import Surroundings
 from hut.store.port import AttemptKey, End, Start, UnknownRun, claim_of
@@ -70,6 +72,7 @@ class Observing:
         self._store = around.store
         self._backends = around.backends
         self._control = Control(around.store)
+        self._bundling = Bundling(around)
 
     def observe(
         self, run_id: str, seen: Sequence[Seen], *, backend: str = "", reads_logs: bool = True
@@ -94,7 +97,17 @@ class Observing:
             unwanted[backend] += [job.handle for _, job in seen if job.state is not JobState.ENDED]
             self._end_unwanted(run_id, unwanted, observed)
             return observed
-        told = list(self._attempts(run_id, seen))
+        bundles = [each for each in seen if each[0].is_bundle and not each[1].nonce]
+        told = list(self._attempts(run_id, [each for each in seen if each not in bundles]))
+        for name, job in bundles:
+            try:
+                of_tasks = self._bundling.tasks_of(run_id, name, job, self._backends)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this job
+                self._wait(run, job, error, observed)
+                continue
+            told += of_tasks or ()
+            if of_tasks is None and job.state is not JobState.ENDED:
+                unwanted[backend or self._backend_of(run_id, name)].append(job.handle)
         tasks = self._store.get_tasks(run_id, {key.position for key, _ in told})
         starts: dict[AttemptKey, Start] = {}
         ends: dict[AttemptKey, tuple[TaskRecord, Job]] = {}
@@ -107,7 +120,7 @@ class Observing:
                 continue
             # The attempt's job is the one that is noted; before that, the first that is told of.
             own = task.handle or chosen.setdefault(key, job.handle)
-            if not _is_attempt(task, key) or own != job.handle:
+            if not is_attempt(task, key) or own != job.handle:
                 if job.state is not JobState.ENDED:
                     unwanted[task.backend].append(job.handle)
                 continue
@@ -136,6 +149,11 @@ class Observing:
         """Yield the attempts that jobs are for; of arrays, only children are some."""
         for name, job in seen:
             key = name.key
+            if name.is_bundle:
+                found = self._bundling.told(run_id, name, job)
+                if found is not None:
+                    yield found
+                continue
             if name.array and job.index is not None:
                 children = self._store.array(run_id, name.array) or ()
                 if job.index < len(children):
@@ -144,6 +162,12 @@ class Observing:
                     self._around.note.warning("a child of an unknown array", run=run_id)
             if key is not None:
                 yield key, job
+
+    def _backend_of(self, run_id: str, name: JobName) -> str:
+        """Return the backend of a bundle, as its first task has it."""
+        keys = self._store.array(run_id, name.array) or ()
+        tasks = self._store.get_tasks(run_id, {key.position for key in keys[:1]})
+        return next((task.backend for task in tasks.values()), "")
 
     def _end_all(
         self,
@@ -206,8 +230,11 @@ class Observing:
 
     def _end(self, run: RunRecord, task: TaskRecord, job: Job) -> End:
         backend = self._backends.get(task.backend)
-        outcome = job.outcome
-        if backend is not None:
+        outcome, cost = job.outcome, job.cost
+        shares_job = place_in_bundle(job.handle) is not None
+        if job.report is not None:
+            outcome = outcome_of(job.report, task.spec)
+        elif backend is not None and not shares_job:
             outcome = backend.outcome(run, task.spec, task.attempt, job)
         assert outcome is not None  # noqa: S101 - a job that has ended says how
         outcome = _of_too_many(outcome, job, task)
@@ -236,7 +263,12 @@ class Observing:
                 most_losses=job.most_losses,
             )
             end = end._replace(next=following)
-        return end._replace(log=job.log, cost=None if backend is None else backend.cost(job))
+        if backend is not None and not shares_job:
+            cost = backend.cost(job)
+        work = None
+        if job.report is not None and outcome.state is TaskState.COMPLETED:
+            work = job.report.ended_at - job.report.started_at
+        return end._replace(log=job.log, cost=cost, work=work)
 
     def _generated(
         self, run: RunRecord, task: TaskRecord, job: Job, outcome: Outcome
@@ -265,11 +297,6 @@ class Observing:
             return invalid_output(f"generates_source {path}: {detail}"), None
         told = "; ".join(str(warning) for warning in adds.warnings[:_PROBLEMS_SHOWN])
         return outcome._replace(message=told), adds
-
-
-def _is_attempt(task: TaskRecord, key: AttemptKey) -> bool:
-    """Say whether an attempt is the task's present one, and active."""
-    return task.state in ACTIVE and (task.attempt, task.epoch) == (key.attempt, key.epoch)
 
 
 def _of_too_many(outcome: Outcome, job: Job, task: TaskRecord) -> Outcome:

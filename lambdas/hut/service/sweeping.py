@@ -13,13 +13,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hut.backends.port import (
+    BUNDLE,
     JobState,
     RemoteBackend,
     array_name,
+    bundled_handle,
     child_handle,
     job_name,
     parent_of,
     parse_job_name,
+    place_in_bundle,
 )
 from hut.faults import told
 from hut.lifecycle.attempt import lost
@@ -236,7 +239,7 @@ class Sweeping:
         others = False
         for tasks in self._active(run):
             for task in tasks:
-                if task.handle is None or parent_of(task.handle) == task.handle:
+                if task.handle is None or not _is_child(task.handle):
                     others = True
                     continue
                 counts = children[task.backend].setdefault(parent_of(task.handle), [0, 0])
@@ -271,24 +274,29 @@ class Sweeping:
         self, run: RunRecord, backend: RemoteBackend, tasks: Sequence[TaskRecord], swept: Swept
     ) -> None:
         known = {task.handle: task for task in tasks if task.handle is not None}
-        jobs, now = backend.describe(list(known)), self._around.clock()
+        # Of tasks in a bundle, the job is asked for.
+        owners = {_job_of(handle): task for handle, task in known.items()}
+        jobs, now = backend.describe(list(owners)), self._around.clock()
         seen: list[Seen] = []
+        told = set[str]()
         gone: list[tuple[TaskRecord, Outcome]] = []
         for handle, task in known.items():
-            job = jobs.get(handle)
+            job = jobs.get(_job_of(handle))
             name = None if job is None else parse_job_name(job.name)
             if job is None and now - (task.submitted_at or 0.0) < _CLAIM_SECONDS:
                 continue  # it was just submitted; what is asked for follows a moment later
             if job is None:
                 gone.append((task, lost(f"{backend.name} does not know job {handle} any more")))
             elif name is not None and job.state is not JobState.WAITING:
-                seen.append((name, job))
+                if job.handle not in told:
+                    seen.append((name, job))
+                told.add(job.handle)
         ended = self._observe(run, seen, swept)
         if gone:
             swept.lost += len(gone)
             ended += self._observing.record_outcomes(run, gone)
         self._follow(run, ended)
-        waiting = [(known[h], job) for h, job in jobs.items() if job.state is JobState.WAITING]
+        waiting = [(owners[h], job) for h, job in jobs.items() if job.state is JobState.WAITING]
         late, stuck = self._queueing.look(run, backend, waiting)
         swept.queue_timeouts += late
         swept.stuck += stuck
@@ -313,7 +321,8 @@ class Sweeping:
         job would let it run twice. What is found out of the others is kept, so the next sweep goes on.
         """
         handles: list[tuple[AttemptKey, str]] = []
-        claims = self._adopt_arrays(run, backend, keys, handles)
+        holds: dict[AttemptKey, bool] = {}
+        claims = self._adopt_arrays(run, backend, keys, handles, holds)
         names = {job_name(self._around.prefix, run.id, key): key for key in claims}
         found = backend.find(list(names), self._around.has_time) if names else {}
         seen: list[Seen] = []
@@ -326,7 +335,7 @@ class Sweeping:
             parsed = parse_job_name(name)
             assert parsed is not None  # noqa: S101 - written by job_name
             seen.extend((parsed, job) for job in jobs)
-        self._store.note_handles(run.id, handles)
+        self._store.note_handles(run.id, handles, (), holds)
         swept.claims_returned += self._store.release_claims(run.id, missing)
         if missing:
             self._around.note.warning("claims without a job", run=run.id, tasks=len(missing))
@@ -341,30 +350,46 @@ class Sweeping:
         backend: RemoteBackend,
         keys: Sequence[AttemptKey],
         handles: list[tuple[AttemptKey, str]],
+        holds: dict[AttemptKey, bool],
     ) -> list[AttemptKey]:
-        """Find the arrays of claims; return the claims that are a child of none.
+        """Find the arrays and bundles of claims; return the claims that are a child of none.
 
         A claim may stand in several: it was given back by a dispatcher whose call had no answer. The
         first array that exists gets it, what others run for it is ended when it is told of.
         """
         rest = dict.fromkeys(keys)
-        arrays = {
-            array_name(self._around.prefix, run.id, array): children
-            for array, children in self._store.arrays(run.id).items()
-            if any(key in rest for key in children)
-        }
+        arrays: dict[str, Sequence[AttemptKey]] = {}
+        array_of: dict[str, str] = {}
+        for array, children in self._store.arrays(run.id).items():
+            if any(key in rest for key in children):
+                name = array_name(self._around.prefix, run.id, array)
+                arrays[name], array_of[name] = children, array
         found = backend.find(list(arrays), self._around.has_time) if arrays else {}
         for name, children in arrays.items():
             for job in found.get(name, ())[:1]:
                 for index, key in enumerate(children):
                     if key in rest:
                         del rest[key]
-                        handles.append((key, child_handle(job.handle, index)))
+                        if array_of[name].startswith(BUNDLE):
+                            handles.append((key, bundled_handle(job.handle, index)))
+                            holds[key] = index == len(children) - 1
+                        else:
+                            handles.append((key, child_handle(job.handle, index)))
         for name, children in arrays.items():
             if name not in found:  # it may be there
                 for key in children:
                     rest.pop(key, None)
         return list(rest)
+
+
+def _is_child(handle: str) -> bool:
+    """Say whether a handle is that of an array's child, which the service knows by itself."""
+    return parent_of(handle) != handle and place_in_bundle(handle) is None
+
+
+def _job_of(handle: str) -> str:
+    """Return the handle of the job that the service knows."""
+    return handle if place_in_bundle(handle) is None else parent_of(handle)
 
 
 def _key(task: TaskRecord) -> AttemptKey:

@@ -14,7 +14,7 @@ follow              set operations, the same the second time, bound to the gener
 end_pending         the run is stopped; pending tasks only
 note_handles        the attempt is active under its key and has no handle yet
 give_back           as `release_claims`; the refusals are kept with it
-keep_array          the id must be new; written before its job is submitted, never changed
+keep_array, _bundle the id must be new; written before its job is submitted, never changed
 keep_token          one for each generation; the last one counts, but none of an earlier step
 unlist              the run was not repeated since it ended
 reopen              as `follow`
@@ -28,20 +28,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from hut.model.records import Refusal, RunRecord
 from hut.scheduling.twins import Follower
 from hut.store.port import AttemptKey, NewRun, Store, StoreError
 from hut.store.twins import TwinStore
 
-__all__ = ["LONGEST_OPEN", "Destination", "EventStore", "NotRegistered", "Standing"]
+__all__ = [
+    "LONGEST_OPEN",
+    "NOTHING_HELD",
+    "Bundle",
+    "Destination",
+    "EventStore",
+    "NotRegistered",
+    "Standing",
+]
 
 LONGEST_OPEN = 360 * 86400.0
 """Seconds an open run may take if its file does not say: an execution of Step Functions has a year."""
 
 Destination = tuple[str, str | None]
 """A backend and a partition of it, as tasks name it."""
+
+
+NOTHING_HELD: Mapping[AttemptKey, bool] = MappingProxyType({})
+
+
+class Bundle(NamedTuple):
+    """Attempts that one job runs.
+
+    Attributes
+    ----------
+    keys : sequence of AttemptKey
+        In the order in which they begin.
+    nonce : str
+        What marks the lines by which the job tells of them.
+    slots : int
+        How many run at a time.
+    """
+
+    keys: Sequence[AttemptKey]
+    nonce: str
+    slots: int
 
 
 class NotRegistered(StoreError):  # noqa: N818 - named after what it says
@@ -123,8 +153,15 @@ class EventStore(Store, TwinStore, Protocol):
         run_id: str,
         handles: Sequence[tuple[AttemptKey, str]],
         accepted: Collection[Destination] = (),
+        holds: Mapping[AttemptKey, bool] = NOTHING_HELD,
     ) -> None:
-        """Note under which handle attempts were submitted, and forget refusals of these places."""
+        """Note under which handle attempts were submitted, and forget refusals of these places.
+
+        Parameters
+        ----------
+        holds
+            Of tasks that share a job, which one has the job's place on its backend from now on.
+        """
 
     def give_back(
         self, run_id: str, keys: Sequence[AttemptKey], refusals: Sequence[Refusal]
@@ -133,6 +170,12 @@ class EventStore(Store, TwinStore, Protocol):
 
     def keep_array(self, run_id: str, array: str, keys: Sequence[AttemptKey]) -> None:
         """Store which attempts are the children of an array, before it is submitted."""
+
+    def keep_bundle(self, run_id: str, array: str, bundle: Bundle) -> None:
+        """Store which attempts one job runs, before it is submitted; they are an array of the run, too."""
+
+    def bundle(self, run_id: str, array: str) -> Bundle | None:
+        """Return what `keep_bundle` stored; None if it is not known."""
 
     def array(self, run_id: str, array: str) -> Sequence[AttemptKey] | None:
         """Return the attempts that are the children of an array, in order; None if it is not known."""

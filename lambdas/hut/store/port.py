@@ -134,6 +134,8 @@ class ClaimRequest:
         Bounds on active tasks, counted in the same transaction. Where several runs want a place of a
         backend that is bounded, a store behind a control plane gives each no more than its share
         (`hut.scheduling.shares`); an engine on one machine has one run and slots of its own.
+    share : int
+        How many tasks may share one place of a backend that is bounded, because one job runs them.
     """
 
     run_id: str
@@ -142,6 +144,7 @@ class ClaimRequest:
     at_most: int
     backend: str = "local"
     caps: Caps = NO_CAPS
+    share: int = 1
 
 
 class AttemptKey(NamedTuple):
@@ -159,12 +162,15 @@ class Claim(NamedTuple):
     ----------
     wanted_at : float or None
         When this attempt was claimed first, if that claim was given back.
+    begins : bool
+        It takes a place of its backend; those behind it that don't share it.
     """
 
     key: AttemptKey
     spec: TaskSpec
     spent: Spent
     wanted_at: float | None = None
+    begins: bool = True
 
 
 def claim_of(task: TaskRecord) -> Claim:
@@ -193,6 +199,8 @@ class End(NamedTuple):
         Tasks that join the run in the same write.
     cost : float or None
         Estimate in dollars; the run adds it up.
+    work : float or None
+        Seconds it took, where the run is to know how long its tasks take.
     """
 
     key: AttemptKey
@@ -204,6 +212,7 @@ class End(NamedTuple):
     adds: Extension | None = None
     log: str | None = None
     cost: float | None = None
+    work: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ A run's item (``META``)::
     seq          number of the last change; every change is conditional on it
     generation   how often it was repeated        epoch    how often an engine took it up
     stop stop_at why and when it was stopped      blocks   parts its plan was stored in
+    work worked                              seconds its tasks took, and how many, where they share jobs
     cost cost_lost losses                    what its attempts cost, and how many were lost
     writing written                          calls that write blocks, and blocks that are written
     form         of the table when it was submitted (see `form`)
@@ -92,6 +93,8 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
         cost=_seconds(meta.get("cost")),
         cost_lost=_seconds(meta.get("cost_lost")),
         losses=meta.get("losses", 0),
+        work=float(meta.get("work", 0)),
+        worked=int(meta.get("worked", 0)),
         generation=meta["generation"],
         open=bool(meta.get("open")),
         held=bool(meta.get("held")),

@@ -39,7 +39,7 @@ from hut.store.dynamodb.twins import Twins
 from hut.store.dynamodb.unit import NoRoom, Raced, Unit
 from hut.store.dynamodb.values import Item
 from hut.store.dynamodb.waiting import View, Waiting
-from hut.store.events import Destination
+from hut.store.events import NOTHING_HELD, Bundle, Destination
 from hut.store.port import (
     AttemptKey,
     Claim,
@@ -222,7 +222,7 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
         backend, run_id = request.backend, request.run_id
         active = sum(counts_of(meta)[state] for state in ACTIVE)
         own = wanted - found if request.caps.run is None else request.caps.run - active
-        waits = found == view.share < wanted and own > 0
+        waits = found == view.share * request.share < wanted and own > 0
         if waits and self._waiting.has_ready(backend, meta, request.now):
             return self._waiting.keep(backend, meta, view, request.now)
         if view.note is not None:
@@ -246,23 +246,25 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
         wanted = room(most, Caps(run=request.caps.run), active_in_run=active, active_on_backend=0)
         cap, view = request.caps.backend, None
         if cap is not None:
-            view = self._waiting.view(request.backend, cap, meta, wanted, request.now)
-            wanted = min(wanted, view.share)
+            places = -(-wanted // request.share)
+            view = self._waiting.view(request.backend, cap, meta, places, request.now)
+            wanted = min(wanted, view.share * request.share)
             unit.cap(request.backend, cap, view.number)
         if not wanted:
             return [], False, meta, view
         taken, is_full = take_ready(unit, request.backend, request.now, wanted)
         given = self._tasks.given(meta, [task["position"] for task in taken])
         claims: list[Claim] = []
-        for task in taken:
+        for place, task in enumerate(taken):
             number = task["attempt"] + 1
+            begins = place % request.share == 0
             for name in _OF_LAST_ATTEMPT:
                 task.pop(name, None)
             task.update(attempt=number, epoch=request.epoch, submitted=request.now, ready=True)
-            unit.move(task, TaskState.SUBMITTED, request.now)
+            unit.move(task, TaskState.SUBMITTED, request.now, counts=begins)
             key = AttemptKey(task["position"], number, request.epoch)
             spent = Spent(task.get("retries", 0), task.get("losses", 0))
-            claims.append(Claim(key, given[key.position].spec, spent, wanted_at(task)))
+            claims.append(Claim(key, given[key.position].spec, spent, wanted_at(task), begins))
             if claims[-1].spec.dedupe:
                 meta["twins"] = True
         return claims, is_full or len(claims) == wanted == most, meta, view
@@ -314,8 +316,12 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
         run_id: str,
         handles: Sequence[tuple[AttemptKey, str]],
         accepted: Collection[Destination] = (),
+        holds: Mapping[AttemptKey, bool] = NOTHING_HELD,
     ) -> None:
-        """Note under which handle attempts were submitted, if they are still those."""
+        """Note under which handle attempts were submitted, if they are still those.
+
+        Which of those that share a job has its place changes with the handle, so it does once.
+        """
 
         def note(chunk: Sequence[tuple[AttemptKey, str]], unit: Unit) -> None:
             tasks = unit.tasks([key.position for key, _ in chunk])
@@ -327,6 +333,8 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
                     continue
                 if "handle" not in task:
                     task["handle"] = handle
+                    if key in holds:
+                        unit.hold_place(task, holds=holds[key])
                     unit.touch(task)
 
         for chunk in by_packs(sorted(handles), lambda noted: noted[0].position):
@@ -335,6 +343,16 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
     def keep_array(self, run_id: str, array: str, keys: Sequence[AttemptKey]) -> None:
         """Store which attempts are the children of an array, before it is submitted."""
         self._arrays.keep(run_id, array, keys, self._meta(run_id)["ttl"])
+
+    def keep_bundle(self, run_id: str, array: str, bundle: Bundle) -> None:
+        """Store which attempts one job runs, before it is submitted."""
+        self._arrays.keep(
+            run_id, array, bundle.keys, self._meta(run_id)["ttl"], (bundle.nonce, bundle.slots)
+        )
+
+    def bundle(self, run_id: str, array: str) -> Bundle | None:
+        """Return what `keep_bundle` stored; None if it is not known."""
+        return self._arrays.bundle(run_id, array)
 
     def array(self, run_id: str, array: str) -> Sequence[AttemptKey] | None:
         """Return the attempts that are the children of an array, in order; None if it is not known."""
@@ -426,6 +444,9 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
             unit.meta["cost"], unit.meta["cost_lost"] = sums
         if spent.losses:
             unit.meta["losses"] = unit.meta.get("losses", 0) + spent.losses
+        if end.work is not None:
+            unit.meta["work"] = unit.meta.get("work", 0) + end.work
+            unit.meta["worked"] = unit.meta.get("worked", 0) + 1
         unit.meta["last_end"] = end.at
         unit.move(task, following.state, end.at, reason=outcome.reason, code=outcome.exit_code)
         if following.state is TaskState.PENDING:

@@ -125,13 +125,20 @@ class Unit:
         attempt: int | None = None,
         reason: Reason | None = None,
         code: int | None = None,
+        counts: bool = True,
     ) -> None:
-        """Bring a task into a state: it is counted, logged and will be written."""
+        """Bring a task into a state: it is counted, logged and will be written.
+
+        Parameters
+        ----------
+        counts
+            Whether it takes a place of its backend, if it becomes active.
+        """
         before = TaskState(task["state"])
         self.meta[f"n_{before}"] -= 1
         self.meta[f"n_{state}"] += 1
         delta = (state in ACTIVE) - (before in ACTIVE)
-        if delta:
+        if delta and (counts or delta < 0):
             self._count(task, delta)
         task["state"] = str(state)
         number = task["attempt"] if attempt is None else attempt
@@ -212,6 +219,11 @@ class Unit:
         And only if those that wait for it are the same: `notes` is the number of their last change.
         """
         self._cap = (backend, most, notes)
+
+    def hold_place(self, task: Item, *, holds: bool) -> None:
+        """Let an active task have the place of the job it shares, or not."""
+        if holds != bool(task.get("counted")):
+            self._count(task, 1 if holds else -1)
 
     def _count(self, task: Item, delta: int) -> None:
         """Count a task that becomes active, if its backend is counted; uncount it if it was.
