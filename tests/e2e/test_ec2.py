@@ -118,3 +118,18 @@ def forget_idle(hut: RemoteHut) -> None:
                 ExpressionAttributeNames={"#until": "until"},
                 ExpressionAttributeValues={":past": {"N": "1"}},
             )
+
+
+def test_ten_short_tasks_share_an_instance(hut: RemoteHut) -> None:
+    tasks = [{"id": f"t{n}", "command": f"echo out {n}; exit {n // 9}"} for n in range(10)]
+    file = hut.write(tasks, bundle=10)
+    hut("run", file, "--backend", "ec2", exit_code=1)
+    run = hut.json("show", "last")["id"]
+    found = {task["id"]: task for task in hut.json("tasks", run)}
+    assert {task["job_id"].partition("#")[0] for task in found.values()} == {
+        found["t0"]["job_id"].partition("#")[0]
+    }
+    assert [task for task in found if found[task]["state"] == "failed"] == ["t9"]
+    assert {task["attempt"] for task in found.values()} == {1}
+    assert hut("logs", run, "t4").stdout == "out 4\n"
+    settled(hut, run, state="failed")

@@ -144,3 +144,42 @@ def test_a_plan_submits_nothing(hut: RemoteHut) -> None:
     assert plan["tasks"][1]["deps"] == ["a"]
     assert "echo a" in hut("plan", file, "--scripts").stdout
     assert hut.get("/runs").document == before
+
+
+def test_many_short_tasks_share_jobs_and_a_killed_one_loses_only_what_had_not_ended(
+    hut: RemoteHut,
+) -> None:
+    wait = "while [ ! -e go ]; do sleep 0.1; done"
+    commands = {f"t{n:02}": f"echo out {n}; echo t{n:02} >> ran" for n in range(40)}
+    commands["t07"] = "echo no; exit 7"
+    commands["t12"] = f"echo t12 >> ran; {wait}"  # the third task of the second job
+    tasks = [{"id": task, "command": command} for task, command in commands.items()]
+    file = hut.write(tasks, bundle=10)
+    run = hut.json("run", file, "--detach")["id"]
+    batch = hut.bed.client("batch")
+
+    def told() -> dict[str, Any]:
+        return {task["id"]: task for task in hut.json("tasks", run)}
+
+    # The ends of two tasks are told while their job goes on.
+    until(lambda: told()["t11"]["state"] == "completed" and "t12" in hut.lines("ran"), "an end")
+    held = told()["t12"]
+    assert held["state"] in ("submitted", "running")
+    job, _, place = held["job_id"].partition("#")
+    assert place == "2"
+    batch.terminate_job(jobId=job, reason="Host EC2 (instance i-0123) terminated.")
+    until(lambda: told()["t12"]["attempt"] == 2, "a second attempt")
+    (hut.folder / "go").touch()
+    hut("watch", run, exit_code=1)
+    tasks_now = told()
+    attempts = {task: tasks_now[task]["attempt"] for task in tasks_now}
+    assert {task for task, number in attempts.items() if number > 1} == {
+        f"t{n}" for n in range(12, 20)
+    }
+    assert tasks_now["t07"]["exit_code"] == 7
+    assert {task["state"] for task in tasks_now.values()} == {"completed", "failed"}
+    assert [task for task in tasks_now if tasks_now[task]["state"] == "failed"] == ["t07"]
+    assert len({task["job_id"].partition("#")[0] for task in tasks_now.values()}) == 5
+    assert hut("logs", run, "t23").stdout == "out 23\n"
+    assert hut("logs", run, "t07").stdout == "no\n"
+    assert sorted(hut.lines("ran")) == sorted([*(t for t in commands if t != "t07"), "t12"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hut.backends.ec2.document import document_content
 from hut.backends.ec2.host.payload import read_payload
 from hut.backends.ec2.launching import plan_launch
-from hut.backends.ec2.payload import _parts, payload_of
+from hut.backends.ec2.payload import parts_of_script, payload_of
 from hut.backends.markers import Markers, nonce_of
 from hut.model.quantities import Gres
 from hut.model.records import RunSettings
@@ -136,7 +136,7 @@ def test_what_it_generates_comes_back_through_the_log(tmp_path):
 @given(st.text(max_size=300).filter(lambda text: "\0" not in text), st.integers(0, 99_999))
 def test_parts_are_the_whole_and_none_is_too_long(text, shift):
     script = "x" * shift + text * 700
-    parts = list(_parts(script))
+    parts = list(parts_of_script(script))
     assert "".join(parts) == script
     assert all(len(part.encode()) <= 100_000 for part in parts)
 

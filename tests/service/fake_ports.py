@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hut.backends.port import (
     ArrayRequest,
+    BundleReport,
+    BundleRequest,
+    BundleShape,
     Job,
     JobName,
     JobRequest,
     JobState,
     LogPage,
     SubmitResult,
+    TaskReport,
+    bundled_handle,
     child_handle,
     parent_of,
     parse_job_name,
@@ -25,6 +30,7 @@ from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason, TaskState
 from hut.model.waiting import Pool, Queue, Waiting
 from hut.model.workflow import TaskSpec
+from hut.scheduling.bundles import Limits
 from hut.scheduling.pacing import Place
 
 __all__ = [
@@ -196,6 +202,12 @@ class FakeBackend:
         Whether it tells a sweep of its jobs, or why it can't.
     events : list of (JobName, Job)
         What happened to jobs and was not taken yet.
+    limits : Limits or None
+        What it asks of bundles; None if it has none.
+    slots : int
+        How many tasks of a bundle run at a time.
+    bundled, reports, whole
+        By their handles the bundles, what their logs hold of ends, and which have had their last word.
     """
 
     clock: Clock
@@ -227,6 +239,11 @@ class FakeBackend:
     found_at_once: int = 1000
     tidies: bool | Exception = False
     handles_are_names: bool = False
+    limits: Limits | None = None
+    slots: int = 1
+    bundled: dict[str, BundleRequest] = field(default_factory=dict)
+    reports: dict[str, dict[int, TaskReport]] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
 
     # The port -----------------------------------------------------------------------------------
 
@@ -297,10 +314,74 @@ class FakeBackend:
         self.parents[parent] = array.name
         return self._answer(parent)
 
+    def bundle_limits(self) -> Limits | None:
+        return self.limits
+
+    def bundles(self, requests: Sequence[JobRequest], size: int) -> list[BundleShape]:
+        alike: dict[object, list[int]] = defaultdict(list)
+        for place, request in enumerate(requests):
+            alike[request.claim.spec.resources].append(place)
+        parts = [p[at : at + size] for p in alike.values() for at in range(0, len(p), size)]
+        return [BundleShape(part, self.slots) for part in parts if len(part) > 1]
+
+    def submit_bundle(self, bundle: BundleRequest) -> SubmitResult:
+        self.submits += 1
+        if self.before_submit is not None:
+            self.before_submit()
+        result: SubmitResult = self.fate.effect("submit", lambda: self._submit_bundle(bundle))
+        if self.after_submit is not None:
+            self.after_submit()
+        return result
+
+    def _submit_bundle(self, bundle: BundleRequest) -> SubmitResult:
+        first = bundle.requests[0]
+        if self.busy > 0:
+            self.busy -= 1
+            return SubmitResult(None, None, "too many requests")
+        job = self.make(first.run.id, first.claim.spec, bundle.name)
+        self.bundled[job.handle], self.reports[job.handle] = bundle, {}
+        return self._answer(job.handle)
+
+    def report(self, job: Job, nonce: str, size: int) -> BundleReport:  # noqa: ARG002
+        ends = self.reports[job.handle]
+        starts = {place: end.started_at for place, end in ends.items()}
+        if len(ends) < size and job.started_at is not None:
+            starts.setdefault(len(ends), job.started_at)
+        return BundleReport(dict(ends), starts, job.handle in self.whole)
+
+    def tell(
+        self, handle: str, place: int, code: int = 0, *, nonce: str = "", told: bool = True
+    ) -> None:
+        """Let a task of a bundle end, and its log tell of it."""
+        bundle, now = self.bundled[handle], self.clock.now
+        end = TaskReport(place, code, now - 2, now)
+        if not nonce:
+            self.reports[handle][place] = end
+        job = replace(
+            self.jobs[handle].seen(),
+            handle=bundled_handle(handle, place),
+            state=JobState.ENDED,
+            ended_at=now,
+            nonce=nonce or bundle.nonce,
+            report=end,
+        )
+        if told:
+            self.events.append((self.jobs[handle].parsed, job))
+
+    def _end_tasks(self, job: FakeJob) -> None:
+        """Let all tasks of a bundle end that have not."""
+        for place, request in enumerate(self.bundled[job.handle].requests):
+            if place not in self.reports[job.handle]:
+                said = self.outcomes.get(request.claim.spec.id)
+                outcome = said.pop(0) if said else COMPLETED
+                self.tell(job.handle, place, outcome.exit_code or 0, told=False)
+        self.whole.add(job.handle)
+
     def script(self, _: RunRecord, spec: TaskSpec, attempt: int) -> str:  # noqa: ARG002
         return spec.command
 
     def terminate(self, handles: Sequence[str], reason: str, *, wholly: bool = False) -> None:
+        handles = [h if h in self.jobs else parent_of(h) for h in handles]
         if wholly:
             arrays = {parent_of(handle) for handle in handles}
             handles = [handle for handle in self.jobs if parent_of(handle) in arrays]
@@ -433,6 +514,10 @@ class FakeBackend:
     def end(self, *jobs: FakeJob, outcome: Outcome | None = None) -> None:
         """Let jobs (all, if none are named) end as `outcomes` says, or as is said here."""
         for job in jobs or self.active():
+            if job.handle in self.bundled and outcome is None:
+                self._end_tasks(job)
+                self._end(job, COMPLETED)
+                continue
             said = self.outcomes.get(job.spec.id)
             self._end(job, outcome or (said.pop(0) if said else COMPLETED))
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import itertools
 import json
+import threading
 import time
+import uuid
 from typing import Any
 
-from ministack.services import cloudwatch_logs
+from ministack.services import cloudwatch_logs, lambda_svc
 
 from tests.testbed.patching import replace, require
 
+_PAUSE = 0.5  # seconds in which what is sent to subscribers comes together
 _PAGE = 1 << 20  # bytes of one answer
 _OVERHEAD = 26  # bytes that count for every event
 _LONGEST = 262_118  # bytes of one log event; the awslogs driver splits longer lines
@@ -20,7 +25,7 @@ def install() -> None:
     require(
         cloudwatch_logs,
         "_append_log_events",
-        "_fanout_to_subscription_filters",
+        "_subscription_pattern_matches",
         "_log_groups",
         "_make_group_arn",
     )
@@ -57,6 +62,65 @@ def make_group(group: str) -> None:
             "subscriptionFilters": {},
             "streams": {},
         }
+
+
+class _Subscribers:
+    """Calls functions with what they subscribed to, together for each stream and one after the other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self._runs = False
+
+    def take(self, group: str, stream: str, events: list[dict[str, Any]]) -> None:
+        if not (cloudwatch_logs._log_groups.get(group) or {}).get("subscriptionFilters"):
+            return
+        with self._lock:
+            self._waiting.setdefault((group, stream), []).extend(events)
+            if self._runs:
+                return
+            self._runs = True
+        threading.Thread(target=self._deliver, name="log subscriptions", daemon=True).start()
+
+    def _deliver(self) -> None:
+        while True:
+            time.sleep(_PAUSE)
+            with self._lock:
+                waiting, self._waiting = self._waiting, {}
+                self._runs = bool(waiting)
+            if not waiting:
+                return
+            for (group, stream), events in waiting.items():
+                filters = (cloudwatch_logs._log_groups.get(group) or {}).get("subscriptionFilters")
+                for one in (filters or {}).values():
+                    _call(one, group, stream, events)
+
+
+def _call(
+    subscription: dict[str, Any], group: str, stream: str, events: list[dict[str, Any]]
+) -> None:
+    matches = cloudwatch_logs._subscription_pattern_matches
+    wanted = [e for e in events if matches(subscription.get("filterPattern", ""), e["message"])]
+    name = subscription["destinationArn"].rpartition(":function:")[2].partition(":")[0]
+    function = lambda_svc._functions.get(name)
+    if not wanted or function is None:
+        return
+    told = {
+        "messageType": "DATA_MESSAGE",
+        "owner": subscription["destinationArn"].split(":")[4],
+        "logGroup": group,
+        "logStream": stream,
+        "subscriptionFilters": [subscription["filterName"]],
+        "logEvents": [
+            {"id": uuid.uuid4().hex, "timestamp": e["timestamp"], "message": e["message"]}
+            for e in wanted
+        ],
+    }
+    data = base64.b64encode(gzip.compress(json.dumps(told).encode())).decode()
+    lambda_svc._execute_function_with_config_scope(function, {"awslogs": {"data": data}})
+
+
+_subscribers = _Subscribers()
 
 
 class LogStream:
@@ -96,7 +160,7 @@ class LogStream:
         ]
         events = [{"timestamp": now, "message": each, "ingestionTime": now} for each in messages]
         cloudwatch_logs._append_log_events(self._stream, events)
-        cloudwatch_logs._fanout_to_subscription_filters(*self._place, events)
+        _subscribers.take(*self._place, events)
 
 
 def _now() -> int:

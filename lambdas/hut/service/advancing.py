@@ -201,7 +201,8 @@ class Advancing:
             if not run.settings.may_use(name):
                 continue  # each look costs requests
             while self._may_claim(run, backend) and self._claim_some(run, name, backend):
-                if run.refusals:  # a job was taken: what was refused before may be over
+                # A job was taken: what was refused before may be over, and sizes follow what is active.
+                if run.refusals or run.settings.bundle is not None:
                     run = self._store.get_run(run.id)
                 if not self._around.has_time():
                     self._around.wakes.wake(run.id)
