@@ -76,7 +76,7 @@ def settled(hut: RemoteHut, run: str, *, state: str = "completed", shared: bool 
     assert ended["state"] == state, hut.tasks(run)
     launched = instances(hut, run)
     until(lambda: shared or not live(instances(hut, run)), f"the instances of {run} ended", SLOW)
-    names = {each["job_id"] for each in attempts(hut, run)}
+    names = {each["job_id"].partition("#")[0] for each in attempts(hut, run)}
     per_attempt = Counter(each["tags"][_ATTEMPT] for each in launched)
     assert set(per_attempt.values()) <= {1}
     begins = f"{hut.deployment.prefix}-{run}-"

@@ -169,7 +169,7 @@ def test_many_short_tasks_share_jobs_and_a_killed_one_loses_only_what_had_not_en
     assert place == "2"
     batch.terminate_job(jobId=job, reason="Host EC2 (instance i-0123) terminated.")
     until(lambda: told()["t12"]["attempt"] == 2, "a second attempt")
-    (hut.folder / "go").touch()
+    (hut.home / "go").touch()
     hut("watch", run, exit_code=1)
     tasks_now = told()
     attempts = {task: tasks_now[task]["attempt"] for task in tasks_now}
