@@ -12,7 +12,8 @@ import subprocess
 import sys
 from typing import Any
 
-from hut.lifecycle.json_schemas import Fault, UnusableSchema, faults_of, may_take_long
+from hut.lifecycle.json_schemas import faults_of, may_take_long
+from hut.model.schema_faults import Fault, UnusableSchema
 
 __all__ = ["SECONDS", "check_document"]
 

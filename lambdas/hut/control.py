@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
-from hut.checking import check_document
 from hut.explanation import Explanation, Facts, explain
 from hut.lifecycle.task import after_end
 from hut.model.environment import Environment
@@ -20,6 +19,7 @@ from hut.model.limits import LONGEST_NAME, LONGEST_VARIABLE, MOST_PROBLEMS
 from hut.model.problems import InvalidInput, Problem, in_one_line, is_one_line
 from hut.model.records import Outcome, RunRecord, RunSettings, TaskRecord
 from hut.model.run_options import NO_OPTIONS, RunOptions
+from hut.model.schema_faults import Check, Fault, UnusableSchema
 from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason, TaskState
 from hut.model.tags import tag_problems
 from hut.model.variables import variable_faults
@@ -241,10 +241,13 @@ class Control:
     ----------
     store
         Any adapter of the store port.
+    check
+        Holds inputs of tasks that join runs against their schemas.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, check: Check | None = None) -> None:
         self.store = store
+        self._check = check or _unchecked
 
     def plan(self, submission: Submission, setting: Setting) -> tuple[Plan, RunSettings]:
         """Return what `submit` would store. Nothing is stored.
@@ -346,7 +349,7 @@ class Control:
             text,
             filename=filename,
             existing=self.store.task_ids(run.id),
-            names=_names_of(run, (run.settings.backend,)),
+            names=_names_of(run, (run.settings.backend,), self._check),
         )
 
     def add_tasks(
@@ -418,7 +421,7 @@ class Control:
             With every problem.
         """
         backends = (run.settings.backend,) if setting is None else setting.backends
-        names = _names_of(run, backends)
+        names = _names_of(run, backends, self._check)
         ids = partial(self.store.find_positions, run.id)
         return extend_run(
             text,
@@ -484,9 +487,13 @@ class Control:
         return [claim_of(task) for task in self.store.list_tasks(run_id, TaskFilter(states=ACTIVE))]
 
 
-def _names_of(run: RunRecord, backends: tuple[str, ...]) -> Names:
+def _unchecked(schema: object, document: object) -> list[Fault]:  # noqa: ARG001
+    raise UnusableSchema("documents can't be checked here")
+
+
+def _names_of(run: RunRecord, backends: tuple[str, ...], check: Check) -> Names:
     """Return what tasks may name that join a run: what it was submitted with."""
-    definitions = FrozenDefinitions(run.settings.definitions, check_document)
+    definitions = FrozenDefinitions(run.settings.definitions, check)
     return Names(run.settings.environments.keys(), backends, definitions=definitions)
 
 

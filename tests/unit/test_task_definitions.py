@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from hut.checking import check_document
 from hut.lifecycle.json_schemas import (
-    UnusableSchema,
     faults_of,
     may_take_long,
     schema_problems,
 )
 from hut.model.problems import Problem
+from hut.model.schema_faults import UnusableSchema
 from hut.model.task_definition import (
     LARGEST_DEFINITION,
     Wants,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hut.checking import check_document
-from hut.lifecycle.json_schemas import UnusableSchema
 from hut.lifecycle.task_program import (
     Judged,
     invalid_input,
@@ -17,6 +16,7 @@ from hut.lifecycle.task_program import (
     retry_policy,
 )
 from hut.model.records import Outcome, RunRecord
+from hut.model.schema_faults import UnusableSchema
 from hut.model.states import TaskState
 from hut.model.task_definition import TaskDefinition
 from hut.model.workflow import TaskSpec

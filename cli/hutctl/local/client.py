@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hut.backends.local import LocalBackend, LocalOptions
+from hut.checking import check_document
 from hut.control import Control, Setting, Submission, workflow_name
 from hut.model.problems import InvalidInput, did_you_mean
 from hut.model.records import Attempt, RunRecord, TaskRecord
@@ -72,7 +73,7 @@ class LocalClient:
             self._store = SqliteStore(self._home.database)
         except StoreError as error:
             raise Unreachable(str(error)) from error
-        self._control = Control(self._store)
+        self._control = Control(self._store, check_document)
         self._verbose = verbose
         if verbose:
             say(f"store: {self._home.database}")

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from hut.model.schema_faults import Fault, UnusableSchema
+
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
@@ -20,8 +22,6 @@ __all__ = [
     "DIALECT",
     "LARGEST_SCHEMA",
     "MOST_FAULTS",
-    "Fault",
-    "UnusableSchema",
     "faults_of",
     "may_take_long",
     "schema_problems",
@@ -42,13 +42,6 @@ _STEPS_FOR_EACH = 50  # value of a document
 _LITERAL = frozenset({"const", "enum", "default", "examples"})  # keys whose values are no schemas
 _REFERENCES = ("$ref", "$dynamicRef")
 _PATTERNS = ("pattern", "patternProperties")
-
-Fault = dict[str, str]
-"""``path``, a JSON pointer into the document, and ``message``."""
-
-
-class UnusableSchema(ValueError):  # noqa: N818 - named after what it says
-    """Nothing can be held against the schema; the message says why."""
 
 
 def schema_problems(schema: Any) -> list[str]:

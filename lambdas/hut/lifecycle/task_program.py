@@ -8,20 +8,19 @@ the document of HQS Tasks leaves open is decided here (docs/task-programs.md).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from hut.lifecycle.json_schemas import Fault, UnusableSchema
 from hut.model.problems import in_one_line
 from hut.model.records import Outcome
+from hut.model.schema_faults import Check, Fault, UnusableSchema
 from hut.model.states import Reason, TaskState
 from hut.model.task_definition import TaskDefinition
 from hut.model.workflow import RetryPolicy
 
 __all__ = [
     "ABNORMAL",
-    "Check",
     "Judged",
     "Left",
     "Report",
@@ -34,9 +33,6 @@ __all__ = [
 
 Report = dict[str, Any]
 """An error report: ``type`` and, mostly, ``message``; a task writes what else it likes."""
-
-Check = Callable[[Any, Any], Sequence[Fault]]
-"""Says how a document violates a schema; may raise `UnusableSchema`."""
 
 ABNORMAL = "AbnormalTermination"
 _VIOLATION = "ContractViolation"

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from hut.lifecycle.json_schemas import Fault, UnusableSchema
 from hut.model.problems import Problem, did_you_mean
 from hut.model.quantities import Gres
+from hut.model.schema_faults import Check, Fault, UnusableSchema
 from hut.model.task_definition import (
     TaskDefinition,
     canonical,
@@ -67,7 +67,7 @@ class FrozenDefinitions:
     def __init__(
         self,
         documents: Mapping[str, Mapping[str, object]],
-        check: Callable[[Any, Any], Sequence[Fault]],
+        check: Check,
     ) -> None:
         self._documents = documents
         self._read: dict[str, TaskDefinition] = {}

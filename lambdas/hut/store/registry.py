@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from hut.checking import check_document
-from hut.lifecycle.json_schemas import Fault
 from hut.model.problems import did_you_mean
+from hut.model.schema_faults import Fault
 from hut.model.task_definition import TaskDefinition, sort_key, split_name
 from hut.store.port import StoreError
 
