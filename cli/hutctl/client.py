@@ -229,5 +229,17 @@ class Client(Protocol):
     def find_keyed(self, key: str) -> Document | None:
         """Return the run that was submitted under an idempotency key."""
 
+    def add_tasks(self, run_id: str, file: WorkflowFile, *, key: str) -> Submitted:
+        """Let tasks join an open or held run, all or none, once under a key; return the run.
+
+        Of `file` its text and its name count: an array of tasks, or an object with ``tasks``.
+        """
+
+    def release(self, run_id: str) -> Document:
+        """Let the tasks of a held run be started."""
+
+    def close(self, run_id: str) -> Document:
+        """Take no more tasks into an open run, so that it ends when those it has do."""
+
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Return checks of the target: what, whether it is well, and what was found."""

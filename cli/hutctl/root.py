@@ -25,6 +25,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "resume": ("running", "take up a run whose hutctl died"),
         "retry": ("running", "run again what failed, as new attempts"),
         "cancel": ("cancelling", "stop a run"),
+        "close": ("closing", "let an open run end: it takes no more tasks"),
     },
     "Look": {
         "runs": ("listing", "list runs, newest first"),

@@ -102,7 +102,9 @@ def test_wrong_usage_is_2_and_says_what_is_right(hut: Hut, line: str, told: str)
     assert hut.json("runs") == []
 
 
-@pytest.mark.parametrize("command", ["show", "tasks", "watch", "cancel", "retry", "resume"])
+@pytest.mark.parametrize(
+    "command", ["show", "tasks", "watch", "cancel", "close", "retry", "resume"]
+)
 def test_an_unknown_run_is_2(ended: Hut, command: str) -> None:
     done = ended(command, "zzz", exit_code=2)
     assert "no run 'zzz'" in done.stderr

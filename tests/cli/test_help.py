@@ -10,7 +10,7 @@ import pytest
 from tests.hutctl_process import Hut
 
 COMMANDS = [
-    *("run", "plan", "watch", "resume", "retry", "cancel"),
+    *("run", "plan", "watch", "resume", "retry", "cancel", "close"),
     *("runs", "show", "tasks", "logs", "script", "why", "failures"),
     *("recover", "config", "doctor", "completion", "jobs", "target", "backends", "environments"),
     "setup",

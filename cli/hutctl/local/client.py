@@ -152,6 +152,11 @@ class LocalClient:
             run = self._store.get_run(run_id)
             if run.ended_at is not None:
                 return Attended(run_document(run))
+            if run.held and run.cancel_requested_at is None:
+                raise StoreError(
+                    f"run {run_id} is still being sent, so nothing of it may start; submit the same "
+                    f"again to go on with that, or cancel it: hutctl cancel {run_id}"
+                )
             try:
                 attended = drive(
                     self._control,
@@ -217,6 +222,24 @@ class LocalClient:
     def retry(self, run_id: str, *, everything: bool) -> int:
         """Make tasks pending again."""
         return self._control.retry(run_id, time.time(), everything=everything)
+
+    # Open and held runs -------------------------------------------------------------------------
+
+    def add_tasks(self, run_id: str, file: WorkflowFile, *, key: str) -> Submitted:
+        """Let tasks join an open or held run, all of them or none, once under a key."""
+        adds, _ = self._control.add_tasks(
+            run_id, file.text, filename=file.filename, key=key, now=time.time()
+        )
+        warnings = [] if adds is None else [str(warning) for warning in adds.warnings]
+        return Submitted(run_document(self._store.get_run(run_id)), warnings)
+
+    def release(self, run_id: str) -> Document:
+        """Let the tasks of a held run be started."""
+        return run_document(self._store.release_run(run_id, time.time()))
+
+    def close(self, run_id: str) -> Document:
+        """Take no more tasks into an open run; whoever works on it sees it to its end."""
+        return run_document(self._control.close(run_id, time.time()))
 
     # Looking ------------------------------------------------------------------------------------
 

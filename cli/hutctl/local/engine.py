@@ -26,6 +26,7 @@ from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason, TaskState
 from hut.model.workflow import TaskSpec
 from hut.planning import Extension
+from hut.scheduling.order import rank_of
 from hut.scheduling.room import Caps, claim_ahead
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, Start
 from hut.store.sqlite import SqliteStore
@@ -137,6 +138,7 @@ class Engine:
         self._written_at = self._looked_at = time.monotonic()
         self._ended_since = 0
         self._may_claim = True
+        self._goes_first = False  # an eager retry waits to be claimed
         self._data_version = -1
         self._interrupts = 0
         self._hung_up = False
@@ -180,7 +182,7 @@ class Engine:
                 # First fill the slots, then look at what left them.
                 ended, self._held = self._held, []
                 ended += self._backend.wait(0.0 if ended else self._patience())
-                if ended and not self._interrupts and not self._stopping:
+                if ended and self._fills_at_once:
                     self._start_claimed()
                 for finished in ended:
                     self._finish(finished)
@@ -254,6 +256,8 @@ class Engine:
         )
         self._ended_since += 1
         self._may_claim = True
+        retried = self._ends[-1].next.state is TaskState.PENDING
+        self._goes_first |= retried and self.run.settings.retry_order == "eager"
         if adds is not None:
             self._write()
 
@@ -283,6 +287,8 @@ class Engine:
             return invalid_output(f"generates_source {path}: can't be read: {why}"), None
 
     def _write_is_due(self) -> bool:
+        if self._goes_first:
+            return True
         idle = self._options.slots > self._backend.running
         if idle and not self._queue and self._may_claim:
             return True
@@ -301,6 +307,7 @@ class Engine:
         if self._may_claim and not self._stopping:
             taken = self._backend.running + len(self._queue)
             wanted = max(self._options.slots + self._ahead(clock) - taken, 0)
+            wanted = max(wanted, len(ends)) if self._goes_first else wanted
         claims: list[Claim] = []
         with self.store.batch():
             if starts:
@@ -319,15 +326,31 @@ class Engine:
             self.run = self.store.settle(self.run.id, now)
         if self._calls is not None:
             self._calls.forget(end.key for end in ends)
-        self._queue.extend(claims)  # only now: what is not stored must not start
+        self._line_up(claims)  # only now: what is not stored must not start
         if wanted:
             self._may_claim = is_more
         self._written_at, self._ended_since = clock, 0
+        self._goes_first = False
+
+    def _line_up(self, claims: list[Claim]) -> None:
+        """Put claims into the queue; where retries have an order, it holds there too.
+
+        So what was claimed ahead of time does not keep its place before what goes first by now.
+        """
+        order = self.run.settings.retry_order
+        self._queue.extend(claims)
+        if claims and order != "document":
+
+            def place(claim: Claim) -> tuple[int, int, int]:
+                rank = rank_of(order, claim.spent.retries)
+                return -claim.spec.priority, rank, claim.key.position
+
+            self._queue = deque(sorted(self._queue, key=place))
 
     def serve(self) -> None:
         """Fill slots that have become free, in the middle of something that takes a while."""
         ended = self._backend.wait(0.0)
-        if ended and not self._interrupts and not self._stopping:
+        if ended and self._fills_at_once:
             self._start_claimed()
         self._held.extend(ended)
 
@@ -378,6 +401,12 @@ class Engine:
             self._may_claim = True
         if self._followers.look(self.run, time.time()):
             self._may_claim = True
+
+    @property
+    def _fills_at_once(self) -> bool:
+        """Whether a freed slot is filled before it is looked at what left it: that may go first."""
+        eager = self.run.settings.retry_order == "eager"
+        return not (self._interrupts or self._stopping or eager)
 
     @property
     def _stopping(self) -> bool:

@@ -19,7 +19,7 @@ from hutctl.remote.faults import OutOfReach
 from hutctl.remote.following import Patience, follow, hold
 from hutctl.remote.http import Api, path_of
 from hutctl.remote.logs import RemoteLog
-from hutctl.remote.submitting import find_environments, send_workflow
+from hutctl.remote.submitting import find_environments, send_tasks, send_workflow
 from hutctl.remote.targets import Target
 
 __all__ = ["RemoteClient"]
@@ -141,6 +141,21 @@ class RemoteClient:
         document = document_of(answer)
         self._seen(document["run"])
         return int(document["repeated"])
+
+    def add_tasks(self, run_id: str, file: WorkflowFile, *, key: str) -> Submitted:
+        """Let tasks join an open or held run; the key makes sure that they do once."""
+        path = path_of("runs", run_id, "tasks")
+        answer = document_of(send_tasks(self._api, path, file, {"Idempotency-Key": key}))
+        warnings = [str(warning) for warning in answer["warnings"]]
+        return Submitted(self._seen(answer["run"]), warnings)
+
+    def release(self, run_id: str) -> Document:
+        """Let the tasks of a held run be started."""
+        return self._seen(document_of(self._api.call("POST", path_of("runs", run_id, "release"))))
+
+    def close(self, run_id: str) -> Document:
+        """Take no more tasks into an open run; it ends when those it has do."""
+        return self._seen(document_of(self._api.call("POST", path_of("runs", run_id, "close"))))
 
     def _look(self, run_id: str, cursor: int) -> tuple[Document, bool]:
         """Return a run with what changed behind a cursor, and whether there is more of it."""

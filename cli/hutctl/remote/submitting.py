@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hut.model.documents import format_of
 from hutctl.client import Document, Unreachable, WorkflowFile
 from hutctl.configuration import find_configuration, load_configuration
 from hutctl.remote.answers import check, document_of
 from hutctl.remote.http import Answer, Api
 
-__all__ = ["environments_for", "send_workflow"]
+__all__ = ["environments_for", "send_tasks", "send_workflow"]
 
 _MOST_BYTES = 4 * 1024 * 1024
 """Of a body, as a Lambda is handed it: once more quoted. Its bound is 6 MB."""
@@ -64,6 +65,25 @@ def send_workflow(
     body = _encoded({"upload": _upload(api, file.text), **options})
     answer = api.call("POST", path, query=query, body=body, headers=headers)
     return check(answer, source=file.filename)
+
+
+def send_tasks(api: Api, path: str, file: WorkflowFile, headers: Mapping[str, str]) -> Answer:
+    """Post tasks that are to join a run; the body is their JSON, what is large or YAML an upload.
+
+    Raises
+    ------
+    InvalidInput
+        With every problem of them.
+    """
+    body = file.text.encode(errors="surrogatepass")
+    plain = format_of(file.filename) != "yaml" and '"upload"' not in file.text
+    if plain and len(body) + body.count(b'"') + body.count(b"\\") <= _MOST_BYTES:
+        answer = api.call("POST", path, body=body, headers=headers)
+        if answer.status != 413:
+            return check(answer, source=file.filename)
+    name = file.filename.rpartition("/")[2]
+    body = _encoded({"upload": _upload(api, file.text), "filename": name})
+    return check(api.call("POST", path, body=body, headers=headers), source=file.filename)
 
 
 def _options(file: WorkflowFile, environments: Mapping[str, Document]) -> Document:
