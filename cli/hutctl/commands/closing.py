@@ -11,7 +11,7 @@ __all__ = ["close"]
 
 @click.command(
     epilog="""\b
-Example:
+Examples:
   hutctl close last
 \b
 The run goes on with the tasks it has, and ends when they do. Whoever works on it sees it to its
