@@ -71,6 +71,48 @@ class People:
             wish.open += 1
         return wish
 
+    def submit_in_pieces(
+        self, planned: Planned, *pieces: int, after: float, held: bool = False
+    ) -> Wish:
+        """Submit some of the tasks as an open run, add the others piece by piece, then close it.
+
+        Parameters
+        ----------
+        pieces
+            How many tasks each has, the first one being what the run is submitted with.
+        after
+            Seconds between the answer to one request and the next one.
+        held
+            Hold the run instead, and release it in the end.
+        """
+        tasks = list(planned.document["tasks"])
+        cut = [[tasks.pop(0) for _ in range(size)] for size in pieces]
+        assert not tasks, "every task is in a piece"
+        name = f"w{len(self.wishes) + 1}"
+        wish = self.wishes[name] = Wish(name, planned)
+        first = {"workflow": {"tasks": cut[0], "name": name}, "held" if held else "open": True}
+        rest = [("tasks", json.dumps(piece)) for piece in cut[1:]]
+        rest.append(("release" if held else "close", "{}"))
+        wish.open += 1 + len(rest)
+
+        def go_on(wish: Wish, status: int, document: Mapping[str, Any]) -> None:
+            stopped = status == 409 and document["type"].endswith("run-closed")
+            assert status in (200, 201) or stopped, document
+            if rest:
+                what, body = rest.pop(0)
+                self._world.agenda.after(
+                    after, lambda: self._ask_for(wish, what, body, go_on, f"-{len(rest)}")
+                )
+
+        def submitted(wish: Wish, status: int, document: Mapping[str, Any]) -> None:
+            self._submitted(wish, status, document)
+            go_on(wish, 200, document)
+
+        self._world.agenda.after(
+            0.0, lambda: self._ask(wish, "POST", "/runs", json.dumps(first), submitted)
+        )
+        return wish
+
     def cancel(self, wish: Wish, *, after: float) -> None:
         """Cancel a run some seconds after its submission was answered."""
         self._later(wish, after, lambda: self._ask_for(wish, "cancel", "{}", self._taken))
@@ -113,9 +155,14 @@ class People:
     # Requests ------------------------------------------------------------------------------------
 
     def _ask_for(
-        self, wish: Wish, what: str, body: str, done: Callable[[Wish, int, Any], None]
+        self,
+        wish: Wish,
+        what: str,
+        body: str,
+        done: Callable[[Wish, int, Any], None],
+        key: str = "",
     ) -> None:
-        self._ask(wish, "POST", f"/runs/{wish.run_id}/{what}", body, done)
+        self._ask(wish, "POST", f"/runs/{wish.run_id}/{what}", body, done, key=key)
 
     def _ask(
         self,
@@ -125,15 +172,16 @@ class People:
         body: str,
         done: Callable[[Wish, int, Any], None],
         tries: int = 0,
+        key: str = "",
     ) -> None:
         """Send a request, and again until there is an answer that is no failure of the service."""
         world = self._world
         assert tries < _MOST_TRIES, f"{method} {path} is never answered"
-        again = lambda: self._ask(wish, method, path, body, done, tries + 1)  # noqa: E731
+        again = lambda: self._ask(wish, method, path, body, done, tries + 1, key)  # noqa: E731
         if not world.functions.has_room("api"):
             world.agenda.after(_AGAIN_SECONDS, again)
             return
-        headers = {"content-type": "application/json", "idempotency-key": f"key-{wish.name}"}
+        headers = {"content-type": "application/json", "idempotency-key": f"key-{wish.name}{key}"}
 
         def answered(result: Result) -> None:
             status = 502 if result.error else int(result.answer["statusCode"])

@@ -53,6 +53,22 @@ def grows(world: World) -> None:
     world.people.submit(workflow(task("gen", generates=made, retries=1), task("z", ["gen"])))
 
 
+def is_added_to(world: World) -> None:
+    tasks = (task("a"), task("b", ["a"]), task("c", ["a", "b"]), task("d", ["a"], cpus=2))
+    world.people.submit_in_pieces(workflow(*tasks), 1, 2, 1, after=45)
+
+
+def gets_a_task(world: World) -> None:
+    world.people.submit_in_pieces(
+        workflow(task("a", runs=1), task("b", ["a"], runs=1)), 1, 1, after=1
+    )
+
+
+def is_held(world: World) -> None:
+    tasks = (task("a"), task("b", ["a"]), task("c", fails=1), task("d", ["c"]))
+    world.people.submit_in_pieces(workflow(*tasks), 1, 3, after=10, held=True)
+
+
 def is_cancelled(world: World) -> None:
     wish = world.people.submit(workflow(task("a"), task("b", ["a"]), task("c", runs=300)))
     world.people.cancel(wish, after=15)
@@ -93,6 +109,9 @@ STORIES = {
     "waits for a retry": Story(waits_for_a_retry),
     "is an array": Story(is_an_array),
     "grows": Story(grows),
+    "gets a task": Story(gets_a_task),
+    "is added to": Story(is_added_to),
+    "is held": Story(is_held),
     "is cancelled": Story(is_cancelled),
     "is repeated": Story(is_repeated),
     "shares a backend": Story(shares_a_backend, cap=2),
@@ -104,7 +123,10 @@ STORIES = {
 ALL_LOST = Faults(lost=1.0)
 _READS = re.compile(r"(get|batch_get|query|describe|list|head)")
 _WHOLE = int(os.environ.get("HUT_SIMULATION_EXAMPLES", "1")) > 1
-_LONG = ("is cancelled on an instance", "shares an instance")
+_LONG = (
+    *("is cancelled on an instance", "shares an instance"),
+    *("gets a task", "is added to", "is held"),
+)
 _SHORT = tuple(name for name in STORIES if name not in _LONG)
 
 
@@ -161,3 +183,19 @@ def test_an_answer_that_never_comes_loses_nothing(story: str) -> None:
     for number, label in enumerate(calls, 1):
         wrong, _ = tell(STORIES[story], CALM, {number: "unanswered"})
         assert not wrong, f"{number}, {label}: {wrong}"
+
+
+def test_the_api_may_die_at_any_write_while_it_adds_tasks() -> None:
+    """The part of "gets a task" that no other story has; all of it is told with the long ones."""
+    story = STORIES["gets a task"]
+    wrong, calls = tell(story, CALM, {0: ""})
+    assert not wrong, wrong
+    writes = [
+        number
+        for number, label in enumerate(calls, 1)
+        if label.startswith("api") and not _READS.match(label.split()[1])
+    ]
+    assert len(writes) > 10
+    for number in writes:
+        wrong, _ = tell(story, CALM, {number: "crash after"})
+        assert not wrong, f"{number}, {calls[number - 1]}: {wrong}"
