@@ -19,6 +19,7 @@ from handlers import register
 from hut.backends.port import Job, JobName, RemoteBackend
 from hut.control import Setting, Submission
 from hut.model.records import RunRecord, TaskRecord
+from hut.model.run_options import NO_OPTIONS, RunOptions
 from hut.model.states import TaskState
 from hut.service.advancing import Advancing
 from hut.service.observing import Observed, Observing
@@ -179,12 +180,19 @@ class ControlPlane:
         return Sweeping(self.around()).sweep()
 
     def submit(
-        self, *tasks: dict[str, Any], key: str | None = None, new_id: str = "", **fields: Any
+        self,
+        *tasks: dict[str, Any],
+        key: str | None = None,
+        new_id: str = "",
+        options: RunOptions = NO_OPTIONS,
+        **fields: Any,
     ) -> RunRecord:
         """Submit tasks; a command is filled in where none is given."""
         entries = [{"command": "true", **task} for task in tasks]
         text = json.dumps({"tasks": entries, **fields})
-        submission = Submission(text, "w.json", "w", owner="me", idempotency_key=key)
+        submission = Submission(
+            text, "w.json", "w", owner="me", idempotency_key=key, options=options
+        )
         run, _, _ = self.submitting.submit(
             submission,
             Setting(backends=tuple(self.backends)),
