@@ -214,6 +214,15 @@ class Client(Protocol):
     def list_environments(self, folder: str) -> list[Document]:
         """Return what workflows of a folder may name as environments; what hides another says so."""
 
+    def list_pools(self) -> list[Document]:
+        """Return the pools there are, each with its workers."""
+
+    def show_pool(self, name: str) -> Document:
+        """Return a pool with its workers."""
+
+    def drain_pool(self, name: str, worker: str | None, *, draining: bool) -> Document:
+        """Give a pool's workers, or one of them, nothing new, or again; return the pool."""
+
     def cancel(self, run_id: str) -> Document:
         """Stop a run; return it when it has ended."""
 

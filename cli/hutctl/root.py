@@ -39,6 +39,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "audit": ("auditing", "who submitted, cancelled, repeated or changed what"),
         "backends": ("surveying", "list backends: from where, usable or not, how busy"),
         "environments": ("surveying", "list environments that tasks may name"),
+        "pool": ("pooling", "look at pools of workers, drain them"),
     },
     "Set up": {
         "task": ("task_programs", "register task programs, run their tasks, read their outputs"),

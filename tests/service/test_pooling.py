@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from hut.model.records import RunRecord
 from hut.model.scheduler import OF_POOLS, Kind
-from hut.model.states import Reason, RunState
+from hut.model.states import Reason, RunState, TaskState
 from hut.pools.port import How
 from hut.store.port import StoreError
 from tests.service.pool_plane import POOL, Agent, PoolPlane
@@ -280,3 +282,37 @@ def what_goes_wrong(fault: str) -> list[str]:
 def test_whatever_dies_each_task_is_recorded_once_and_none_is_lost(fault: str) -> None:
     """Before every single write of putting in, leasing and reporting, and of what lies between."""
     assert what_goes_wrong(fault) == []
+
+
+# Costs -------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_of_100_short_tasks_costs_few_requests_per_task() -> None:
+    """All of DynamoDB, S3, SQS and the API, from the moment the run begins to its end; 1.5 is allowed."""
+    world = PoolPlane(scheduler=PATIENT, bundle=100)
+    run = world.begin(*many(100))
+    agent = Agent(world, "w")
+    agent.join()
+    asked: Counter[str] = Counter()
+    for client in (world.plane.client, world.plane.s3):
+        whole = client._around
+
+        def counted(operation: str, arguments: Any, call: Any, whole: Any = whole) -> Any:
+            asked[operation] += 1
+            return whole(operation, arguments, call)
+
+        client._around = counted
+    turn = world.pooling.turn
+
+    def counted_turn(*said: Any) -> Any:
+        asked["API"] += 1
+        return turn(*said)
+
+    world.pooling.turn = counted_turn  # type: ignore[method-assign]
+    ended = world.finish(run, agent)
+    asked["SQS"] += world.backend.rings
+    assert ended.counts[TaskState.COMPLETED] == 100
+    assert set(world.ran.values()) == {1}
+    print(dict(asked))
+    assert asked["API"] <= 4
+    assert sum(asked.values()) <= 1.5 * 100 / 2, asked

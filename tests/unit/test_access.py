@@ -82,7 +82,7 @@ def test_a_policy_lets_through_what_its_role_may(role):
 
 @pytest.mark.parametrize("role", [Role.WORKER, Role.READER, Role.SUBMITTER])
 @pytest.mark.parametrize("text", TRICKS)
-def test_a_policy_lets_nothing_through_of_another_role(role, text):
+def test_a_policy_lets_nothing_through_of_a_higher_role(role, text):
     """``*`` matches slashes: whatever stands in a path, its method and its ends decide."""
     patterns = patterns_of(role)
     for (method, path), least in ROUTES.items():

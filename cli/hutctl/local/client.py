@@ -401,6 +401,20 @@ class LocalClient:
             "this machine keeps no record of who did what; a control plane does: --target NAME"
         )
 
+    def list_pools(self) -> list[Document]:
+        """Return none: no control plane serves pools of this machine."""
+        return []
+
+    def show_pool(self, name: str) -> Document:
+        """Refuse: there is none."""
+        raise StoreError(
+            f"this machine serves no pool {name!r}; a control plane may: --target NAME"
+        )
+
+    def drain_pool(self, name: str, worker: str | None, *, draining: bool) -> Document:  # noqa: ARG002
+        """Refuse: there is none."""
+        return self.show_pool(name)
+
     def list_backends(self, folder: str) -> list[Document]:
         """Return this machine's backend, then those that are configured for control planes."""
         path = find_configuration(self._config, folder)

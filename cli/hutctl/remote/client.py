@@ -289,6 +289,20 @@ class RemoteClient:
         ]
         return sorted(found, key=lambda each: str(each["name"]))
 
+    def list_pools(self) -> list[Document]:
+        """Return the pools of the control plane."""
+        return documents_of(self._api.call("GET", "/pools"))
+
+    def show_pool(self, name: str) -> Document:
+        """Return a pool with its workers."""
+        return document_of(self._api.call("GET", path_of("pools", name)))
+
+    def drain_pool(self, name: str, worker: str | None, *, draining: bool) -> Document:
+        """Give a pool's workers, or one of them, nothing new, or again."""
+        whose = ("pools", name) if worker is None else ("pools", name, "workers", worker)
+        verb = "drain" if draining else "resume"
+        return document_of(self._api.call("POST", path_of(*whose, verb)))
+
     def configuration(self) -> RemoteConfiguration:
         """Return the control plane's configuration."""
         return RemoteConfiguration(self._api)
