@@ -43,6 +43,7 @@ class Client:
         )
         self.running: dict[Any, tuple[Any, subprocess.Popen[bytes], float]] = {}
         self.waiting: list[Any] = []
+        self.stopped: set[str] = set()
         self.runs = name != "idle"  # one of that name takes tasks and begins none
 
     def call(self, path: str, body: Any) -> Any:
@@ -69,6 +70,8 @@ class Client:
             del self.running[key]
             code = process.returncode
             how, exit_code, number = ("exit", code, None) if code >= 0 else ("signal", None, -code)
+            if order.lease in self.stopped:
+                how = "cancelled"
             reports.append(
                 Report(
                     order.lease,
@@ -103,6 +106,7 @@ class Client:
         if answer.gone:
             sys.exit("gone")
         self.waiting += answer.tasks
+        self.stopped |= set(answer.cancel)
         for lease in answer.cancel:
             for order, process, _ in self.running.values():
                 if order.lease == lease:
