@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "invoke", "root"]
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "run": ("running", "submit a workflow and follow it to its end"),
+        "submit": ("submitting", "submit a task file: one command per line"),
         "plan": ("planning", "show what would run; submit nothing"),
         "watch": ("watching", "follow a run"),
         "resume": ("running", "take up a run whose hutctl died"),

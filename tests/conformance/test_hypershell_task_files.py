@@ -362,8 +362,8 @@ def test_a_line_for_a_template_need_be_no_command() -> None:
 # What a task finds in its environment ------------------------------------------------------------
 
 
-def spec_of(task: TaskLine, task_id: str = "7") -> TaskSpec:
-    document = task.document(task_id, LineFields())
+def spec_of(task: TaskLine, task_id: str = "1") -> TaskSpec:
+    document = task.document(NO_FIELDS)
     return TaskSpec(
         task_id,
         document["command"],
@@ -382,7 +382,7 @@ def test_a_task_finds_what_hypershell_tells_it() -> None:
     line = "make x # HUT: site:us-west-1 n.o:1 flag cores:2 memory:1GB group:3"
     variables = attempt_variables(RUN, spec_of(only(line)), 2)
     assert {name: text for name, text in variables.items() if name.startswith("TASK_")} == {
-        "TASK_ID": "7",
+        "TASK_ID": "1",
         "TASK_ATTEMPT": "2",
         "TASK_ARGS": "make x",
         "TASK_COMMAND": "make x",
@@ -398,7 +398,7 @@ def test_a_task_finds_what_hypershell_tells_it() -> None:
     }
 
 
-@pytest.mark.parametrize("line", ["a b", "7", "tab\there", "x" * 2000])
+@pytest.mark.parametrize("line", ["a b", "1", "0.1", "tab\there", "x" * 2000])
 def test_a_task_of_a_template_finds_the_line_it_was_made_of(line: str) -> None:
     variables = attempt_variables(RUN, spec_of(only(line, template="run '{}'")), 1)
     assert (variables["TASK_ARGS"], variables["TASK_COMMAND"]) == (line, f"run '{line}'")
@@ -418,5 +418,5 @@ def test_a_script_sets_them_and_runs_the_line_as_sh_does(tmp_path: Any) -> None:
     spec = spec_of(only(f"{line} # HUT: k:v"))
     script = Scripts(RUN, "sh").render(ScriptRequest(spec, 1, str(tmp_path)))
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"7|{line}|v|{tmp_path}\n")
+    assert (done.returncode, done.stdout) == (0, f"1|{line}|v|{tmp_path}\n")
     assert "pipefail" not in script

@@ -7,7 +7,7 @@ import click
 from hutctl.client import Document
 from hutctl.session import Session, shared_options
 
-__all__ = ["failures"]
+__all__ = ["failures", "one_line"]
 
 
 @click.command(
@@ -33,13 +33,14 @@ def failures(session: Session, run: str, *, final: bool, with_tags: bool) -> Non
         session.emit_list(found)
         return
     for failure in found:
-        line = _one_line(failure["command"])
+        line = one_line(failure["command"])
         if with_tags:
             line += f"  # HUT: {_tags(failure)}"
         click.echo(line)
 
 
-def _one_line(command: str) -> str:
+def one_line(command: str) -> str:
+    """Return a command on one line."""
     text = command.strip()
     if "\n" not in text:
         return text

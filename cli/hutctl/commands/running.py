@@ -11,7 +11,7 @@ import click
 from hutctl.client import Attended, Client, Display
 from hutctl.session import Session, shared_options
 
-__all__ = ["attend_and_report", "exit_code", "new_display", "resume", "retry", "run"]
+__all__ = ["attend_and_report", "detach_run", "exit_code", "new_display", "resume", "retry", "run"]
 
 _INTERRUPTED = 130
 _EXIT = {"completed": 0, "failed": 1, "cancelled": 3}
@@ -82,11 +82,12 @@ def run(
     tasks = plural(submitted.run["total"], "task")
     session.say(f"run {run_id}: {submitted.run['workflow']}, {tasks}")
     if detach:
-        return _detach(session, client, run_id)
+        return detach_run(session, client, run_id)
     return attend_and_report(session, client, run_id)
 
 
-def _detach(session: Session, client: Client, run_id: str) -> int:
+def detach_run(session: Session, client: Client, run_id: str) -> int:
+    """Let a run go on without this process; print its id."""
     client.detach(run_id)
     if session.as_json:
         session.emit(client.find_run(run_id))
@@ -144,7 +145,7 @@ def retry(session: Session, run: str, *, everything: bool, detach: bool) -> int:
         return 0
     session.say(f"run {run_id}: {plural(count, 'task')} to repeat")
     if detach:
-        return _detach(session, client, run_id)
+        return detach_run(session, client, run_id)
     return attend_and_report(session, client, run_id)
 
 
@@ -159,17 +160,21 @@ def new_display() -> Display:
     return LineDisplay()
 
 
-def attend_and_report(session: Session, client: Client, run_id: str) -> int:
+def attend_and_report(
+    session: Session, client: Client, run_id: str, *, summarised: bool = True
+) -> int:
     """See a run through to its end, print how it went, and return the exit code."""
     display = new_display()
     try:
         attended = client.attend(run_id, display)
     finally:
         display.close()
-    return conclude(session, client, attended)
+    return conclude(session, client, attended, summarised=summarised)
 
 
-def conclude(session: Session, client: Client, attended: Attended) -> int:
+def conclude(
+    session: Session, client: Client, attended: Attended, *, summarised: bool = True
+) -> int:
     """Print how a run ended, or that it goes on without us, and return the exit code."""
     run = attended.run
     if attended.interrupted and run["ended_at"] is None:
@@ -178,7 +183,7 @@ def conclude(session: Session, client: Client, attended: Attended) -> int:
         session.say(f"  follow it: hutctl watch {run_id}    stop it: hutctl cancel {run_id}")
     if session.as_json:
         session.emit(run)
-    elif run["ended_at"] is not None:
+    elif run["ended_at"] is not None and summarised:
         from hutctl.display.summary import summary
 
         for line in summary(client, run):

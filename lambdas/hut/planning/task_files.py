@@ -81,13 +81,14 @@ class TaskLine(NamedTuple):
     args: str
     fields: LineFields
 
-    def document(self, task_id: str, common: LineFields) -> dict[str, Any]:
-        """Return the task as a workflow file has it, without what `common` says for all of them."""
+    def document(self, common: LineFields) -> dict[str, Any]:
+        """Return the task as a workflow file has it: without an id, and what `common` says for all."""
         fields = self.fields
-        task: dict[str, Any] = {"id": task_id, "command": self.command}
+        task: dict[str, Any] = {"command": self.command}
         if self.args != self.command:
             # A name that is the id says nothing: `hut.script.variables` would take it for none.
-            if self.args != task_id and len(self.args) <= LONGEST_NAME and is_one_line(self.args):
+            is_id = self.args.rpartition(".")[2] == str(self.number)
+            if not is_id and len(self.args) <= LONGEST_NAME and is_one_line(self.args):
                 task["name"] = self.args
             else:
                 task["env_vars"] = {"TASK_ARGS": self.args}
