@@ -213,7 +213,6 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
         tags={**workflow.tags, **submission.tags},
         description=workflow.description,
         notify=workflow.notify,
-        bundle=workflow.bundle,
         bundle_slots=workflow.bundle_slots,
         config_version=setting.applied.version or None,
         backends=setting.applied.backends,
@@ -223,7 +222,7 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
             plan.tasks,
             grows=grows or any(spec.generates_source is not None for spec in plan.tasks),
         ),
-        **submission.options.given(),
+        **{"bundle": workflow.bundle, **submission.options.given()},
     )
 
 

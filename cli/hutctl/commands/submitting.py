@@ -177,7 +177,9 @@ def submit(ctx: click.Context, /, **options: Any) -> int:
     with _source(words, is_command=is_command) as stream:
         from hutctl.spooling import read_spool
 
-        spool = read_spool(stream, asked.reader, asked.common, source=asked.file.filename)
+        spool = read_spool(
+            stream, asked.reader, asked.common, source=asked.file.filename.removesuffix(".json")
+        )
     if not spool.count:
         session.say("there are no tasks; nothing was submitted")
         if session.as_json:

@@ -521,7 +521,10 @@ class SqliteStore(Reading, Twins):
             (value,) = self._connection.execute(
                 "SELECT has_edges FROM runs WHERE run = ?", (run,)
             ).fetchone()
-            known = self._edges_of[run] = bool(value)
+            known = bool(value)
+            # Another process may add tasks that wait to an open run; once there are some, they stay.
+            if known or not self._settings_of(run).open:
+                self._edges_of[run] = known
         return known
 
     def _count(self, run: int, changes: dict[TaskState, int] | Counter[TaskState]) -> None:
