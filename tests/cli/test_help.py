@@ -10,7 +10,7 @@ import pytest
 from tests.hutctl_process import Hut
 
 COMMANDS = [
-    *("run", "plan", "watch", "resume", "retry", "cancel", "close"),
+    *("run", "submit", "plan", "watch", "resume", "retry", "cancel", "close"),
     *("runs", "show", "tasks", "logs", "script", "why", "failures"),
     *("recover", "config", "doctor", "completion", "jobs", "target", "backends", "environments"),
     "setup",
@@ -49,6 +49,9 @@ def test_every_command_has_help_with_examples(hut: Hut, command: str) -> None:
 def test_help_shows_the_options_of_the_contract(hut: Hut) -> None:
     options = {
         "run": "--detach --max-concurrent --env --name --tag --backend --idempotency-key --dry-run",
+        "submit": "--bundlesize --bundlewait --max-retries --eager --forever --restart --no-db --initdb "
+        "--print --failures --no-confirm --bind --port --auth --template --to --tag --group --cores "
+        "--memory --timeout --detach --dry-run",
         "plan": "--scripts",
         "tasks": "--state --match",
         "logs": "--follow --attempt --tail --error",
