@@ -159,7 +159,7 @@ def test_options_of_a_run_reach_its_settings_and_tell_two_submissions_apart(api:
     other = {**body, "bundle": 5}
     assert api.post("/runs", other, **key("k")).status == 409
     assert api.post("/runs", {**body, "shell": "bash"}).status == 400
-    assert api.post("/runs", {**body, "bundle": 0}).status == 400
+    assert api.post("/runs", {**body, "bundle": -1}).status == 400
 
 
 def test_the_same_key_and_body_give_the_same_run(api: Api) -> None:

@@ -6,29 +6,19 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from hutctl.commands.running import attend_and_report, detach_run
+from hutctl.commands.task_runs import Asked, add, begin, forever, restart
 from hutctl.session import Session, shared_options
 
 if TYPE_CHECKING:
-    from hut.planning.task_files import LineFields, TaskFileReader
-    from hutctl.client import Client, Document, WorkflowFile
-    from hutctl.spooling import Common, Spool
+    from hut.planning.task_files import LineFields
 
 __all__ = ["submit"]
 
-_WHOLE = 10_000
-"""Tasks that are submitted at once; more are sent in pieces."""
-
-_MARK = "task-file"
-"""Tag of runs of task files; its value tells submissions of the same apart from others."""
-
-_BUNDLE_WAIT = 5.0
 _REMOTE_TIMEOUT = 46 * 3600.0
 _LOCAL_TIMEOUT = 366 * 86400.0
 
@@ -39,19 +29,6 @@ class _Submit(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["command"] = "--" in args
         return super().parse_args(ctx, args)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What was asked for, apart from where the lines come from."""
-
-    options: dict[str, Any]
-    file: WorkflowFile
-    common: Common
-    reader: TaskFileReader
-
-    def __getitem__(self, name: str) -> Any:
-        return self.options[name]
 
 
 @click.command(
@@ -154,6 +131,7 @@ wrong, 3 cancelled, 130 interrupted.
     help="Run at most N tasks at once.",
 )
 @click.option("--backend", metavar="B", help="Where the tasks run.")
+@click.option("--pool", metavar="NAME", help="Run them on the workers of a pool.")
 @click.option(
     "--idempotency-key", metavar="KEY", help="The same key and input give the same run, not two."
 )
@@ -170,10 +148,10 @@ def submit(ctx: click.Context, /, **options: Any) -> int:
     _tell_what_has_no_use(session, options)
     client = session.client()
     if options["restart"]:
-        return _restart(session, client, options)
+        return restart(session, client, options)
     asked = _asked(session, options, words, is_command=is_command)
     if options["forever"]:
-        return _forever(session, client, asked, reads=words == ("-",))
+        return forever(session, client, asked, reads=words == ("-",))
     with _source(words, is_command=is_command) as stream:
         from hutctl.spooling import read_spool
 
@@ -186,8 +164,8 @@ def submit(ctx: click.Context, /, **options: Any) -> int:
             session.emit(None)
         return 0
     if options["to"] is not None:
-        return _add(session, client, asked, spool)
-    return _begin(session, client, asked, spool)
+        return add(session, client, asked, spool)
+    return begin(session, client, asked, spool)
 
 
 def _check(options: dict[str, Any], words: tuple[str, ...], *, is_command: bool) -> None:
@@ -200,7 +178,7 @@ def _check(options: dict[str, Any], words: tuple[str, ...], *, is_command: bool)
         ("dry_run", "restart"), ("to", "name"), ("to", "idempotency_key"), ("to", "detach"),
         ("to", "print_failures"), ("to", "failures"), ("to", "env"), ("to", "backend"),
         ("to", "max_concurrent"), ("to", "no_db"), ("to", "eager"), ("detach", "print_failures"),
-        ("detach", "failures"), ("restart", "idempotency_key"),
+        ("detach", "failures"), ("restart", "idempotency_key"), ("pool", "backend"), ("to", "pool"),
     ]  # fmt: skip
     names = {"print_failures": "print"}
     for one, other in pairs:
@@ -245,11 +223,12 @@ def _tell_what_has_no_use(session: Session, options: dict[str, Any]) -> None:
 
 def _asked(
     session: Session, options: dict[str, Any], words: tuple[str, ...], *, is_command: bool
-) -> _Asked:
+) -> Asked:
     """Return what was asked for, checked as far as it can be before any line is read."""
     import secrets
 
     from hut.model.run_options import RunOptions
+    from hut.model.workflow import BY_ITSELF
     from hut.planning.task_files import TaskFileReader
     from hut.planning.templates import Template
     from hutctl.client import WorkflowFile
@@ -278,11 +257,11 @@ def _asked(
         max_concurrent=options["max_concurrent"],
         env_vars=pairs(options["env"], "--env"),
         tags=run_tags,
-        backend=options["backend"],
+        backend=options["backend"] or options["pool"],
         options=RunOptions(  # noqa: S604 - the shell of the tasks; it starts nothing
             shell="sh",
             task_variables=True,
-            bundle=options["bundlesize"],
+            bundle=options["bundlesize"] or BY_ITSELF,
             bundle_wait=options["bundlewait"],
             open=options["forever"],
             retry_order="eager" if options["eager"] else "lazy",
@@ -290,7 +269,7 @@ def _asked(
         ),
     )
     reader = TaskFileReader(fields, None if template is None else Template(template))
-    return _Asked(options, file, common, reader)
+    return Asked(options, file, common, reader)
 
 
 def _fields(options: dict[str, Any]) -> tuple[LineFields, dict[str, str]]:
@@ -343,178 +322,4 @@ def _source(words: tuple[str, ...], *, is_command: bool) -> Iterator[BinaryIO]:
         except OSError as error:
             raise InvalidInput([Problem(str(error.strerror))], source=words[0]) from None
         with file:
-            yield file
-
-
-def _begin(session: Session, client: Client, asked: _Asked, spool: Spool) -> int:
-    """Make a run of the tasks, or take up the one they are in already, and see it to its end."""
-    from dataclasses import replace
-
-    from hutctl.display.text import plural
-    from hutctl.spooling import options_digest
-
-    whole = spool.count <= _WHOLE or spool.ordered or asked["dry_run"]
-    file = replace(
-        asked.file,
-        text=spool.text() if whole else asked.common.text([]),
-        options=replace(asked.file.options, held=not whole),
-    )
-    if asked["dry_run"]:
-        from hutctl.commands.planning import show_plan
-
-        return show_plan(session, file, scripts=False)
-    about = {"folder": file.folder, "file": file.filename, **_without_source(asked.options)}
-    digest = options_digest(spool, about)
-    mark = digest[:16]
-    key, run = asked["idempotency_key"], None
-    if key is None:
-        run, key = _find_unended(client, mark, digest)
-    file = replace(file, tags={**file.tags, _MARK: mark}, idempotency_key=key)
-    if run is not None:
-        run_id = run["id"]
-        session.say(
-            f"run {run_id} of the same tasks has not ended; taking it up (--name makes another)"
-        )
-    else:
-        submitted = client.submit(file)
-        for warning in submitted.warnings:
-            session.say(f"warning: {warning}")
-        run = submitted.run
-        run_id = run["id"]
-        session.say(f"run {run_id}: {run['workflow']}, {plural(spool.count, 'task')}")
-    if run["held"] and run["ended_at"] is None:
-        _send(session, client, run_id, spool, digest)
-    if asked["detach"]:
-        return detach_run(session, client, run_id)
-    return _follow(session, client, run_id, asked.options)
-
-
-def _without_source(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that make a run another one; how it is followed does not."""
-    aside = ("detach", "print_failures", "failures", "dry_run", "idempotency_key", "bind", "port",
-             "auth", "initdb", "no_confirm")  # fmt: skip
-    return {name: value for name, value in options.items() if name not in aside}
-
-
-def _find_unended(client: Client, mark: str, digest: str) -> tuple[Document | None, str]:
-    """Return the run of the same tasks that has not ended, and the key for another.
-
-    The key changes with each run that has ended. So two that submit at once get one run, and who
-    submits after its end gets another.
-    """
-    found = client.list_runs(limit=1, tags={_MARK: mark})
-    if found and found[0]["ended_at"] is None:
-        return found[0], ""
-    last = found[0]["id"] if found else "first"
-    return None, f"task-file-{digest[:32]}-{last}"
-
-
-def _send(session: Session, client: Client, run_id: str, spool: Spool, digest: str) -> None:
-    """Add all tasks to a held run, and let it begin; what was sent before is not added twice."""
-    from hutctl.client import WorkflowFile
-
-    try:
-        for number, piece in enumerate(spool.pieces()):
-            file = WorkflowFile(piece, "tasks.json", "")
-            client.add_tasks(run_id, file, key=f"{digest[:32]}-{number}")
-        client.release(run_id)
-    except KeyboardInterrupt:
-        client.cancel(run_id)
-        session.say(f"run {run_id} was cancelled before it began")
-        raise
-
-
-def _add(session: Session, client: Client, asked: _Asked, spool: Spool) -> int:
-    """Add tasks to an open run."""
-    from hutctl.client import WorkflowFile
-    from hutctl.display.text import plural
-
-    run = client.find_run(asked["to"])
-    run_id, key = run["id"], asked.common.prefix
-    pieces = [spool.text()] if spool.ordered else spool.pieces()
-    for number, piece in enumerate(pieces):
-        submitted = client.add_tasks(
-            run_id, WorkflowFile(piece, "tasks.json", ""), key=f"{key}{number}"
-        )
-        run = submitted.run
-    session.say(f"run {run_id}: {plural(spool.count, 'task')} added; {run['total']:,} in all")
-    if session.as_json:
-        session.emit(run)
-    else:
-        click.echo(run_id)
-    return 0
-
-
-def _forever(session: Session, client: Client, asked: _Asked, *, reads: bool) -> int:
-    """Keep a run open, and add the lines of stdin to it as they come."""
-    from dataclasses import replace
-
-    from hutctl.streaming import Source, Stream
-
-    if asked["to"] is not None:
-        run_id = client.find_run(asked["to"])["id"]
-    else:
-        file = replace(
-            asked.file, text=asked.common.text([]), tags={**asked.file.tags, _MARK: "open"}
-        )
-        run_id = client.submit(file).run["id"]
-        session.say(f"run {run_id} is open; add tasks: hutctl submit --to {run_id} FILE")
-        session.say(f"  let it end: hutctl close {run_id}    stop it: hutctl cancel {run_id}")
-    wait = _BUNDLE_WAIT if asked["bundlewait"] is None else asked["bundlewait"]
-    source = Source(sys.stdin.buffer, asked.reader, asked.common, asked["bundlesize"], wait)
-    stream = Stream(run_id, source, session.new_client, session.say)
-    if asked["to"] is not None:
-        stream.run()
-        session.say(f"run {run_id}: {stream.added:,} tasks added")
-        return 1 if stream.refused else 0
-    if reads:
-        stream.start()
-    if asked["detach"]:
-        return detach_run(session, client, run_id)
-    code = _follow(session, client, run_id, asked.options)
-    return 1 if code == 0 and stream.refused else code
-
-
-def _restart(session: Session, client: Client, options: dict[str, Any]) -> int:
-    """Go on with a run that has not ended; if there is none, nothing remains."""
-    if options["to"] is not None:
-        found = [client.find_run(options["to"])]
-    else:
-        going = client.list_runs(limit=100, states=["pending", "running"])
-        found = [run for run in going if _MARK in run["tags"]]
-    if not found or found[0]["ended_at"] is not None:
-        session.say("nothing remains to be done")
-        if session.as_json:
-            session.emit(found[0] if found else None)
-        return 0
-    run_id = found[0]["id"]
-    others = f"; {len(found) - 1} more have not ended" if len(found) > 1 else ""
-    session.say(f"going on with run {run_id}{others}")
-    if options["detach"]:
-        return detach_run(session, client, run_id)
-    return _follow(session, client, run_id, options)
-
-
-def _follow(session: Session, client: Client, run_id: str, options: dict[str, Any]) -> int:
-    """See a run to its end, and write down what failed."""
-    path = options["failures"]
-    wanted = options["print_failures"] or path is not None
-    with _opened(path) as failed:
-        summarised = not (wanted and failed is sys.stdout)
-        code = attend_and_report(session, client, run_id, summarised=summarised)
-        if wanted:
-            from hutctl.commands.failures import one_line
-
-            for failure in client.list_failures(run_id, final=not options["max_retries"]):
-                print(one_line(failure["command"]), file=failed)
-    return code
-
-
-@contextmanager
-def _opened(path: str | None) -> Iterator[TextIO]:
-    """Open the file for what failed: that it can't be written is known before anything runs."""
-    if path is None or path == "-":
-        yield sys.stdout
-    else:
-        with open(path, "w", encoding="utf-8") as file:
             yield file

@@ -25,7 +25,8 @@ class RunOptions:
     task_variables : bool
         Tasks find their id, tags and resources in the ``TASK_*`` variables of HyperShell too.
     bundle : int or None
-        Tasks that one job of a backend runs; None leaves it to the backend.
+        Tasks that one job of a backend runs; `hut.model.workflow.BY_ITSELF` (0) leaves the number to
+        Hut, None is what the file says, or a job for each.
     bundle_wait : float or None
         Seconds after which a bundle goes on its way though it is not full.
     open : bool

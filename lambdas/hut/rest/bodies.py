@@ -27,7 +27,7 @@ from hut.model.configuration import EnvironmentEntry
 from hut.model.configuration_parts import Count, ScalarText
 from hut.model.documents import MalformedDocument, format_of, read_document
 from hut.model.environment import Environment
-from hut.model.limits import LONGEST_NAME
+from hut.model.limits import LARGEST_BUNDLE, LONGEST_NAME
 from hut.model.problems import InvalidInput, Problem, is_one_line
 from hut.model.run_options import Recording, RetryOrder, RunOptions
 from hut.planning.fields import show
@@ -146,7 +146,9 @@ class Envelope(Body):
     task_variables: bool = Field(
         default=False, description="Give tasks the `TASK_*` variables of HyperShell too."
     )
-    bundle: Count | None = Field(default=None, description="Tasks that one job runs.")
+    bundle: Annotated[int, Field(ge=0, le=LARGEST_BUNDLE)] | None = Field(
+        default=None, description="Tasks that one job runs; 0 leaves the number to Hut."
+    )
     bundle_wait: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
         default=None, description="Seconds after which a bundle goes on its way though not full."
     )
