@@ -6,11 +6,12 @@ the time, so the same code runs under a real clock, a Lambda and a simulation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from hut.explanation import Explanation, Facts, explain
 from hut.lifecycle.task import after_end
@@ -24,9 +25,17 @@ from hut.model.states import ACTIVE, AUTOMATIC_VARIABLES, Reason, TaskState
 from hut.model.tags import tag_problems
 from hut.model.variables import variable_faults
 from hut.model.waiting import Waiting
-from hut.model.workflow import EMPTY
+from hut.model.workflow import EMPTY, WorkflowSpec
 from hut.planning import Extension, LargeRun, Names, Plan, extend_run, plan_text
 from hut.planning.calls import Definitions, FrozenDefinitions, freeze
+from hut.scheduling.placing import (
+    Placed,
+    Site,
+    Wishes,
+    place,
+    scheduler_problems,
+    sites_of,
+)
 from hut.scheduling.twins import leader_of
 from hut.store.additions import check_room
 from hut.store.port import (
@@ -86,6 +95,8 @@ class Setting:
         The control plane's own configuration.
     definitions : Definitions or None
         The tasks of programs that are registered.
+    sites : mapping
+        What schedulers match tasks with, as `hut.scheduling.placing.plain_sites` writes it.
     """
 
     environments: Mapping[str, Environment] = field(default_factory=dict)
@@ -95,6 +106,7 @@ class Setting:
     queues: bool = True
     applied: Applied = field(default_factory=Applied)
     definitions: Definitions | None = None
+    sites: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def known_environments(self) -> Mapping[str, Environment]:
@@ -192,7 +204,8 @@ def workflow_name(submission: Submission, plan: Plan) -> str:
 def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSettings:
     """Return what holds for all tasks of the run; options of the command line win over the file."""
     workflow = plan.workflow
-    backend = submission.backend or workflow.backend or setting.backends[0]
+    wishes = _wishes(workflow, submission, setting, sites_of(setting.sites))
+    backend = wishes.backend
     # All environments, not only those in use: generated tasks may name any of them.
     environments: dict[str, Mapping[str, object]] = {
         name: {"variables": dict(entry.variables), "extra_init": entry.extra_init}
@@ -222,8 +235,46 @@ def run_settings(plan: Plan, submission: Submission, setting: Setting) -> RunSet
             plan.tasks,
             grows=grows or any(spec.generates_source is not None for spec in plan.tasks),
         ),
+        sites=_sites_kept(plan, setting, wishes, grows=grows),
         **{"bundle": workflow.bundle, **submission.options.given()},
     )
+
+
+def _wishes(
+    workflow: WorkflowSpec, submission: Submission, setting: Setting, sites: Mapping[str, Site]
+) -> Wishes:
+    """Return where tasks go that name no backend: as submitted, as in the file, or the default one."""
+    given = submission.backend or workflow.backend
+    if given is not None:
+        return Wishes(given, is_given=True)
+    under = (
+        name
+        for name in setting.backends
+        if name in sites and sites[name].scheduler.name == workflow.scheduler
+    )
+    return Wishes(next(under, setting.backends[0]))
+
+
+def _sites_kept(plan: Plan, setting: Setting, wishes: Wishes, *, grows: bool) -> dict[str, Any]:
+    """Return what a run keeps of the sites: nothing where it is of no use."""
+    grows = grows or any(spec.generates_source is not None for spec in plan.tasks)
+    if not setting.sites or not (grows or any(spec.properties for spec in plan.tasks)):
+        return {}
+    return {**setting.sites, "given": wishes.is_given}
+
+
+def _place_in(run: RunRecord) -> Callable[[WorkflowSpec], Placed] | None:
+    """Return what places tasks that join a run; None where no scheduler does."""
+    kept = run.settings.sites
+    if not kept:
+        return None
+
+    def place_tasks(workflow: WorkflowSpec) -> Placed:
+        is_given = workflow.backend is not None or bool(kept.get("given"))
+        wishes = Wishes(workflow.backend or run.settings.backend, is_given=is_given)
+        return place(workflow.tasks, sites_of(kept), wishes)
+
+    return place_tasks
 
 
 def _used(plan: Plan, backend: str) -> tuple[str, ...]:
@@ -257,7 +308,16 @@ class Control:
             With every problem of the input.
         """
         _check_options(submission, setting)
+        sites = sites_of(setting.sites)
+
+        def place_tasks(workflow: WorkflowSpec) -> Placed:
+            wishes = _wishes(workflow, submission, setting, sites)
+            placed = place(workflow.tasks, sites, wishes)
+            placed.problems.extend(scheduler_problems(workflow.scheduler, sites, wishes))
+            return placed
+
         names = setting.names(backend_is_given=submission.backend is not None)
+        names = replace(names, place=place_tasks)
         plan = plan_text(
             submission.text,
             filename=submission.filename,
@@ -493,7 +553,12 @@ def _unchecked(schema: object, document: object) -> list[Fault]:  # noqa: ARG001
 def _names_of(run: RunRecord, backends: tuple[str, ...], check: Check) -> Names:
     """Return what tasks may name that join a run: what it was submitted with."""
     definitions = FrozenDefinitions(run.settings.definitions, check)
-    return Names(run.settings.environments.keys(), backends, definitions=definitions)
+    return Names(
+        run.settings.environments.keys(),
+        backends,
+        definitions=definitions,
+        place=_place_in(run),
+    )
 
 
 def _check_options(submission: Submission, setting: Setting) -> None:

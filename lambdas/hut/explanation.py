@@ -14,6 +14,8 @@ from hut.model.quantities import format_seconds, format_span
 from hut.model.records import Attempt, RunRecord, TaskRecord
 from hut.model.states import INFRASTRUCTURE_REASONS, Reason, TaskState
 from hut.model.waiting import Waiting
+from hut.scheduling.matching import lacks
+from hut.scheduling.placing import UNPLACED, sites_of, waits_for_target
 from hut.waiting import of_a_job, of_a_refusal, refusal_of
 
 __all__ = ["Explanation", "Facts", "explain"]
@@ -148,6 +150,9 @@ def _pending(facts: Facts) -> Explanation:
         used, most = task.retries_used, task.spec.retry.retries
         sentence = f"{name} waits {wait} before retry {used} of {most}."
         return Explanation(sentence, details)
+    if (target := _without_target(facts)) is not None:
+        sentence, told = target
+        return Explanation(sentence, told + details)
     active = facts.run.active
     cap = facts.run.settings.max_concurrent
     if cap is not None and active >= cap:
@@ -160,6 +165,29 @@ def _pending(facts: Facts) -> Explanation:
     else:
         sentence = f"{name} is ready to start."
     return Explanation(sentence, details)
+
+
+def _without_target(facts: Facts) -> tuple[str, tuple[str, ...]] | None:
+    """Tell of a task that no target can ever run what each of them lacks."""
+    run, task = facts.run, facts.task
+    if not run.settings.sites or not task.spec.properties:
+        return None
+    unplaced = task.backend == UNPLACED
+    site = sites_of(run.settings.sites).get(run.settings.backend if unplaced else task.backend)
+    if site is None or not (unplaced or site.has_partitions):
+        return None
+    if not waits_for_target(task.spec, site):
+        return None
+    offered = site.partition(task.spec.partition)
+    told = lacks(site.scheduler, task.spec.properties, offered.labelled(), ever=True)
+    refusal = refusal_of(run, task)
+    now = () if refusal is None else (f"Said last, of what is configured now: {refusal.said}",)
+    step = "Next: say under 'properties' or 'targets' of a backend what it offers; the task starts then."
+    sentence = (
+        f"{task.spec.id} waits for a target: none of scheduler {site.scheduler.name!r} could run it "
+        "when it was submitted."
+    )
+    return sentence, (*(f"{line}." for line in told), *now, step)
 
 
 def _taken(facts: Facts) -> str:

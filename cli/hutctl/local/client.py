@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from hut.backends.local import LocalBackend, LocalOptions
 from hut.checking import check_document
@@ -40,6 +41,9 @@ from hutctl.local.logs import read_attempt_log
 from hutctl.local.previews import preview_script
 from hutctl.local.takeover import Takeover
 from hutctl.pace import Pace
+
+if TYPE_CHECKING:
+    from hut.model.configuration import Configuration
 
 __all__ = ["LocalClient"]
 
@@ -129,6 +133,7 @@ class LocalClient:
             base_dir=folder,
             queues=False,
             definitions=KnownDefinitions(self._store.registry),
+            sites=_sites(configuration),
         )
         return setting, Machine(local.name, local.max_concurrent, local.kill_grace)
 
@@ -139,6 +144,20 @@ class LocalClient:
         except InvalidInput as error:
             self._say(f"the configuration is at fault and is left out: {error}")
             return Machine(run.settings.backend)
+
+    def _replacing(self, run: RunRecord) -> Callable[[], bool]:
+        """Return what looks after tasks that this machine could not run when they were submitted."""
+        if not run.settings.sites:
+            return lambda: False
+        from hutctl.local.replacing import Replacing
+
+        folder = run.settings.base_dir
+        return Replacing(
+            self._store,
+            run,
+            lambda: find_configuration(self._config, folder),
+            lambda: self._setting(folder)[0].sites,
+        )
 
     # While it runs ------------------------------------------------------------------------------
 
@@ -163,7 +182,7 @@ class LocalClient:
                     self._store,
                     folder,
                     run_id,
-                    self._machine(run),
+                    replace(self._machine(run), look_again=self._replacing(run)),
                     display,
                     found=lambda left: _tell_found(left, say),
                 )
@@ -444,6 +463,24 @@ class LocalClient:
                 f"run {run_id} has no task {task_id!r}; {hint or f'see: hutctl tasks {run_id}'}"
             )
         return task
+
+
+def _sites(configuration: Configuration) -> dict[str, Any]:
+    """Return this machine as schedulers see it; nothing where none is configured."""
+    if not configuration.schedulers:
+        return {}
+    from hut.model.configuration import plain
+    from hut.scheduling.placing import offered, plain_sites
+    from hutctl.local.machine_properties import machine_properties
+
+    local = configuration.local_backend()
+    site = {
+        "name": local.name,
+        "type": local.type,
+        "scheduler": local.scheduler,
+        "targets": offered(plain(local), {local.name: machine_properties()}),
+    }
+    return plain_sites([plain(entry) for entry in configuration.schedulers], [site])
 
 
 def _left_at(run_id: str, error: OSError | sqlite3.Error) -> str:

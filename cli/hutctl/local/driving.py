@@ -35,11 +35,14 @@ class Machine:
         Bound on the tasks of all runs together.
     kill_grace : float
         Seconds between TERM and KILL.
+    look_again : callable
+        See `EngineOptions`.
     """
 
     name: str = "local"
     cap: int | None = None
     kill_grace: float = 5.0
+    look_again: Callable[[], bool] = lambda: False
 
     def slots(self, max_concurrent: int | None) -> int:
         """Return how many tasks of a run run at once."""
@@ -118,6 +121,7 @@ def drive(
         if not lock.acquire():
             return None
         run = store.get_run(run_id)
+        machine.look_again()
         narrator = _Narrator(store, display, _seen(store, run))
         options = LocalOptions(
             folder,
@@ -138,6 +142,7 @@ def drive(
                     backend_cap=machine.cap,
                     backend_name=machine.name,
                     is_driven=lambda other: holder_of(folder.parent / other) is not None,
+                    look_again=machine.look_again,
                 ),
                 left,
             )

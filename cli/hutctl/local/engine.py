@@ -60,6 +60,10 @@ def _always(_: str) -> bool:
     return True
 
 
+def _nothing() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How a run is driven.
@@ -72,12 +76,15 @@ class EngineOptions:
         Bound on active tasks of all runs on this machine, if one is configured.
     is_driven : callable
         Says of a run whether a process works on it.
+    look_again : callable
+        Lets tasks be claimed that this machine could not run before; says whether there are any.
     """
 
     slots: int
     backend_cap: int | None = None
     backend_name: str = "local"
     is_driven: Callable[[str], bool] = _always
+    look_again: Callable[[], bool] = _nothing
 
 
 def usable_cores() -> int:
@@ -391,6 +398,8 @@ class Engine:
         """See whether time or another process has changed something."""
         self._looked_at = time.monotonic()
         self._backend.publish_logs()
+        if self._options.look_again():
+            self._may_claim = True
         limit = self.run.settings.time_limit
         if limit is not None and time.time() - (self.run.started_at or 0.0) > limit:
             self._control.cancel(self.run.id, time.time(), reason=Reason.TIMEOUT)

@@ -8,6 +8,7 @@ the same for all versions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 
@@ -29,7 +30,10 @@ from hut.model.records import Outcome, RunRecord, RunSettings
 from hut.model.waiting import Queue, Waiting
 from hut.model.workflow import TaskSpec
 from hut.scheduling.bundles import Limits
+from hut.scheduling.matching import Target, choose
+from hut.scheduling.matching import unsatisfiable as unsatisfiable_by
 from hut.scheduling.pacing import Place
+from hut.scheduling.placing import Site, sites_of, waits_for_target
 
 __all__ = ["AsSubmitted", "Make"]
 
@@ -50,11 +54,18 @@ class AsSubmitted:
         Returns the options that hold for a run; raises InvalidInput if there can't be any (any more).
     make
         Makes the backend for either.
+    targets
+        What it offers now to tasks that no target could run when they were submitted.
     """
 
     def __init__(
-        self, options: Options, as_of: Callable[[RunSettings], Options], make: Make
+        self,
+        options: Options,
+        as_of: Callable[[RunSettings], Options],
+        make: Make,
+        targets: Sequence[Target] = (),
     ) -> None:
+        self._targets = tuple(targets)
         self.options = options
         self._as_of = as_of
         self._make = make
@@ -72,19 +83,60 @@ class AsSubmitted:
         results: list[SubmitResult] = []
         for _, some in groupby(requests, key=lambda request: id(request.run)):
             of_run = list(some)
+            late = self._waiting_for_target(of_run)
+            in_time = [request for at, request in enumerate(of_run) if at not in late]
             backend = self._for(of_run[0].run)
             if isinstance(backend, SubmitResult):
-                results += [backend] * len(of_run)
+                placed = [backend] * len(in_time)
             else:
-                results += backend.submit(of_run)
+                placed = backend.submit(in_time) if in_time else []
+            answers = iter(placed)
+            results += [
+                self._submit_late(request, late[at]) if at in late else next(answers)
+                for at, request in enumerate(of_run)
+            ]
         return results
+
+    def _waiting_for_target(self, of_run: Sequence[JobRequest]) -> dict[int, Site]:
+        """Return the places of tasks that no target could run when they were submitted."""
+        kept = of_run[0].run.settings.sites if of_run else {}
+        if not kept or not any(request.claim.spec.properties for request in of_run):
+            return {}
+        site = sites_of(kept).get(self.name)
+        if site is None or not site.has_partitions:
+            return {}
+        return {
+            at: site
+            for at, request in enumerate(of_run)
+            if waits_for_target(request.claim.spec, site)
+        }
+
+    def _submit_late(self, request: JobRequest, site: Site) -> SubmitResult:
+        """Submit a task to a target that is there by now, by the rules it was submitted under.
+
+        Without one the claim is given back, and is tried again as what a backend refuses.
+        """
+        spec = request.claim.spec
+        there = replace(site, targets=self._targets).partition(spec.partition)
+        chosen = choose(site.scheduler, spec.properties, there.targets)
+        if chosen is None:
+            said = "; ".join(unsatisfiable_by(site.scheduler, spec.properties, there.labelled()))
+            return SubmitResult(None, detail=f"no target can run it: {said}")
+        claim = request.claim._replace(spec=spec._replace(partition=chosen.name))
+        (result,) = self._now.submit([request._replace(claim=claim)])
+        return result
 
     def arrays(self, requests: Sequence[JobRequest]) -> list[list[int]]:
         """Return which requests, all of one run, may become arrays."""
         backend = self._for(requests[0].run) if requests else self._now
         if isinstance(backend, SubmitResult):
             return []  # `submit` says why
-        return backend.arrays(requests)
+        late = self._waiting_for_target(requests)
+        if not late:
+            return backend.arrays(requests)
+        places = [at for at in range(len(requests)) if at not in late]
+        groups = backend.arrays([requests[at] for at in places]) if places else []
+        return [[places[at] for at in group] for group in groups]
 
     def submit_array(self, array: ArrayRequest) -> SubmitResult:
         """Submit attempts of one run as one array."""

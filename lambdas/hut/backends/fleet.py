@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from hut.backends.advertising import targets_of
 from hut.backends.as_submitted import AsSubmitted
 from hut.backends.kinds import Entry, Options, Refinement, kind_of
 from hut.backends.port import RemoteBackend
@@ -68,7 +69,12 @@ class Fleet:
 
     def _backend(self, name: str, backend: Backend) -> AsSubmitted:
         before = self._from.get(name)
-        if before is not None and (before.kind, before.options) == (backend.kind, backend.options):
+        same = before is not None and (before.kind, before.options, _offers(before)) == (
+            backend.kind,
+            backend.options,
+            _offers(backend),
+        )
+        if same:
             return self._made[name]
 
         def as_of(settings: RunSettings) -> Options:
@@ -77,7 +83,13 @@ class Fleet:
             chosen = {**kept, **live(backend.refinement), "type": kind}
             return options_of(name, backend.kind, chosen, self._stack, self._prefix)
 
-        return AsSubmitted(backend.options, as_of, self._make[backend.kind])
+        targets = targets_of(name, backend.kind, backend.options, backend.refinement)
+        return AsSubmitted(backend.options, as_of, self._make[backend.kind], targets)
+
+
+def _offers(backend: Backend) -> tuple[Any, Any]:
+    """Return what a configuration says that the backend's targets offer."""
+    return backend.refinement.get("properties"), backend.refinement.get("targets")
 
 
 class LiveBackends(Mapping[str, RemoteBackend]):

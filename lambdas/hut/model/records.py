@@ -61,6 +61,9 @@ class RunSettings:
     retry_order : str
         Whether a failed task that is tried again keeps its place (``document``), goes before new
         ones of its priority (``eager``) or behind them (``lazy``).
+    sites : mapping
+        The backends by which tasks that ask for properties were and will be placed, as
+        `hut.scheduling.placing.plain_sites` writes them; ``given`` says that somebody named one.
     record : str
         With ``failures`` an attempt that succeeds leaves no record and no entry in the log of
         changes; that its task has completed is counted and told all the same.
@@ -92,6 +95,7 @@ class RunSettings:
     held: bool = False
     retry_order: RetryOrder = "document"
     record: Recording = "all"
+    sites: Mapping[str, object] = field(default_factory=dict)
 
     def may_use(self, backend: str) -> bool:
         """Say whether tasks of the run may go to a backend."""

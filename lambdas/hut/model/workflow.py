@@ -169,6 +169,8 @@ class WorkflowSpec:
         Tasks that one job runs; `BY_ITSELF` leaves the number to Hut, None is a job for each task.
     bundle_slots : int or None
         How many of them at a time; None leaves it to the backend.
+    scheduler : str or None
+        Its tasks go to backends of this scheduler.
     """
 
     tasks: tuple[TaskSpec, ...]
@@ -184,3 +186,4 @@ class WorkflowSpec:
     tags: Mapping[str, str] = EMPTY
     bundle: int | None = None
     bundle_slots: int | None = None
+    scheduler: str | None = None

@@ -365,5 +365,6 @@ WORKFLOW_FIELDS: Final[Mapping[str, Reader]] = {
     "tags": _run_tags,
     "bundle": _bundle,
     "bundle_slots": _whole(1, MOST_BUNDLE_SLOTS),
+    "scheduler": _line,
 }
 """Fields beside ``tasks`` and ``defaults`` in the object form of a workflow file."""

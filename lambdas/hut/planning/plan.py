@@ -7,9 +7,9 @@ report every problem at once and, if there is one, return nothing.
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hut.model.documents import MalformedDocument, format_of, read_document
@@ -27,6 +27,7 @@ from hut.planning.graph import (
 )
 from hut.planning.patterns import is_pattern
 from hut.planning.tasks import ID_IS_TAKEN, TaskReader, read_workflow
+from hut.scheduling.placing import Placed
 
 __all__ = ["Extension", "Names", "Plan", "extend_run", "plan_text"]
 
@@ -38,6 +39,7 @@ _OF_RUNS = (
     "tags",
     "bundle",
     "bundle_slots",
+    "scheduler",
 )
 
 
@@ -57,6 +59,8 @@ class Names:
         Tasks wait in queues, for machines. Without, they wait for free slots only.
     definitions : Definitions or None
         Tasks of programs.
+    place : callable or None
+        Chooses targets for tasks that ask for properties (`hut.scheduling.placing`).
     """
 
     environments: Collection[str] | None = None
@@ -65,6 +69,7 @@ class Names:
     backend_is_given: bool = False
     queues: bool = True
     definitions: Definitions | None = None
+    place: Callable[[WorkflowSpec], Placed] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,7 @@ def _plan(text: str, filename: str, names: Names, *, may_be_empty: bool) -> Plan
         message = f"{len(workflow.tasks):,} tasks, at most {MOST_TASKS:,} are allowed; split them"
         problems.append(Problem(message, field="tasks"))
     _check_names(workflow, names, problems)
+    workflow = _placed(workflow, names, problems, warnings)
     if not names.queues:
         _warn_of_queue_times(workflow, warnings)
     check_references(workflow.tasks, problems)
@@ -199,6 +205,7 @@ def extend_run(
         message = f"the run would have {total:,} tasks, at most {MOST_TASKS:,} are allowed"
         problems.append(Problem(message, field="tasks"))
     _check_names(workflow, names, problems)
+    workflow = _placed(workflow, names, problems, warnings)
     if not names.queues:
         _warn_of_queue_times(workflow, warnings)
     check_references(workflow.tasks, problems)
@@ -294,6 +301,18 @@ def _check_names(workflow: WorkflowSpec, names: Names, problems: list[Problem]) 
             problems.append(Problem(message, task=task, field=what))
             if len(problems) > MOST_PROBLEMS:
                 return
+
+
+def _placed(
+    workflow: WorkflowSpec, names: Names, problems: list[Problem], warnings: list[Problem]
+) -> WorkflowSpec:
+    """Return the workflow with the targets that were chosen for its tasks."""
+    if names.place is None:
+        return workflow
+    placed = names.place(workflow)
+    problems += placed.problems
+    warnings += placed.warnings
+    return workflow if placed.tasks is workflow.tasks else replace(workflow, tasks=placed.tasks)
 
 
 def _warn_of_queue_times(workflow: WorkflowSpec, warnings: list[Problem]) -> None:

@@ -39,11 +39,13 @@ __all__ = [
     "assign",
     "choose",
     "give_back",
+    "lacks",
     "mismatches",
     "number_of",
     "preference",
     "property_problems",
     "remaining_of",
+    "shortcomings",
     "shortfall",
     "take",
     "target_problems",
@@ -268,9 +270,19 @@ def unsatisfiable(scheduler: Scheduler, wanted: Wanted, targets: Iterable[Target
         A sentence for each property no target has enough of: what was asked, and the best that any
         target offers. Where each of them is had somewhere, but nowhere all, a sentence for each target.
     """
+    return [
+        f"{name}: {sentence}" if name else sentence
+        for name, sentence in shortcomings(scheduler, wanted, targets)
+    ]
+
+
+def shortcomings(
+    scheduler: Scheduler, wanted: Wanted, targets: Iterable[Target]
+) -> list[tuple[str, str]]:
+    """Return what `unsatisfiable` says, apart from the property it is about; that may be empty."""
     there = list(targets)
     if not there:
-        return [] if not wanted else ["there is no target"]
+        return [("", "there is no target")] if wanted else []
     faults = [mismatches(scheduler, wanted, target, ever=True) for target in there]
     if not all(faults):
         return []
@@ -278,10 +290,19 @@ def unsatisfiable(scheduler: Scheduler, wanted: Wanted, targets: Iterable[Target
         name for name in wanted if all(any(m.property == name for m in found) for found in faults)
     ]
     if everywhere:
-        return [_best_of(scheduler, name, wanted[name], there) for name in everywhere]
+        return [(name, _best_of(scheduler, name, wanted[name], there)) for name in everywhere]
+    return [("", lack) for lack in lacks(scheduler, wanted, there, ever=True)]
+
+
+def lacks(
+    scheduler: Scheduler, wanted: Wanted, targets: Iterable[Target], *, ever: bool = False
+) -> list[str]:
+    """Say of each target that does not match what it lacks, one line each."""
+    found = ((target, mismatches(scheduler, wanted, target, ever=ever)) for target in targets)
     return [
-        f"{target.name} lacks " + " and ".join(map(shortfall, found))
-        for target, found in zip(there, faults, strict=True)
+        f"{target.name} lacks " + " and ".join(map(shortfall, faults))
+        for target, faults in found
+        if faults
     ]
 
 
@@ -301,16 +322,16 @@ def _best_of(scheduler: Scheduler, name: str, asked: str, targets: Sequence[Targ
     """Say of a property that no target has enough of what the best is that any offers."""
     having = [target for target in targets if name in target.properties]
     if not having:
-        return f"{name}: {asked} was asked for, and no target has this property"
+        return f"{asked} was asked for, and no target has this property"
     if scheduler.kind_of(name) is Kind.MINIMUM:
         best = max(having, key=lambda target: number_of(target.properties[name]) or 0)
         return (
-            f"{name}: at least {asked} was asked for, and the most any target has is "
+            f"at least {asked} was asked for, and the most any target has is "
             f"{best.properties[name]} ({best.name})"
         )
     values = list(dict.fromkeys(target.properties[name] for target in having))
     shown = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
-    return f"{name}: {asked} was asked for, and targets have {shown}"
+    return f"{asked} was asked for, and targets have {shown}"
 
 
 _SHOWN = 10  # values of a property in one sentence

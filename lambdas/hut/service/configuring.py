@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hut.backends.advertising import advertised
 from hut.backends.kinds import can_run
 from hut.backends.refining import Backend, backends_of, base_of, frozen
 from hut.control import Applied, Setting
@@ -30,6 +31,7 @@ from hut.model.configuration_reading import configuration_of
 from hut.model.documents import Document
 from hut.model.environment import Environment
 from hut.model.problems import InvalidInput, Problem, did_you_mean
+from hut.scheduling.placing import offered, plain_sites
 from hut.service.fitting import fit, why_not
 from hut.store.configurations import ConfigurationStore, Current, Version, VersionConflict
 
@@ -178,6 +180,7 @@ class Configuring:
         content = self._standing(current).content
         there = {name: b for name, b in self._backends(current).items() if not b.retired}
         default = self._default(content, current)
+        entries = {entry["name"]: entry for entry in content["backends"]}
         able = [name for name, backend in there.items() if not backend.problem]
         elsewhere = {
             entry["name"]: f"can't be used: {self._why_kept(entry)}"
@@ -195,6 +198,13 @@ class Configuring:
             backends=(default, *(name for name in able if name != default)),
             elsewhere=elsewhere,
             applied=Applied(current.number, environments, frozen(current.backends)),
+            sites=plain_sites(
+                content.get("schedulers", ()),
+                [
+                    _site(there[name], entries.get(name, {"name": name}))
+                    for name in (default, *(name for name in able if name != default))
+                ],
+            ),
         )
 
     # Change ---------------------------------------------------------------------------------------
@@ -367,6 +377,16 @@ class Configuring:
 
 def _name(entry: Mapping[str, Any]) -> str:
     return str(entry["name"])
+
+
+def _site(backend: Backend, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a backend as schedulers see it."""
+    return {
+        "name": backend.options.name,
+        "type": backend.kind,
+        "scheduler": entry.get("scheduler"),
+        "targets": offered(entry, advertised(backend.kind, backend.options)),
+    }
 
 
 def _inside(problems: Sequence[Problem], section: str, name: str) -> list[Problem]:

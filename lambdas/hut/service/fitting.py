@@ -93,6 +93,8 @@ def _fit_backend(
         found.problems.append(Problem(message, field=f"backends.{name}.type"))
     elif can_run(entry) and base is not None:
         refinement, problems, notes = rules_of(kind).refine(entry, base)
+        offers = {key: entry[key] for key in ("properties", "targets") if key in entry}
+        refinement = {**refinement, **offers}
         found.refinements.append(refinement)
         found.notes.extend(notes)
         if not problems:

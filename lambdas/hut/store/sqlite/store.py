@@ -260,6 +260,19 @@ class SqliteStore(Reading, Twins):
                 self._end_pending_if_stopped(run)
             return released
 
+    def move_tasks(self, run_id: str, positions: Sequence[int], old: str, new: str) -> int:
+        """Let tasks be claimed under another backend: only pending ones that stand under `old`."""
+        with self.batch():
+            run = self._number(run_id)
+            return sum(
+                self._connection.execute(
+                    "UPDATE tasks SET backend = ? "
+                    "WHERE run = ? AND pos = ? AND backend = ? AND state = 'pending'",
+                    (new, run, position, old),
+                ).rowcount
+                for position in positions
+            )
+
     def record_started(self, run_id: str, starts: Sequence[Start]) -> None:
         """Note that attempts run."""
         with self.batch():
