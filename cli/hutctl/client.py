@@ -181,9 +181,15 @@ class Client(Protocol):
         """Return runs, newest first."""
 
     def list_tasks(
-        self, run_id: str, *, states: Collection[str] | None = None, match: str | None = None
+        self,
+        run_id: str,
+        *,
+        states: Collection[str] | None = None,
+        match: str | None = None,
+        where: Sequence[str] = (),
+        tags: Sequence[str] = (),
     ) -> Iterator[Document]:
-        """Yield tasks in document order."""
+        """Yield tasks in document order; `where` and `tags` as `hut.searching` reads them."""
 
     def get_task(self, run_id: str, task_id: str) -> Document:
         """Return a task."""

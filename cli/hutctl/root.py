@@ -31,7 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Look": {
         "runs": ("listing", "list runs, newest first"),
         "show": ("listing", "one run: state, counts, what failed"),
-        "tasks": ("listing", "list the tasks of a run"),
+        "tasks": ("tasks", "list the tasks of a run"),
         "logs": ("logs", "print or follow what a task printed"),
         "script": ("explaining", "the script of a task, exactly as it ran"),
         "why": ("explaining", "why a task waits, or why it ended as it did"),

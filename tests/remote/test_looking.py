@@ -147,7 +147,7 @@ def test_failures(there: Hut, aws: FakeAws) -> None:
     assert [f["task"] for f in there.json("failures", RUN)] == ["t", "u"]
     done = there("failures", RUN, "--final", "--with-tags")
     assert done.stdout.splitlines()[0] == (
-        "bash -c $'a\\nb'  # HUT: id:t attempt:2 reason:exit exit:3 k:v"
+        "bash -c \"$(printf %b 'a\\nb')\"  # HUT: id:t attempt:2 reason:exit exit:3 k:v"
     )
     assert aws.seen("GET", f"/runs/{RUN}/failures")[-1].query["final"] == "true"
 

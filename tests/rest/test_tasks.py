@@ -32,6 +32,31 @@ def test_tasks_are_filtered_by_state(api: Api) -> None:
     assert [task["id"] for task in both] == ["a", "b", "c"]
 
 
+def test_tasks_are_searched_a_bounded_number_at_a_time(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = api.run(*({"id": f"t{n}", "priority": n, "tags": {"odd": n % 2}} for n in range(12)))
+    path = f"/runs/{run}/tasks"
+    asked = {"where": ["priority > 2", "id ~ t?"], "tag": "odd:1"}
+    expected = ["t3", "t5", "t7", "t9"]
+    assert [task["id"] for task in api.get(path, **asked).json] == expected
+    pages = api.pages(path, **asked, limit="3")
+    assert [[task["id"] for task in page] for page in pages] == [expected[:3], expected[3:]]
+    monkeypatch.setattr(tasks, "_TASKS_AT_ONCE", 2)
+    monkeypatch.setattr(tasks, "_MOST_TASKS", 4)
+    pages = api.pages(path, **asked)
+    assert [[task["id"] for task in page] for page in pages] == [["t3"], ["t5", "t7"], ["t9"], []]
+
+
+def test_every_wrong_condition_is_told_at_once(api: Api) -> None:
+    run = api.run({"id": "a"})
+    answer = api.get(f"/runs/{run}/tasks", where=["exit_cod != 0", "x"], tag=":v")
+    assert answer.status == 400
+    assert [error["field"] for error in answer.json["errors"]] == ["where", "where", "tag"]
+    many = api.get(f"/runs/{run}/tasks", where=["attempt == 1"] * 21)
+    assert many.json["errors"][0]["message"] == "more than 20 are given"
+
+
 def test_a_page_ends_early_where_tasks_are_large(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     run = api.run(*({"id": f"t{n}", "command": "x" * 3000} for n in range(5)))
     monkeypatch.setattr(answers.fitting, "__defaults__", (8000,))

@@ -9,6 +9,8 @@ from hutctl.session import Session, shared_options
 
 __all__ = ["failures", "one_line"]
 
+_ESCAPED = {"\\": "\\\\", "'": "\\0047", "\n": "\\n", "\r": "\\r"}
+
 
 @click.command(
     epilog="""\b
@@ -17,7 +19,7 @@ Examples:
   hutctl failures last --final             each task that is failed now, once
   hutctl failures last --final > again.txt
 \b
-A command of several lines is written as one, with $'...' quoting.
+A command of several lines is written as one: bash -c "$(printf ...)".
 """
 )
 @click.argument("run", metavar="RUN")
@@ -35,20 +37,27 @@ def failures(session: Session, run: str, *, final: bool, with_tags: bool) -> Non
     for failure in found:
         line = one_line(failure["command"])
         if with_tags:
-            line += f"  # HUT: {_tags(failure)}"
+            words, unfit = _tags(failure)
+            line += f"  # HUT: {' '.join(words)}"
+            if unfit:
+                told = ", ".join(map(repr, unfit))
+                session.say(f"{failure['task']}: a task file can't hold the tags {told}")
         click.echo(line)
 
 
 def one_line(command: str) -> str:
-    """Return a command on one line."""
+    """Return a command as one line that does the same, in any shell: sh runs the lines of task files."""
     text = command.strip()
-    if "\n" not in text:
+    if "\n" not in text and "\r" not in text:
         return text
-    quoted = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    return f"bash -c $'{quoted}'"
+    escaped = "".join(_ESCAPED.get(character, character) for character in text)
+    return f"""bash -c "$(printf %b '{escaped}')\""""
 
 
-def _tags(failure: Document) -> str:
+def _tags(failure: Document) -> tuple[list[str], list[str]]:
+    """Return tags as a task file holds them, and those it can't hold."""
+    from hut.planning.task_files import read_tag
+
     tags = {
         "id": failure["task"],
         "attempt": failure["attempt"],
@@ -56,5 +65,14 @@ def _tags(failure: Document) -> str:
         **({} if failure["exit_code"] is None else {"exit": failure["exit_code"]}),
         **failure["tags"],
     }
-    words = (f"{key}:{value}" if value != "" else key for key, value in tags.items())
-    return " ".join(" ".join(words).split())  # a line end in a tag must not end the line
+    words: list[str] = []
+    unfit: list[str] = []
+    for key, value in tags.items():
+        word = f"{key}:{value}" if value != "" else key
+        try:
+            read_tag(word)
+        except ValueError:
+            unfit.append(key)
+        else:
+            words.append(word)
+    return words, unfit

@@ -1,22 +1,20 @@
-"""``runs``, ``show``, ``tasks`` and ``jobs``: what there is and how it stands."""
+"""``runs``, ``show`` and ``jobs``: what there is and how it stands."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import click
 
 from hutctl.client import Document
 from hutctl.session import Session, shared_options
 
-__all__ = ["jobs", "runs", "show", "tasks"]
+__all__ = ["jobs", "runs", "show", "states_of"]
 
 _RUN_STATES = ("pending", "running", "completed", "failed", "cancelled")
-_TASK_STATES = ("pending", "submitted", "running", "completed", "failed", "dep_failed")
 
 
-def _states_of(
+def states_of(
     known: tuple[str, ...],
 ) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], list[str] | None]:
     """Return what reads ``--state a,b --state c``."""
@@ -50,7 +48,7 @@ Examples:
     "states",
     multiple=True,
     metavar="STATE",
-    callback=_states_of(_RUN_STATES),
+    callback=states_of(_RUN_STATES),
     help=f"Only these: {', '.join(_RUN_STATES)}.",
 )
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
@@ -144,57 +142,6 @@ def _facts(run: Document) -> Iterator[tuple[str, str]]:
     for refusal in run.get("refusals", ()):
         where = f"{refusal['backend']}, partition {refusal['partition'] or '(default)'}"
         yield "refused", f"{where}, since {refusal['since']}: {printable(refusal['message'])}"
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  hutctl tasks last
-  hutctl tasks last --state failed,dep_failed
-  hutctl tasks last --match 'map.*' --json
-"""
-)
-@click.argument("run", metavar="RUN")
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    metavar="STATE",
-    callback=_states_of(_TASK_STATES),
-    help=f"Only these: {', '.join(_TASK_STATES)}.",
-)
-@click.option("--match", metavar="PATTERN", help="Only ids that match, as in deps: 'map.*'.")
-@shared_options
-@click.pass_obj
-def tasks(session: Session, run: str, *, states: list[str] | None, match: str | None) -> None:
-    """List the tasks of a run, in the order of its file."""
-    client = session.client()
-    document = client.find_run(run)
-    found = client.list_tasks(document["id"], states=states, match=match)
-    if session.as_json:
-        session.emit_list(found)
-        return
-    from hutctl.display.text import columns, elapsed, paint
-
-    rows = [
-        [task["id"], paint(task["state"]), str(task["attempt"] or ""), elapsed(task), _note(task)]
-        for task in found
-    ]
-    if not rows:
-        session.say("no tasks match" if states or match else "the run has no tasks")
-        return
-    for line in columns(("TASK", "STATE", "ATTEMPT", "TOOK", "NOTE"), rows):
-        click.echo(line)
-
-
-def _note(task: dict[str, Any]) -> str:
-    if task["state"] == "pending" and task["deps"]:
-        return f"waits for {' '.join(task['deps'][:4])}{' ...' * (len(task['deps']) > 4)}"
-    if task["state"] == "dep_failed":
-        return "a dependency failed"
-    from hutctl.display.text import printable
-
-    return printable(str(task["message"] or ""))
 
 
 @click.command(

@@ -295,9 +295,39 @@ class LocalClient:
         return [run_document(run) for run in self._store.list_runs(query)]
 
     def list_tasks(
-        self, run_id: str, *, states: Collection[str] | None = None, match: str | None = None
+        self,
+        run_id: str,
+        *,
+        states: Collection[str] | None = None,
+        match: str | None = None,
+        where: Sequence[str] = (),
+        tags: Sequence[str] = (),
     ) -> Iterator[Document]:
         """Yield tasks in document order, page by page."""
+        if where or tags:
+            return self._search(run_id, states, match, where, tags)
+        return self._list_tasks(run_id, states, match)
+
+    def _search(
+        self,
+        run_id: str,
+        states: Collection[str] | None,
+        match: str | None,
+        where: Sequence[str],
+        tags: Sequence[str],
+    ) -> Iterator[Document]:
+        from hut.searching import all_hold, read_conditions
+
+        conditions, problems = read_conditions(where, tags, time.time())
+        if problems:
+            raise InvalidInput(problems)
+        return (
+            task for task in self._list_tasks(run_id, states, match) if all_hold(conditions, task)
+        )
+
+    def _list_tasks(
+        self, run_id: str, states: Collection[str] | None, match: str | None
+    ) -> Iterator[Document]:
         wanted = None if states is None else [TaskState(state) for state in states]
         after = -1
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import NoReturn
@@ -212,10 +212,22 @@ class RemoteClient:
         return self._first("/runs", query, limit)
 
     def list_tasks(
-        self, run_id: str, *, states: Collection[str] | None = None, match: str | None = None
+        self,
+        run_id: str,
+        *,
+        states: Collection[str] | None = None,
+        match: str | None = None,
+        where: Sequence[str] = (),
+        tags: Sequence[str] = (),
     ) -> Iterator[Document]:
         """Yield tasks in document order, page by page."""
-        query = {"limit": _PAGE, "state": _joined(states), "match": match}
+        query = {
+            "limit": _PAGE,
+            "state": _joined(states),
+            "match": match,
+            "where": list(where),
+            "tag": list(tags),
+        }
         return self._pages(path_of("runs", run_id, "tasks"), query)
 
     def get_task(self, run_id: str, task_id: str) -> Document:

@@ -23,6 +23,7 @@ from hut.rest.paging import answer_page, decode_cursor, encode_cursor
 from hut.rest.refusals import Refusal, malformed
 from hut.rest.routing import REPEAT, SPLIT, Limit, Position, RunId, TaskId, new_router
 from hut.scheduling.twins import Twin, leader_of, leader_of_attempt
+from hut.searching import Condition, all_hold, read_conditions
 from hut.store.port import TaskFilter, UnknownRun
 from hut.views import Document, explanation_document, task_document
 from hut.waiting import refusal_of
@@ -30,6 +31,10 @@ from hut.waiting import refusal_of
 __all__ = ["router"]
 
 router = new_router()
+
+_TASKS_AT_ONCE = 1000
+_MOST_TASKS = 5000
+"""Tasks that one request looks through."""
 
 _TOKEN = re.compile(r"[!-~]{1,3000}")
 
@@ -56,19 +61,55 @@ def list_tasks(
             min_length=1, max_length=LONGEST_PATTERN, description="Pattern on the id, as in `deps`."
         ),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        Query(
+            description="Only tasks that fulfil `FIELD OP VALUE`, as in `exit_code != 0`; "
+            "repeated: all of them. OP is one of == != < <= > >= ~ (a pattern)."
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None, Query(description="Only tasks with the tag `KEY` or `KEY:VALUE`.")
+    ] = None,
 ) -> Answer:
-    """Answer with a page of tasks in document order, with their attempts."""
+    """Answer with a page of tasks in document order, with their attempts.
+
+    With `where` or `tag` a page may be short, or empty, and still be followed by another: one request
+    looks through so many tasks only.
+    """
     exchange = exchange_of(router)
     exchange.run(run)
     store = exchange.services.store
+    conditions, problems = read_conditions(where or (), tag or (), exchange.services.clock())
+    if problems:
+        raise malformed(problems)
 
     def documents(tasks: Sequence[TaskRecord]) -> list[Document]:
         attempts = store.list_attempts(run, [task.position for task in tasks])
         return [task_document(task, attempts.get(task.position, ())) for task in tasks]
 
     after = -1 if cursor is None else cursor
-    tasks = store.list_tasks(run, TaskFilter(state, match, after, limit + 1))
-    return answer_page(exchange, tasks, limit, documents, lambda task: str(task.position))
+    query = TaskFilter(state, match, after, limit + 1)
+    if conditions:
+        tasks, onward = _search(exchange, run, query, conditions)
+    else:
+        tasks, onward = store.list_tasks(run, query), None
+    return answer_page(exchange, tasks, limit, documents, lambda task: str(task.position), onward)
+
+
+def _search(
+    exchange: Exchange, run: str, query: TaskFilter, conditions: Sequence[Condition]
+) -> tuple[list[TaskRecord], str | None]:
+    """Return tasks that fulfil conditions, and where to go on if not all were looked at."""
+    found: list[TaskRecord] = []
+    enough, query = query.limit or 0, replace(query, limit=_TASKS_AT_ONCE)
+    for _ in range(_MOST_TASKS // _TASKS_AT_ONCE):
+        tasks = exchange.services.store.list_tasks(run, query)
+        found += [task for task in tasks if all_hold(conditions, task_document(task, ()))]
+        if len(tasks) < _TASKS_AT_ONCE or len(found) >= enough:
+            return found, None
+        query = replace(query, after=tasks[-1].position)
+    return found, str(query.after)
 
 
 @router.get("/runs/<run>/tasks/<task>", summary="Show a task", operation_id="showTask")
