@@ -753,7 +753,7 @@ def test_naming_what_was_named_already_changes_nothing(tmp_path):
 
 def test_only_slots_of_other_engines_are_removed(tmp_path):
     logs = LogFiles(tmp_path, 2)
-    logs.take(0, "t", 1)
+    logs.take(logs.stem(0, "t", 1))
     for name in (".slot-1-0.out", ".slot-12-0.err", ".slot-21-0.out", "0-x.1.out", "other"):
         (tmp_path / name).write_text("x")
     logs.remove_left_behind()

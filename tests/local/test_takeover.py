@@ -15,6 +15,7 @@ import pytest
 from hut.backends.local import LocalBackend, LocalOptions
 from hut.backends.local.logs import log_path
 from hut.control import Control
+from hut.model.states import Reason
 from hut.store.port import Claim
 from hutctl.local.takeover import Takeover, take_over
 from tests.contract.worlds import World, sqlite_world
@@ -66,8 +67,7 @@ def key(claim: Claim) -> str:
 def test_an_attempt_whose_engine_died_before_it_noted_the_start_keeps_its_log(heir: Heir) -> None:
     heir.note(ends=f"E {key(heir.claim)} 0 5000.0 1-0 .\n", printed="whole\n")
     ((_, finished),) = heir.take_over().ended
-    assert finished.evidence is not None
-    assert finished.evidence.exit_code == 0
+    assert finished.outcome.exit_code == 0
     assert heir.log() == "whole\n"
 
 
@@ -114,5 +114,4 @@ def test_only_a_time_says_that_an_unseen_end_was_late(heir: Heir, at: str, late:
     name = key(heir.claim)
     heir.note(starts=f"S {name} 4194304 1000.0 1-0 .\n", ends=f"E {name} 0 {at} 1-0 .\n")
     ((_, finished),) = heir.take_over().ended
-    assert finished.evidence is not None
-    assert finished.evidence.timed_out is late
+    assert (finished.outcome.reason is Reason.TIMEOUT) is late

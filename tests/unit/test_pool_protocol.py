@@ -46,6 +46,7 @@ TURN = Turn(
     ),
     ("l1", "l2"),
     ("l2",),
+    1.5,
 )
 
 
@@ -64,7 +65,8 @@ def test_a_turn(turn: Turn) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(), Answer((ORDER, FULL_ORDER), ("l1",), ("l2",), draining=True, gone=True)]
+    "answer",
+    [Answer(), Answer((ORDER, FULL_ORDER), ("l1",), ("l2",), draining=True, gone=True, ring=True)],
 )
 def test_an_answer(answer: Answer) -> None:
     assert read_answer(through_json(answer_document(answer))) == answer

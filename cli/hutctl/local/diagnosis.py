@@ -12,9 +12,9 @@ from pathlib import Path
 from hut.model.states import TERMINAL_RUN, RunState
 from hut.store.port import RunFilter
 from hut.store.sqlite import SqliteStore
-from hutctl.local.engine import usable_cores
 from hutctl.local.home import Home
 from hutctl.local.lock import RunLock, holder_of
+from hutctl.local.runner import usable_cores
 
 __all__ = ["diagnose"]
 

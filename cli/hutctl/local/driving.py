@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from hut.model.states import TaskState
 from hut.store.sqlite import SqliteStore
 from hut.views import change_document, run_document
 from hutctl.client import Attended, Display, Progress, Running
-from hutctl.local.engine import Engine, EngineOptions, usable_cores
+from hutctl.local.engine import Engine, EngineOptions
 from hutctl.local.lock import RunLock, holder_of
+from hutctl.local.runner import LocalRunner, Runner, usable_cores
 from hutctl.local.takeover import Takeover, take_over
 
 __all__ = ["Machine", "drive", "follow"]
@@ -123,32 +125,41 @@ def drive(
         run = store.get_run(run_id)
         machine.look_again()
         narrator = _Narrator(store, display, _seen(store, run))
-        options = LocalOptions(
+        options = EngineOptions(
             folder,
-            epoch=run.epoch + 1,
-            kill_grace=machine.kill_grace,
-            expected=run.counts[TaskState.PENDING],
+            backend_cap=machine.cap,
+            backend_name=machine.name,
+            is_driven=lambda other: holder_of(folder.parent / other) is not None,
+            look_again=machine.look_again,
         )
-        with LocalBackend(options) as backend:
-            run, left = take_over(control, store, run_id, backend, time.time())
+        with ExitStack() as stack:
+            runner, run, left = _take_up(control, store, folder, run, machine, stack)
             found(left)
-            engine = Engine(
-                control,
-                store,
-                run,
-                backend,
-                EngineOptions(
-                    slots=machine.slots(run.settings.max_concurrent),
-                    backend_cap=machine.cap,
-                    backend_name=machine.name,
-                    is_driven=lambda other: holder_of(folder.parent / other) is not None,
-                    look_again=machine.look_again,
-                ),
-                left,
-            )
+            engine = Engine(control, store, run, runner, options, left)
             run = engine.drive(narrator)
         narrator.tell(run, [])
         return Attended(run_document(run), interrupted=engine.interrupted or engine.hung_up)
+
+
+def _take_up(
+    control: Control,
+    store: SqliteStore,
+    folder: Path,
+    run: RunRecord,
+    machine: Machine,
+    stack: ExitStack,
+) -> tuple[Runner, RunRecord, Takeover]:
+    """Return what runs the run's tasks, after a look at what earlier engines left behind."""
+    slots = machine.slots(run.settings.max_concurrent)
+    options = LocalOptions(
+        folder,
+        epoch=run.epoch + 1,
+        kill_grace=machine.kill_grace,
+        expected=run.counts[TaskState.PENDING],
+    )
+    backend = stack.enter_context(LocalBackend(options))
+    run, left = take_over(control, store, run.id, backend, time.time())
+    return LocalRunner(backend, slots), run, left
 
 
 def _seen(store: SqliteStore, run: RunRecord) -> int:

@@ -8,41 +8,40 @@ sleeps for longer, everything is written.
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
-from hut.backends.local import Finished, Launch, LocalBackend
+from hut.backends.local import Launch
 from hut.control import Control
-from hut.lifecycle.attempt import Evidence, cancelled_before_start, invalid_output, judge, lost
+from hut.lifecycle.attempt import Evidence, cancelled_before_start, invalid_output, judge
 from hut.model.problems import InvalidInput
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason, TaskState
 from hut.model.workflow import TaskSpec
 from hut.planning import Extension
 from hut.scheduling.order import rank_of
-from hut.scheduling.room import Caps, claim_ahead
+from hut.scheduling.room import Caps
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, Start
 from hut.store.sqlite import SqliteStore
 from hutctl.local.launching import Launcher, resolve
+from hutctl.local.runner import Begun, Ended, Runner
 from hutctl.local.takeover import Takeover
 from hutctl.local.twins import Followers
 
 if TYPE_CHECKING:
     from hutctl.local.calls import Calls
 
-__all__ = ["Engine", "EngineOptions", "Observer", "usable_cores"]
+__all__ = ["Engine", "EngineOptions", "Observer"]
 
 _GROUP_SECONDS = 0.2
-_AHEAD_SECONDS = 0.4  # longer than a group, so that slots stay busy while a group is written
 _LOOK_SECONDS = 0.5
-_MOST_AHEAD = 1024
 _MOST_PREPARED = 8
 _PIECE = 32
 _LARGEST_GENERATED = 256 * 1024 * 1024
@@ -70,8 +69,8 @@ class EngineOptions:
 
     Attributes
     ----------
-    slots : int
-        Tasks that run at once.
+    folder : Path
+        The run's own.
     backend_cap : int or None
         Bound on active tasks of all runs on this machine, if one is configured.
     is_driven : callable
@@ -80,26 +79,18 @@ class EngineOptions:
         Lets tasks be claimed that this machine could not run before; says whether there are any.
     """
 
-    slots: int
+    folder: Path
     backend_cap: int | None = None
     backend_name: str = "local"
     is_driven: Callable[[str], bool] = _always
     look_again: Callable[[], bool] = _nothing
 
 
-def usable_cores() -> int:
-    """Return the number of cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _calls_of(run: RunRecord, store: SqliteStore, backend: LocalBackend) -> Calls:
+def _calls_of(run: RunRecord, store: SqliteStore, folder: Path) -> Calls:
     """Return what tasks of programs need; other runs do without its imports."""
     from hutctl.local.calls import Calls
     from hutctl.local.documents import Documents
 
-    folder = backend.options.folder
     return Calls(run, store, Documents(folder), folder / "logs")
 
 
@@ -112,8 +103,8 @@ class Engine:
         The use cases, and the store they are over.
     run
         The run, in the epoch this engine began.
-    backend
-        Entered by the caller; owns the processes.
+    runner
+        Entered by the caller; runs the attempts.
     found
         What earlier engines of the run left behind.
     """
@@ -123,21 +114,21 @@ class Engine:
         control: Control,
         store: SqliteStore,
         run: RunRecord,
-        backend: LocalBackend,
+        runner: Runner,
         options: EngineOptions,
         found: Takeover,
     ) -> None:
         self._control = control
         self.store = store
         self.run = run
-        self._backend = backend
-        self._launcher = Launcher(run, backend)
+        self._runner = runner
+        self._launcher = Launcher(run, runner.script_place)
         self._options = options
-        self._calls = _calls_of(run, store, backend) if run.settings.definitions else None
+        self._calls = _calls_of(run, store, options.folder) if run.settings.definitions else None
         self._queue: deque[Claim] = deque()
         self._followers = Followers(control, store, options.is_driven)
         self._prepared: dict[AttemptKey, Launch] = {}
-        self._held: list[Finished] = []  # ended, but not looked at yet
+        self._held: list[Begun | Ended] = []  # heard of, but not looked at yet
         self._running: dict[AttemptKey, Claim] = {}
         self._starts: dict[AttemptKey, Start] = {}
         self._started_at: dict[AttemptKey, float] = {}
@@ -152,14 +143,14 @@ class Engine:
         for claim, started_at in found.adopted:
             self._running[claim.key] = claim
             self._started_at[claim.key] = started_at
-        for claim, finished in found.ended:
+        for claim, ended in found.ended:
             self._running[claim.key] = claim
-            self._finish(finished)
+            self._finish(ended)
 
     @property
     def running(self) -> list[tuple[Claim, float]]:
         """Attempts that run, with the time they started."""
-        over = {finished.key for finished in self._held}
+        over = {event.key for event in self._held if isinstance(event, Ended)}
         return [(self._running[key], at) for key, at in self._started_at.items() if key not in over]
 
     @property
@@ -184,20 +175,18 @@ class Engine:
                     observer.progressed(self)
                     if self.run.ended_at is not None:
                         break
-                    if self._queue and self._backend.running < self._options.slots:
+                    if self._queue and self._runner.free > 0:
                         continue
                 # First fill the slots, then look at what left them.
-                ended, self._held = self._held, []
-                ended += self._backend.wait(0.0 if ended else self._patience())
-                if ended and self._fills_at_once:
+                heard, self._held = self._held, []
+                heard += self._runner.wait(0.0 if heard else self._patience())
+                if heard and self._fills_at_once:
                     self._start_claimed()
-                for finished in ended:
-                    self._finish(finished)
+                self._note(heard)
                 if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
                     self._look()
                     observer.progressed(self)
-            for finished in self._held:
-                self._finish(finished)
+            self._note(self._held)
             if self._hung_up:
                 self._leave()
         finally:
@@ -205,19 +194,15 @@ class Engine:
         return self.run
 
     def _start_claimed(self) -> None:
-        free = self._options.slots - self._backend.running
-        while self._queue and free > 0:
+        while self._queue and self._runner.free > 0:
             claim = self._queue.popleft()
             self._running[claim.key] = claim
             launch = self._prepared.pop(claim.key, None) or self._launch(claim)
-            pid = None if launch is None else self._backend.start(launch)
-            if pid is not None:
-                now = time.time()
-                self._starts[claim.key] = Start(claim.key, now, str(pid))
-                self._started_at[claim.key] = now
-                free -= 1
+            begun = None if launch is None else self._runner.start(claim, launch)
+            if begun is not None:
+                self._note([begun])
         # What comes next is rendered now, while the slots are busy.
-        for claim in islice(self._queue, min(self._options.slots, _MOST_PREPARED)):
+        for claim in islice(self._queue, _MOST_PREPARED):
             if claim.key not in self._prepared and claim.spec.call is None:
                 self._prepared[claim.key] = self._launcher.launch(claim)
 
@@ -235,14 +220,19 @@ class Engine:
         self._may_claim = True
         return None
 
-    def _finish(self, finished: Finished) -> None:
-        claim = self._running.pop(finished.key)
-        start = self._starts.pop(finished.key, None)
-        self._started_at.pop(finished.key, None)
-        if finished.evidence is None:
-            outcome = lost("its process ended while no hutctl was there to see how")
-        else:
-            outcome = judge(finished.evidence)
+    def _note(self, heard: Sequence[Begun | Ended]) -> None:
+        for event in heard:
+            if isinstance(event, Ended):
+                self._finish(event)
+            else:
+                self._starts[event.key] = Start(event.key, event.at, event.handle)
+                self._started_at[event.key] = event.at
+
+    def _finish(self, ended: Ended) -> None:
+        claim = self._running.pop(ended.key)
+        start = self._starts.pop(ended.key, None)
+        self._started_at.pop(ended.key, None)
+        outcome = ended.outcome
         if claim.spec.call is not None and self._calls is not None:
             judged = self._calls.judge(claim, outcome)
             outcome, claim = judged.outcome, self._calls.by_rules(claim, judged)
@@ -254,10 +244,10 @@ class Engine:
             self._control.end_of_attempt(
                 claim,
                 outcome,
-                finished.at,
+                ended.at,
                 cancelling=self._stopping,
-                started_at=finished.started_at,
-                handle=None if start is None else start.handle,
+                started_at=ended.started_at,
+                handle=ended.handle if start is None else start.handle,
                 adds=adds,
             )
         )
@@ -296,8 +286,7 @@ class Engine:
     def _write_is_due(self) -> bool:
         if self._goes_first:
             return True
-        idle = self._options.slots > self._backend.running
-        if idle and not self._queue and self._may_claim:
+        if not self._queue and self._may_claim and self._runner.is_idle:
             return True
         pending = self._starts or self._ends
         return bool(pending) and time.monotonic() - self._written_at >= _GROUP_SECONDS
@@ -312,8 +301,11 @@ class Engine:
         ends, self._ends = self._ends, []
         wanted, is_more = 0, True
         if self._may_claim and not self._stopping:
-            taken = self._backend.running + len(self._queue)
-            wanted = max(self._options.slots + self._ahead(clock) - taken, 0)
+            since = clock - self._written_at
+            # With a cap each claim counts against it, so only what starts at once is claimed.
+            may_prepare = self._options.backend_cap is None
+            ahead = self._runner.ahead(self._ended_since, since) if may_prepare else 0
+            wanted = max(self._runner.free + ahead - len(self._queue), 0)
             wanted = max(wanted, len(ends)) if self._goes_first else wanted
         claims: list[Claim] = []
         with self.store.batch():
@@ -337,6 +329,7 @@ class Engine:
         if wanted:
             self._may_claim = is_more
         self._written_at, self._ended_since = clock, 0
+        self._runner.recorded(ends)
         self._goes_first = False
 
     def _line_up(self, claims: list[Claim]) -> None:
@@ -356,10 +349,10 @@ class Engine:
 
     def serve(self) -> None:
         """Fill slots that have become free, in the middle of something that takes a while."""
-        ended = self._backend.wait(0.0)
-        if ended and self._fills_at_once:
+        heard = self._runner.wait(0.0)
+        if heard and self._fills_at_once:
             self._start_claimed()
-        self._held.extend(ended)
+        self._held.extend(heard)
 
     def _request(self, now: float, wanted: int) -> ClaimRequest:
         return ClaimRequest(
@@ -371,23 +364,13 @@ class Engine:
             Caps(backend=self._options.backend_cap),
         )
 
-    def _ahead(self, clock: float) -> int:
-        if self._options.backend_cap is not None:
-            return 0  # a claim counts against the cap, so only what starts at once is claimed
-        return claim_ahead(
-            self._ended_since,
-            clock - self._written_at,
-            horizon=_AHEAD_SECONDS,
-            most=_MOST_AHEAD,
-        )
-
     def _patience(self) -> float | None:
         """Return how long to wait for an end before something else is to be done."""
         now = time.time()
         until = [max(_LOOK_SECONDS - (time.monotonic() - self._looked_at), 0.0)]
         if self._starts or self._ends:
             until.append(max(_GROUP_SECONDS - (time.monotonic() - self._written_at), 0.0))
-        if not self._queue and self._backend.running < self._options.slots:
+        if not self._queue and self._runner.free > 0:
             retry_at = self.store.next_retry(self.run.id, now)
             if retry_at is not None and retry_at - now < min(until):
                 until.append(retry_at - now)
@@ -397,7 +380,7 @@ class Engine:
     def _look(self) -> None:
         """See whether time or another process has changed something."""
         self._looked_at = time.monotonic()
-        self._backend.publish_logs()
+        self._runner.publish_logs()
         if self._options.look_again():
             self._may_claim = True
         limit = self.run.settings.time_limit
@@ -427,19 +410,19 @@ class Engine:
             self.run = self._control.cancel(self.run.id, time.time())
         if not self._stopping:
             return
-        self._backend.stop_all(force=self._interrupts > 1)
+        self._runner.stop_all(force=self._interrupts > 1)
         now = time.time()
         while self._queue:
             claim = self._queue.popleft()
             outcome = cancelled_before_start()
             self._ends.append(self._control.end_of_attempt(claim, outcome, now, cancelling=True))
         self._ends += self._followers.cancel(now)
-        if not self._backend.running:
+        if not self._runner.running:
             self._may_claim = True  # so that it is written that the run is over, or seen that it is
 
     def _leave(self) -> None:
         """Write what is known and give back what has not started; running tasks go on."""
-        self._backend.publish_logs(empty_too=True)
+        self._runner.publish_logs(empty_too=True)
         self.store.record_started(self.run.id, list(self._starts.values()))
         self.store.record_ended(self.run.id, self._ends)
         unused = [*(claim.key for claim in self._queue), *self._followers.keys()]

@@ -45,20 +45,21 @@ class Launcher:
     run
         The run; what matters of it here never changes.
     backend
-        Gives names in the journal.
+        Gives names in the journal. None for scripts that note nothing: workers of a pool run them.
     """
 
-    def __init__(self, run: RunRecord, backend: LocalBackend) -> None:
+    def __init__(self, run: RunRecord, backend: LocalBackend | None) -> None:
         self._run = run
         self._backend = backend
         self._plain = run.settings.shell == "sh"
-        shell = "sh" if self._plain else backend.shell
-        self._scripts = Scripts(run, shell, backend.journal.paths)
+        shell = "sh" if self._plain else "bash" if backend is None else backend.shell
+        journal = None if backend is None else backend.journal.paths
+        self._scripts = Scripts(run, shell, journal)
 
     def script(self, spec: TaskSpec, key: AttemptKey) -> str:
         """Return the script of an attempt, exactly as it is run."""
         folder = working_dir_of(self._run, spec)
-        name = self._backend.journal_key(key)
+        name = None if self._backend is None else self._backend.journal_key(key)
         return self._scripts.render(ScriptRequest(spec, key.attempt, folder, name))
 
     def launch(self, claim: Claim) -> Launch:

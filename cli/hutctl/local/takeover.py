@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hut.backends.local import Finished, LocalBackend
+from hut.backends.local import LocalBackend
 from hut.backends.local.journal import NotedEnd, NotedStart
 from hut.control import Control
-from hut.lifecycle.attempt import Evidence, lost
+from hut.lifecycle.attempt import Evidence, judge, lost
 from hut.model.records import RunRecord
 from hut.store.port import AttemptKey, Claim, End, Start
 from hut.store.sqlite import SqliteStore
+from hutctl.local.runner import Ended
 
 __all__ = ["Takeover", "take_over"]
 
@@ -38,7 +39,7 @@ class Takeover:
     """
 
     adopted: list[tuple[Claim, float]] = field(default_factory=list)
-    ended: list[tuple[Claim, Finished]] = field(default_factory=list)
+    ended: list[tuple[Claim, Ended]] = field(default_factory=list)
     lost: int = 0
     given_back: int = 0
 
@@ -105,7 +106,7 @@ def take_over(
     return run, found
 
 
-def _finished(claim: Claim, start: NotedStart | None, end: NotedEnd, now: float) -> Finished:
+def _finished(claim: Claim, start: NotedStart | None, end: NotedEnd, now: float) -> Ended:
     """Return what the engine would have seen of an attempt that ended unwatched."""
     limit = claim.spec.resources.time_limit
     at = now if end.at is None else end.at
@@ -113,4 +114,5 @@ def _finished(claim: Claim, start: NotedStart | None, end: NotedEnd, now: float)
     # Without a time in the note (older shells know none) nobody can say that it was late.
     overran = None not in (started_at, end.at) and at - (started_at or at) >= limit
     evidence = Evidence(exit_code=end.exit_code, timed_out=overran, time_limit=limit)
-    return Finished(claim.key, evidence, end.pid if start is None else start.pid, started_at, at)
+    pid = end.pid if start is None else start.pid
+    return Ended(claim.key, judge(evidence), at, started_at, None if pid is None else str(pid))

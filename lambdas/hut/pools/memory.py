@@ -114,6 +114,21 @@ class MemoryPool:
         """Items that wait for a worker."""
         return len(self._queue)
 
+    @property
+    def unmet(self) -> int:
+        """Tasks that workers asked for and did not get."""
+        return sum(known.want for known in self._workers.values() if not known.draining)
+
+    def wants(self, worker: str) -> bool:
+        """Say whether a worker asked for more than it got."""
+        known = self._workers.get(worker)
+        return known is not None and known.want > 0
+
+    @property
+    def workers(self) -> int:
+        """How many there are."""
+        return len(self._workers)
+
     def expect(self, items: Iterable[Queued]) -> None:
         """Note what workers may have from an earlier engine; it is theirs if they join with it."""
         self._expected.update((item.name, item) for item in items)

@@ -81,7 +81,8 @@ class Order(NamedTuple):
     url : str
         Where to fetch the script, without further permission.
     shell : {"bash", "sh"}
-        What runs it; a worker without bash takes sh.
+        What runs it; a worker without bash takes sh. What is for ``sh`` is asked to end by INT before
+        TERM, as lines of a task file are.
     private : bool
         The script holds values people gave: it must not show in the list of processes.
     folder : str
@@ -221,6 +222,8 @@ class Turn:
         All leases it has not reported wholly. None says nothing: a sign of life from beside its turns.
     stopping : tuple of str
         Leases it has been told to cancel, and is about to.
+    wait_s : float
+        How long the answer may take while there is no news. A pool that can't wait answers at once.
     """
 
     want: int = 0
@@ -228,6 +231,7 @@ class Turn:
     reports: tuple[Report, ...] = ()
     holding: tuple[str, ...] | None = None
     stopping: tuple[str, ...] = ()
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +251,8 @@ class Answer:
         It gets nothing new.
     gone : bool
         The pool does not know it: it kills what it has, and joins anew.
+    ring : bool
+        Since it asked last, something came that it may want.
     """
 
     tasks: tuple[Order, ...] = ()
@@ -254,6 +260,7 @@ class Answer:
     cancel: tuple[str, ...] = ()
     draining: bool = False
     gone: bool = False
+    ring: bool = False
 
 
 class Heard(NamedTuple):

@@ -52,6 +52,7 @@ MOST_WANTED: Final = 10_000
 """Tasks a worker may ask for at once, slots it may have, and entries of each list of a turn."""
 
 _LONGEST_LEASE = 256
+_LONGEST_WAIT = 20.0
 _LONGEST_SAID = 2000
 _LARGEST_NUMBER = 2**53
 
@@ -134,7 +135,7 @@ class _Problems:
         if given is None:
             return None
         if type(given) not in (int, float) or not 0 <= given < _LARGEST_NUMBER:
-            self.note(_under(place, name), "must be a time in seconds since 1970")
+            self.note(_under(place, name), "must be seconds, as a number that is not negative")
             return None
         return float(given)
 
@@ -265,7 +266,7 @@ def read_welcome(document: object) -> Welcome:
 
 # Turns -------------------------------------------------------------------------------------------
 
-_TURN = ("want", "starts", "reports", "holding", "stopping")
+_TURN = ("want", "starts", "reports", "holding", "stopping", "wait_s")
 
 
 def turn_document(turn: Turn) -> dict[str, Any]:
@@ -282,6 +283,8 @@ def turn_document(turn: Turn) -> dict[str, Any]:
         document["holding"] = list(turn.holding)
     if turn.stopping:
         document["stopping"] = list(turn.stopping)
+    if turn.wait_s:
+        document["wait_s"] = turn.wait_s
     return document
 
 
@@ -309,6 +312,7 @@ def read_turn(document: object) -> Turn:
         tuple(reports),
         problems.names(found, "holding") if "holding" in found else None,
         problems.names(found, "stopping"),
+        min(problems.time(found, "", "wait_s") or 0.0, _LONGEST_WAIT),
     )
     problems.raise_found()
     return turn
@@ -401,6 +405,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         "cancel": list(answer.cancel),
         "draining": answer.draining,
         "gone": answer.gone,
+        **({"ring": True} if answer.ring else {}),
     }
 
 
@@ -427,6 +432,7 @@ def read_answer(document: object) -> Answer:
         problems.names(found, "cancel"),
         found.get("draining") is True,
         found.get("gone") is True,
+        found.get("ring") is True,
     )
     problems.raise_found()
     return answer

@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -85,6 +86,10 @@ class Launch(NamedTuple):
     plain : bool
         Run it with ``sh`` though there is a bash, and ask it to end with INT before TERM: as lines of
         a task file are.
+    log : str
+        Path of its log files without their ending; empty: the run's own.
+    grace : float or None
+        Seconds between TERM and KILL, where they are its own.
     """
 
     key: AttemptKey
@@ -96,6 +101,8 @@ class Launch(NamedTuple):
     output_file: str | None = None
     error_file: str | None = None
     plain: bool = False
+    log: str = ""
+    grace: float | None = None
 
 
 class Finished(NamedTuple):
@@ -117,6 +124,7 @@ class _Process:
     limit_at: float  # on the monotonic clock, like kill_at: a clock that is set ends no task
     folder: str = ""
     slot: Slot | None = None
+    grace: float | None = None
     stopped: Literal["timeout", "cancelled"] | None = None
     kill_at: float | None = None
     signals: Sequence[signal.Signals] = _TERMINATE_FIRST  # still to be sent
@@ -198,7 +206,9 @@ class LocalBackend:
             If the disk of the run's own files is full, which is no fault of the task.
         """
         key = launch.key
-        slot = self.logs.take(key.position, launch.task_id, key.attempt)
+        slot = self.logs.take(
+            launch.log or self.logs.stem(key.position, launch.task_id, key.attempt)
+        )
         environment = self._environments.get(slot.name)
         if environment is None:
             environment = {**self._environment, b"HUT_SLOT": slot.name.encode()}
@@ -235,6 +245,7 @@ class LocalBackend:
             clock + launch.time_limit,
             launch.folder,
             slot,
+            launch.grace,
             signals=_INTERRUPT_FIRST if launch.plain else _TERMINATE_FIRST,
         )
         self._pids[key] = pid
@@ -273,7 +284,8 @@ class LocalBackend:
         """Send the next signal, and say when the one after it is due."""
         following, *more = process.signals
         process.signals = more
-        process.kill_at = time.monotonic() + self.options.kill_grace if more else None
+        grace = self.options.kill_grace if process.grace is None else process.grace
+        process.kill_at = time.monotonic() + grace if more else None
         kill_group(process.pid, following)
 
     def stop_all(self, *, force: bool = False) -> None:
@@ -282,6 +294,11 @@ class LocalBackend:
             self.stop(process.key, "cancelled")
             if force:
                 kill_group(process.pid, signal.SIGKILL)
+
+    def wake(self) -> None:
+        """Let `wait` return now; may be called from another thread."""
+        with suppress(BlockingIOError):  # so many wakes are on their way that one more is nothing
+            self._waker.send(b"\0")
 
     def publish_logs(self, *, empty_too: bool = False) -> None:
         """Let what running attempts have written be found under their names."""

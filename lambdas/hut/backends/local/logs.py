@@ -69,8 +69,12 @@ class LogFiles:
         self._slots: list[Slot] = []
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def take(self, position: int, task_id: str, attempt: int) -> Slot:
-        """Return a slot for an attempt."""
+    def stem(self, position: int, task_id: str, attempt: int) -> str:
+        """Return the path of an attempt's files without their ending."""
+        return f"{self._folder}/{position}-{task_id}.{attempt}"
+
+    def take(self, stem: str) -> Slot:
+        """Return a slot for an attempt whose files are to have the path `stem`."""
         if not self._free:
             slot = Slot(f"{self._epoch}-{len(self._slots)}")
             self._slots.append(slot)
@@ -83,7 +87,7 @@ class LogFiles:
                     os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND,
                     0o600,
                 )
-        slot.stem = f"{self._folder}/{position}-{task_id}.{attempt}"
+        slot.stem = stem
         return slot
 
     def publish(self, slots: Iterable[Slot], *, empty_too: bool = False) -> None:
