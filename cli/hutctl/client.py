@@ -48,6 +48,8 @@ class WorkflowFile:
         Absolute; relative paths of tasks start here.
     name : str or None
         Name of the run, instead of the file's.
+    pool : str or None
+        The pool whose workers run the tasks.
     options : RunOptions
         What is asked of the run as a whole.
     """
@@ -61,6 +63,7 @@ class WorkflowFile:
     tags: Mapping[str, str] = field(default_factory=dict)
     backend: str | None = None
     idempotency_key: str | None = None
+    pool: str | None = None
     options: RunOptions = NO_OPTIONS
 
 

@@ -62,3 +62,24 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
             raise click.UsageError(f"{option} {value!r}: write it as {option} KEY=VALUE")
         found[key] = text
     return found
+
+
+def check_pool(workflow: WorkflowFile) -> None:
+    """Refuse a pool that can't be one, or beside another backend.
+
+    Raises
+    ------
+    click.UsageError
+    """
+    pool = workflow.pool
+    if pool is None:
+        return
+    if workflow.backend not in (None, pool):
+        raise click.UsageError("--pool and --backend say where tasks run; give one of them")
+    from hutctl.local.pool.places import POOL_NAME
+
+    if not POOL_NAME.fullmatch(pool):
+        raise click.UsageError(
+            f"--pool {pool!r} is no name of a pool: 1 to 64 letters, digits, '.', '_' or '-', the "
+            "first a letter or a digit"
+        )

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 from hut.explanation import Explanation, Facts, explain
+from hut.lifecycle.retry import MOST_LOSSES
 from hut.lifecycle.task import after_end
 from hut.model.environment import Environment
 from hut.model.limits import LONGEST_NAME, LONGEST_VARIABLE, MOST_PROBLEMS
@@ -293,11 +294,20 @@ class Control:
         Any adapter of the store port.
     check
         Holds inputs of tasks that join runs against their schemas.
+    most_losses
+        Attempts of a task that may be lost and the task still be run again.
     """
 
-    def __init__(self, store: Store, check: Check | None = None) -> None:
+    def __init__(
+        self, store: Store, check: Check | None = None, *, most_losses: int = MOST_LOSSES
+    ) -> None:
         self.store = store
         self._check = check or _unchecked
+        self._most_losses = most_losses
+
+    def bounded(self, most_losses: int) -> Control:
+        """Return the same with another bound on attempts that may be lost."""
+        return Control(self.store, self._check, most_losses=most_losses)
 
     def plan(self, submission: Submission, setting: Setting) -> tuple[Plan, RunSettings]:
         """Return what `submit` would store. Nothing is stored.
@@ -391,7 +401,14 @@ class Control:
         adds: Extension | None = None,
     ) -> End:
         """Return what to record for an attempt that has ended, with what follows from it."""
-        following = after_end(outcome, claim.spec.retry, claim.spent, now, cancelling=cancelling)
+        following = after_end(
+            outcome,
+            claim.spec.retry,
+            claim.spent,
+            now,
+            cancelling=cancelling,
+            most_losses=self._most_losses,
+        )
         return End(
             claim.key, outcome, following, now, started_at=started_at, handle=handle, adds=adds
         )

@@ -22,6 +22,7 @@ _EXIT = {"completed": 0, "failed": 1, "cancelled": 3}
 Examples:
   hutctl run workflow.json
   hutctl run workflow.json --max-concurrent 4 --env DEPTH=12
+  hutctl run workflow.json --pool big     workers of the pool run the tasks
   hutctl run workflow.json --detach       print the run's id and return
   hutctl run workflow.json --dry-run      only show what would run
   generate.py | hutctl run -              read the workflow from stdin
@@ -45,6 +46,7 @@ Exit codes: 0 every task completed, 1 failed, 2 the input is wrong, 3 cancelled,
 @click.option("--name", metavar="NAME", help="Name of the run, instead of the workflow's.")
 @click.option("--tag", multiple=True, metavar="K=V", help="Note something on the run.")
 @click.option("--backend", metavar="B", help="Where tasks run that don't say it.")
+@click.option("--pool", metavar="NAME", help="Let workers run the tasks: see 'hutctl worker'.")
 @click.option(
     "--idempotency-key", metavar="KEY", help="The same key and file give the same run, not two."
 )
@@ -64,12 +66,13 @@ def run(
 ) -> int:
     """Submit a workflow and follow it to its end."""
     from hutctl.display.text import plural
-    from hutctl.reading import pairs, read_workflow_file
+    from hutctl.reading import check_pool, pairs, read_workflow_file
 
     if options["idempotency_key"] == "":
         raise click.UsageError("--idempotency-key is empty; leave it out or write a key")
     variables, tags = pairs(env, "--env"), pairs(tag, "--tag")
     workflow = replace(read_workflow_file(file), env_vars=variables, tags=tags, **options)
+    check_pool(workflow)
     if dry_run:
         from hutctl.commands.planning import show_plan
 

@@ -38,6 +38,7 @@ from hutctl.local.listing import (
 )
 from hutctl.local.lock import holder_of
 from hutctl.local.logs import read_attempt_log
+from hutctl.local.pool.choosing import kept_pool, pool_of, pool_setting
 from hutctl.local.previews import preview_script
 from hutctl.local.takeover import Takeover
 from hutctl.pace import Pace
@@ -90,7 +91,7 @@ class LocalClient:
 
     def plan(self, file: WorkflowFile, *, scripts: bool) -> Document:
         """Return what would run."""
-        setting, _ = self._setting(file.folder)
+        setting, _ = self._setting(file.folder, file.pool or file.backend)
         submission = _submission(file)
         plan, settings = self._control.plan(submission, setting)
         name = workflow_name(submission, plan)
@@ -100,29 +101,47 @@ class LocalClient:
 
     def submit(self, file: WorkflowFile) -> Submitted:
         """Store a run."""
-        setting, _ = self._setting(file.folder)
+        setting, _ = self._setting(file.folder, file.pool or file.backend, file.pool)
         new_id = "".join(_ID_LETTERS[byte % 32] for byte in os.urandom(_ID_LENGTH))
         run, plan = self._control.submit(_submission(file), setting, now=time.time(), new_id=new_id)
         return Submitted(run_document(run), [str(warning) for warning in plan.warnings])
 
-    def _setting(self, folder: str) -> tuple[Setting, Machine]:
+    def _setting(
+        self, folder: str, backend: str | None = None, pool: str | None = None
+    ) -> tuple[Setting, Machine]:
         """Return what the configuration for a folder says.
+
+        Parameters
+        ----------
+        backend
+            Where the run's tasks go; a pool if the configuration says so.
+        pool
+            A pool they go to, whether it is configured or not.
 
         Raises
         ------
         InvalidInput
             If the configuration is at fault.
         """
+        setting, machine = self._place(folder, backend, pool)
+        return replace(setting, definitions=KnownDefinitions(self._store.registry)), machine
+
+    def _place(self, folder: str, backend: str | None, pool: str | None) -> tuple[Setting, Machine]:
         path = find_configuration(self._config, folder)
         if path is None:
-            known = KnownDefinitions(self._store.registry)
-            return Setting(base_dir=folder, queues=False, definitions=known), Machine()
+            if pool is not None:
+                return pool_setting(self._home, pool, folder)
+            return Setting(base_dir=folder, queues=False), Machine()
         if self._verbose:
             self._say(f"configuration: {path}")
         configuration = load_configuration(path)
+        if (
+            found := pool_of(configuration, pool or backend, required=pool is not None)
+        ) is not None:
+            return pool_setting(self._home, pool or backend or "", folder, configuration, found)
         local = configuration.local_backend()
         others = {
-            entry.name: f"is of type {entry.type}, which needs a control plane on AWS"
+            entry.name: f"is of type {entry.type}, {_elsewhere(entry.type)}"
             for entry in configuration.backends
             if entry != local
         }
@@ -132,7 +151,6 @@ class LocalClient:
             elsewhere=others,
             base_dir=folder,
             queues=False,
-            definitions=KnownDefinitions(self._store.registry),
             sites=_sites(configuration),
         )
         return setting, Machine(local.name, local.max_concurrent, local.kill_grace)
@@ -140,9 +158,12 @@ class LocalClient:
     def _machine(self, run: RunRecord) -> Machine:
         """Return how to run the tasks of a run; a configuration that broke since is no obstacle."""
         try:
-            return self._setting(run.settings.base_dir)[1]
+            return self._setting(run.settings.base_dir, pool=kept_pool(run))[1]
         except InvalidInput as error:
             self._say(f"the configuration is at fault and is left out: {error}")
+            pool = kept_pool(run)
+            if pool is not None:
+                return pool_setting(self._home, pool, run.settings.base_dir)[1]
             return Machine(run.settings.backend)
 
     def _replacing(self, run: RunRecord) -> Callable[[], bool]:
@@ -524,6 +545,12 @@ def _left_at(run_id: str, error: OSError | sqlite3.Error) -> str:
     )
 
 
+def _elsewhere(kind: str) -> str:
+    if kind == "workers":
+        return "a pool; a run goes to it as a whole: --pool NAME"
+    return "which needs a control plane on AWS"
+
+
 def _say_nothing(message: str) -> None:
     """Say nothing."""
 
@@ -563,7 +590,7 @@ def _submission(file: WorkflowFile) -> Submission:
         max_concurrent=file.max_concurrent,
         env_vars=file.env_vars,
         tags=file.tags,
-        backend=file.backend,
+        backend=file.pool or file.backend,
         idempotency_key=file.idempotency_key,
         options=file.options,
     )

@@ -17,6 +17,7 @@ from hut.views import change_document, run_document
 from hutctl.client import Attended, Display, Progress, Running
 from hutctl.local.engine import Engine, EngineOptions
 from hutctl.local.lock import RunLock, holder_of
+from hutctl.local.pool.serving import PoolPlan, Serving
 from hutctl.local.runner import LocalRunner, Runner, usable_cores
 from hutctl.local.takeover import Takeover, take_over
 
@@ -39,12 +40,15 @@ class Machine:
         Seconds between TERM and KILL.
     look_again : callable
         See `EngineOptions`.
+    pool : PoolPlan or None
+        Workers run the tasks, not this process.
     """
 
     name: str = "local"
     cap: int | None = None
     kill_grace: float = 5.0
     look_again: Callable[[], bool] = lambda: False
+    pool: PoolPlan | None = None
 
     def slots(self, max_concurrent: int | None) -> int:
         """Return how many tasks of a run run at once."""
@@ -125,6 +129,8 @@ def drive(
         run = store.get_run(run_id)
         machine.look_again()
         narrator = _Narrator(store, display, _seen(store, run))
+        if machine.pool is not None:
+            control = control.bounded(machine.pool.scheduler.max_job_retries)
         options = EngineOptions(
             folder,
             backend_cap=machine.cap,
@@ -151,6 +157,12 @@ def _take_up(
 ) -> tuple[Runner, RunRecord, Takeover]:
     """Return what runs the run's tasks, after a look at what earlier engines left behind."""
     slots = machine.slots(run.settings.max_concurrent)
+    if machine.pool is not None:
+        bound = run.settings.max_concurrent or machine.cap
+        logs = folder / "logs"
+        pool = Serving(machine.pool, store, run, logs, slots=bound, grace=machine.kill_grace)
+        serving = stack.enter_context(pool)
+        return serving.side, *serving.take_over(time.time())
     options = LocalOptions(
         folder,
         epoch=run.epoch + 1,

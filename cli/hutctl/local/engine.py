@@ -143,6 +143,7 @@ class Engine:
         for claim, started_at in found.adopted:
             self._running[claim.key] = claim
             self._started_at[claim.key] = started_at
+        self._running.update((claim.key, claim) for claim in found.waiting)
         for claim, ended in found.ended:
             self._running[claim.key] = claim
             self._finish(ended)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from typing import Literal
 
 from hut.backends.local import Launch, LocalBackend
 from hut.model.records import RunRecord
@@ -52,9 +54,8 @@ class Launcher:
         self._run = run
         self._backend = backend
         self._plain = run.settings.shell == "sh"
-        shell = "sh" if self._plain else "bash" if backend is None else backend.shell
         journal = None if backend is None else backend.journal.paths
-        self._scripts = Scripts(run, shell, journal)
+        self._scripts = Scripts(run, "sh" if self._plain else _shell_of(backend), journal)
 
     def script(self, spec: TaskSpec, key: AttemptKey) -> str:
         """Return the script of an attempt, exactly as it is run."""
@@ -78,3 +79,9 @@ class Launcher:
             error_file=None if error is None else resolve(run, spec, error),
             plain=self._plain,
         )
+
+
+def _shell_of(backend: LocalBackend | None) -> Literal["bash", "sh"]:
+    if backend is not None:
+        return backend.shell
+    return "sh" if shutil.which("bash") is None else "bash"  # workers are on this machine, too

@@ -34,12 +34,15 @@ class Takeover:
         Claims whose processes live, with the time they started.
     ended : list
         Claims whose scripts noted their end; the new engine records them as it does its own.
+    waiting : list
+        Claims that a worker may have, and may have started.
     lost, given_back : int
         Attempts that are gone without a trace, and claims that were never started.
     """
 
     adopted: list[tuple[Claim, float]] = field(default_factory=list)
     ended: list[tuple[Claim, Ended]] = field(default_factory=list)
+    waiting: list[Claim] = field(default_factory=list)
     lost: int = 0
     given_back: int = 0
 

@@ -124,10 +124,9 @@ class MemoryPool:
         known = self._workers.get(worker)
         return known is not None and known.want > 0
 
-    @property
-    def workers(self) -> int:
-        """How many there are."""
-        return len(self._workers)
+    def leased(self) -> list[str]:
+        """Return the names of items that a worker has."""
+        return [name for known in self._workers.values() for name in known.leases]
 
     def expect(self, items: Iterable[Queued]) -> None:
         """Note what workers may have from an earlier engine; it is theirs if they join with it."""
