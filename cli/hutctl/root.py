@@ -26,6 +26,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "resume": ("running", "take up a run whose hutctl died"),
         "retry": ("running", "run again what failed, as new attempts"),
         "cancel": ("cancelling", "stop a run"),
+        "worker": ("working", "take tasks from a pool and run them on this machine"),
         "close": ("closing", "let an open run end: it takes no more tasks"),
     },
     "Look": {

@@ -82,7 +82,7 @@ class PoolSide:
 
     def wake(self) -> None:
         """Let `wait` return now; may be called from another thread."""
-        with suppress(BlockingIOError):
+        with suppress(OSError):
             self._waker.send(b"\0")
 
     def close(self) -> None:

@@ -288,6 +288,12 @@ class LocalBackend:
         process.kill_at = time.monotonic() + grace if more else None
         kill_group(process.pid, following)
 
+    def kill(self, key: AttemptKey) -> None:
+        """Kill an attempt now."""
+        pid = self._pids.get(key)
+        if pid is not None:
+            kill_group(pid, signal.SIGKILL)
+
     def stop_all(self, *, force: bool = False) -> None:
         """Cancel everything that runs; with `force`, kill it now."""
         for process in list(self._processes.values()):
@@ -297,7 +303,7 @@ class LocalBackend:
 
     def wake(self) -> None:
         """Let `wait` return now; may be called from another thread."""
-        with suppress(BlockingIOError):  # so many wakes are on their way that one more is nothing
+        with suppress(OSError):  # so many are on their way that one more is nothing, or it is over
             self._waker.send(b"\0")
 
     def publish_logs(self, *, empty_too: bool = False) -> None:
@@ -425,6 +431,17 @@ class LocalBackend:
                     slot = variable_of(pid, "HUT_SLOT") or ""
                     found[key] = NotedStart(pid, time.time(), slot)
         return found
+
+    def kill_noted(self) -> int:
+        """Kill what an earlier process noted in this journal as started, and not as ended; return how many."""
+        starts, ends = self.journal.fence(), self.journal.ends()
+        left = {name: start for name, start in starts.items() if name not in ends}
+        for name, start in left.items():
+            if start.at is not None and start.at >= boot_time():
+                position, attempt, epoch = name.split(".")
+                key = AttemptKey(int(position), int(attempt), int(epoch))
+                self._kill_leftovers(key, start.pid)
+        return len(left)
 
     def kill_leftovers(self, key: AttemptKey, end: NotedEnd) -> None:
         """Kill what an attempt left behind whose end is noted, but not its start."""

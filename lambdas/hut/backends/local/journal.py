@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,21 @@ class JournalFiles:
         line = f"S {name} {start.pid} {start.at} {start.slot} .\n".encode()
         if os.write(self._descriptor, line) < len(line):  # the next line would be a part of this
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._starts))
+
+    def note_end(self, name: str) -> None:
+        """Note that an attempt is over, where its script does not."""
+        with open(self._ends, "a", encoding="ascii") as file:
+            file.write(f"E {name} 0 0 - .\n")
+
+    def restart(self, living: Mapping[str, NotedStart]) -> None:
+        """Forget all attempts but those that live."""
+        partial = self._starts.with_suffix(".new")
+        lines = (f"S {name} {one.pid} {one.at} {one.slot} .\n" for name, one in living.items())
+        partial.write_text("".join(lines))
+        partial.replace(self._starts)
+        os.truncate(self._ends, 0)
+        os.close(self._descriptor)
+        self._descriptor = _open_healed(self._starts)
 
     def fence(self) -> dict[str, NotedStart]:
         """Shut out scripts that have not begun yet; return all noted starts of this run's life."""

@@ -97,7 +97,11 @@ class LogFiles:
                 if not slot.named[index] and (
                     empty_too or os.fstat(slot.descriptors[index]).st_size
                 ):
-                    os.rename(self._path(slot.name, kind), f"{slot.stem}.{kind}")
+                    try:
+                        os.rename(self._path(slot.name, kind), f"{slot.stem}.{kind}")
+                    except FileNotFoundError:  # the run's folder was removed: nobody reads it
+                        os.ftruncate(slot.descriptors[index], 0)
+                        continue
                     slot.named[index] = True
 
     def give_back(self, slot: Slot) -> None:
