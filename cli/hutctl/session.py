@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hut.model.problems import InvalidInput
     from hutctl.client import Client
     from hutctl.remote.configuration import RemoteConfiguration
-    from hutctl.remote.targets import Targets
+    from hutctl.remote.targets import Target, Targets
 
 __all__ = [
     "EXIT_FAULT",
@@ -73,7 +73,7 @@ class Session:
             name = self.target_name()
             if name is None:
                 self.say("no target configured: using local, this machine", dim=True)
-            self._client = self._local() if name in (None, "local") else self._remote(name)
+            self._client = self._local() if name in (None, "local") else self._remote()
         return self._client
 
     def new_client(self) -> Client:
@@ -117,16 +117,26 @@ class Session:
 
         return LocalClient(self.config, self.say, verbose=self.verbose)
 
-    def _remote(self, name: str) -> Client:
+    def remote_target(self) -> Target:
+        """Return the control plane that is the target.
+
+        Raises
+        ------
+        click.UsageError
+            If there is no such target.
+        """
         from hutctl.remote.targets import load_targets
 
-        targets = load_targets()
+        name, targets = self.target_name() or "", load_targets()
         target = targets.known.get(name)
         if target is None:
             raise unknown_target(name, targets)
+        return target
+
+    def _remote(self) -> Client:
         from hutctl.remote.client import RemoteClient
 
-        return RemoteClient(target, self.config, self.say, verbose=self.verbose)
+        return RemoteClient(self.remote_target(), self.config, self.say, verbose=self.verbose)
 
     def say(self, message: str, *, dim: bool = False) -> None:
         """Tell a person something that is not a result."""

@@ -67,13 +67,13 @@ plane can't be reached, 130 interrupted.
 @shared_options
 @click.pass_obj
 def worker(
-    session: Session, pool: str, properties: tuple[str, ...], log_level: str, **options: Any
+    session: Session, /, *, pool: str, properties: tuple[str, ...], log_level: str, **options: Any
 ) -> int:
     """Take tasks from a pool and run them on this machine."""
     from hutctl.local.home import find_home
     from hutctl.local.pool.places import POOL_NAME, PoolFolder, read_held
     from hutctl.local.runner import usable_cores
-    from hutctl.worker.agent import Agent
+    from hutctl.worker.agent import Agent, Places
     from hutctl.worker.options import WorkerOptions, default_name, read_properties
     from hutctl.worker.places import ThisMachine
 
@@ -113,12 +113,11 @@ def worker(
     def debug(message: str) -> None:
         say(message, 0)
 
+    places: Places = ThisMachine(folder)
     shipper = None
     if remote:
         from hutctl.worker.remote import control_plane
 
-        places, shipper = control_plane(session, pool, say)
-    else:
-        places = ThisMachine(folder)
+        places, shipper = control_plane(session.remote_target(), pool, say)
     say(f"pool {pool}, {told.slots} slots, process {os.getpid()}")
     return Agent(told, folder, places, say, debug=debug, shipper=shipper).run()

@@ -39,6 +39,7 @@ from hutctl.local.listing import (
 from hutctl.local.lock import holder_of
 from hutctl.local.logs import read_attempt_log
 from hutctl.local.pool.choosing import kept_pool, pool_of, pool_setting
+from hutctl.local.pool.looking import drain_pool, show_pool, show_pools
 from hutctl.local.previews import preview_script
 from hutctl.local.takeover import Takeover
 from hutctl.pace import Pace
@@ -472,18 +473,16 @@ class LocalClient:
         )
 
     def list_pools(self) -> list[Document]:
-        """Return none: no control plane serves pools of this machine."""
-        return []
+        """Return the pools of this machine."""
+        return show_pools(self._home)
 
     def show_pool(self, name: str) -> Document:
-        """Refuse: there is none."""
-        raise StoreError(
-            f"this machine serves no pool {name!r}; a control plane may: --target NAME"
-        )
+        """Return a pool with its workers."""
+        return show_pool(self._home, name)
 
-    def drain_pool(self, name: str, worker: str | None, *, draining: bool) -> Document:  # noqa: ARG002
-        """Refuse: there is none."""
-        return self.show_pool(name)
+    def drain_pool(self, name: str, worker: str | None, *, draining: bool) -> Document:
+        """Let a pool, or one of its workers, take nothing new, or again."""
+        return drain_pool(self._home, name, worker, draining=draining)
 
     def list_backends(self, folder: str) -> list[Document]:
         """Return this machine's backend, then those that are configured for control planes."""

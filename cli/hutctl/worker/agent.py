@@ -52,8 +52,8 @@ class Places(Protocol):
 class LogShipper(Protocol):
     """Carries what tasks print elsewhere. None where their files are read on this machine."""
 
-    def begin(self, held: Held, stem: str, member: Membership) -> str:
-        """Begin with a task whose log files begin with `stem`; return the name of its log."""
+    def begin(self, held: Held, path: str, member: Membership) -> str | None:
+        """Begin with a task that prints into a file; return the name of its log, if it has one."""
 
     def end(self, held: Held, told: Callable[[], None]) -> None:
         """Carry the rest; then call `told`, from another thread."""
@@ -205,6 +205,9 @@ class Agent:
             key = AttemptKey(held.serial, 1, 1)
             name = self._backend.journal_key(key)
             stem = order.log or f"{self._folder}/logs/{held.serial}"
+            output, errors = order.output_file, order.error_file
+            if self._shipper is not None and output is None:
+                output, errors = f"{stem}.log", errors or f"{stem}.log"
             launch = Launch(
                 key,
                 order.task,
@@ -213,8 +216,8 @@ class Agent:
                 order.private,
                 order.folder,
                 order.time_limit,
-                order.output_file,
-                order.error_file,
+                output,
+                errors,
                 plain=order.shell == "sh",
                 log=stem,
                 grace=order.grace,
@@ -229,8 +232,9 @@ class Agent:
             if pid is None:
                 continue
             held.pid = pid
-            log = None if self._shipper is None else self._shipper.begin(held, stem, member)
-            member.started(held, log)
+            if self._shipper is not None:
+                held.log = self._shipper.begin(held, f"{stem}.log", member)
+            member.started(held)
             self.debug(f"started {order.task} of run {order.run} (attempt {order.attempt})")
 
     def _finish(self, finished: Finished) -> None:
@@ -298,6 +302,7 @@ class Agent:
             held.started_at,
             held.pid,
             said[:_LONGEST_SAID],
+            held.log,
         )
         self.members[held.source].over(held, report)
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from hut.model.problems import InvalidInput
 from hut.pools.port import Answer, How, Order, Report, Started, Turn, WorkerSpec
 from hut.pools.protocol import Welcome
+from hutctl.client import Unreachable
 from hutctl.worker.links import Away, Link
 from hutctl.worker.stock import Held, Stock
 
@@ -88,11 +89,11 @@ class Membership:
         """Where its logs go; empty for files."""
         return "" if self.welcome is None else self.welcome.log_stream
 
-    def started(self, held: Held, log: str | None = None) -> None:
+    def started(self, held: Held) -> None:
         """Note that a task runs."""
         order = held.order
         at = held.started_at or 0.0
-        start = Started(order.lease, order.epoch, at, order.part, held.pid, log)
+        start = Started(order.lease, order.epoch, at, order.part, held.pid, held.log)
         self._starts[order.lease, order.part] = start
 
     def over(self, held: Held, report: Report) -> None:
@@ -115,6 +116,12 @@ class Membership:
             self._forget(held)
         self._reports.clear()
         self._news.notify_all()
+
+    def ring(self) -> None:
+        """Ask at once: there may be something."""
+        with self._news:
+            self._asks = True
+            self._news.notify_all()
 
     def forget_all(self) -> None:
         """Say nothing of what it has: it is lost when this worker signs off."""
@@ -166,7 +173,12 @@ class Membership:
             link = self._open_link()
             leases = {lease: held.order.epoch for (lease, _), held in self._held.items()}
             spec = replace(self._spec, holding=tuple(leases.items()))
-        welcome = link.join(spec)
+        try:
+            welcome = link.join(spec)
+        except Unreachable as error:
+            if not self.has_joined:
+                raise  # whoever started it should know
+            raise Away(str(error)) from error
         with self._news:
             self.welcome, self.has_joined, self._asks = welcome, True, True
             for lease in welcome.refused:
@@ -188,10 +200,7 @@ class Membership:
                 return not self._closed
             assert self.welcome is not None  # noqa: S101 - the caller looked
             worker = self.welcome.worker
-            if self._leaving and not self._reports:
-                turn = None
-            else:
-                turn = self._compose()
+            turn = None if self._leaving and not self._reports else self._compose()
         if turn is None:
             link.leave(worker)
             return False

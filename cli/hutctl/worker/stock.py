@@ -28,6 +28,8 @@ class Held:
         Number of the task in this worker.
     started_at : float or None
         None while it waits for a slot.
+    log : str or None
+        Name of its log, where that is the worker's own.
     unwanted : bool
         Nobody wants to hear of it any more: it is killed.
     """
@@ -37,6 +39,7 @@ class Held:
     serial: int
     started_at: float | None = None
     pid: int = 0
+    log: str | None = None
     stopping: bool = False
     unwanted: bool = False
 

@@ -29,7 +29,7 @@ def pool_of(
     for entry in configuration.backends:
         if isinstance(entry, WorkersBackend) and entry.name == name:
             return entry
-    return WorkersBackend(name=name or "", type=_TYPE) if required else None
+    return WorkersBackend(name=name or "", type="workers") if required else None
 
 
 def pool_setting(

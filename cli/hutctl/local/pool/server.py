@@ -99,6 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._serve("DELETE")
 
+    def do_PUT(self) -> None:
+        self._serve("PUT")
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Say nothing: the terminal belongs to the run."""
 
