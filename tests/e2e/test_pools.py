@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,9 +29,15 @@ KINDS = [
 
 @contextmanager
 def worker(hut: RemoteHut, name: str, slots: int = 4) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of the deployment's own pool, as a process; killed at the end."""
+    """A worker of the deployment's own pool, as a process; killed at the end.
+
+    The one called ``idle`` takes tasks and begins none; the others are agents.
+    """
     arguments = [hut.deployment.url, hut.bed.url, "workers", name, str(slots)]
     command = [sys.executable, "-m", "tests.e2e.pool_client", *arguments]
+    if name != "idle":
+        told = ["--pool", "workers", "--name", name, "--slots", str(slots)]
+        command = [sys.executable, "-m", "hutctl", "worker", *told]
     process = subprocess.Popen(command, cwd=ROOT, env=hut.env)
     try:
         until(lambda: name in {each["name"] for each in workers(hut)}, f"{name} has joined")
@@ -90,7 +97,7 @@ def test_a_pool_that_is_drained_gives_nothing_out_and_a_cancelled_run_is_stopped
         assert "draining" in hut("why", run, "a").stdout
         hut.call("POST", "/pools/workers/resume")
         hut.reached(run, "a", "running")
-        assert "worker w on here" in hut("why", run, "a").stdout
+        assert f"worker w on {socket.gethostname()}" in hut("why", run, "a").stdout
         hut.reached(run, "inner", "completed")
         assert hut.task(run, "fails")["exit_code"] == 3
         assert hut("logs", run, "writes").stdout == ""
