@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sqlite3
 from contextlib import closing
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from benchmarks.measure import Command, CommandError
 
-__all__ = ["SLOTS", "Contestant", "GnuParallel", "Hut", "HyperShell", "Xargs", "bash"]
+__all__ = ["SLOTS", "Contestant", "GnuParallel", "Hut", "HutWorkers", "HyperShell", "Xargs", "bash"]
 
 SLOTS = 2
 
@@ -97,6 +98,49 @@ class Hut:
         del count
         if not (folder / "home" / "hut.db").exists():
             raise CommandError("hutctl kept no run in its home")
+
+
+class HutWorkers:
+    """Hut with two workers of one slot, and an empty home for each run.
+
+    Parameters
+    ----------
+    hutctl
+        Path of the command.
+    """
+
+    name = "Hut, two workers"
+
+    def __init__(self, hutctl: Path) -> None:
+        self._hutctl = hutctl
+
+    def shown(self, count: int) -> str:
+        """Return the commands; the file holds as many lines."""
+        return self._script(count, "hutctl")
+
+    @staticmethod
+    def _script(count: int, hutctl: str) -> str:
+        del count
+        worker = f"{hutctl} worker --pool bench --slots 1 --once"
+        return f"{worker} & {worker} & {hutctl} submit tasks.txt --pool bench && wait"
+
+    def prepare(self, folder: Path, count: int) -> Command:
+        """Write the lines and remove the home of the last run."""
+        (folder / "tasks.txt").write_text("true\n" * count, encoding="utf-8")
+        home = folder / "home"
+        shutil.rmtree(home, ignore_errors=True)
+        script = self._script(count, shlex.quote(str(self._hutctl)))
+        return Command(
+            (bash(), "-c", script), folder, {"HUT_HOME": str(home), "HUT_TARGET": "local"}
+        )
+
+    def check(self, folder: Path, count: int) -> None:
+        """Count the attempts that were recorded as having gone well."""
+        with closing(sqlite3.connect(folder / "home" / "hut.db")) as database:
+            query = "select count(*) from attempts where exit_code = 0"
+            (done,) = database.execute(query).fetchone()
+        if done != count:
+            raise CommandError(f"Hut recorded {done} of {count} tasks")
 
 
 @dataclass(frozen=True, slots=True)

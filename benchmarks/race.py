@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contestants import Contestant, GnuParallel, Hut, HyperShell, Xargs
+from benchmarks.contestants import Contestant, GnuParallel, Hut, HutWorkers, HyperShell, Xargs
 from benchmarks.measure import CommandError, Timing, announce, spread, timed
 from benchmarks.peers import Peer
 from benchmarks.results import Claim, Figure
@@ -49,15 +49,17 @@ class Race:
             )
         return tuple(found)
 
-    def compare(self, label: str, others: Sequence[str], target: float) -> Claim:
-        """Claim that Hut's throughput is at least `target` times the best of the others'."""
+    def compare(
+        self, label: str, others: Sequence[str], target: float, *, own: str = "Hut"
+    ) -> Claim:
+        """Claim that Hut's (`own`) throughput is at least `target` times the best of the others'."""
         present = [name for name in others if name in self.timings]
         if not present:
             return Claim(label, None, "times", "at least", target)
         best = min(present, key=lambda name: spread(self._wall(name)).median)
-        own, theirs = self._wall("Hut"), self._wall(best)
-        ratios = [other / hut for hut, other in zip(own, theirs, strict=True)]
-        value = spread(theirs).median / spread(own).median
+        mine, theirs = self._wall(own), self._wall(best)
+        ratios = [other / hut for hut, other in zip(mine, theirs, strict=True)]
+        value = spread(theirs).median / spread(mine).median
         return Claim(label, value, "times", "at least", target, (min(ratios), max(ratios)))
 
     def _wall(self, name: str) -> list[float]:
@@ -100,7 +102,7 @@ def run_race(contestants: Sequence[Contestant], count: int, rounds: int) -> Race
                 try:
                     timing = _run_once(one, folders[one.name], count if number else 1)
                 except CommandError as error:
-                    if isinstance(one, Hut | Xargs):
+                    if isinstance(one, Hut | HutWorkers | Xargs):
                         raise
                     del timings[one.name]
                     notes.append(f"{one.name} dropped out: {str(error).splitlines()[0]}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.scenarios import cloud, functions, load, planning, small, start, throughput
+from benchmarks.scenarios import cloud, functions, load, planning, small, start, throughput, workers
 from benchmarks.scenarios import help as help_text
 from benchmarks.setting import Scenario, Setting
 
@@ -10,6 +10,7 @@ __all__ = ["ALL", "Scenario", "Setting"]
 
 ALL: tuple[Scenario, ...] = (
     throughput.SCENARIO,
+    workers.SCENARIO,
     small.SCENARIO,
     start.SCENARIO,
     help_text.SCENARIO,

@@ -141,6 +141,8 @@ wrong, 3 cancelled, 130 interrupted.
 @click.pass_context
 def submit(ctx: click.Context, /, **options: Any) -> int:
     """Submit a task file and follow it to its end."""
+    from hutctl.reading import check_pool
+
     session: Session = ctx.obj
     words: tuple[str, ...] = options.pop("words")
     is_command = ctx.meta["command"] or len(words) > 1
@@ -150,6 +152,7 @@ def submit(ctx: click.Context, /, **options: Any) -> int:
     if options["restart"]:
         return restart(session, client, options)
     asked = _asked(session, options, words, is_command=is_command)
+    check_pool(asked.file)
     if options["forever"]:
         return forever(session, client, asked, reads=words == ("-",))
     with _source(words, is_command=is_command) as stream:
@@ -257,7 +260,8 @@ def _asked(
         max_concurrent=options["max_concurrent"],
         env_vars=pairs(options["env"], "--env"),
         tags=run_tags,
-        backend=options["backend"] or options["pool"],
+        backend=options["backend"],
+        pool=options["pool"],
         options=RunOptions(  # noqa: S604 - the shell of the tasks; it starts nothing
             shell="sh",
             task_variables=True,

@@ -92,7 +92,7 @@ class LocalClient:
 
     def plan(self, file: WorkflowFile, *, scripts: bool) -> Document:
         """Return what would run."""
-        setting, _ = self._setting(file.folder, file.pool or file.backend)
+        setting, _ = self._setting(file.folder, file.pool or file.backend, file.pool)
         submission = _submission(file)
         plan, settings = self._control.plan(submission, setting)
         name = workflow_name(submission, plan)

@@ -93,7 +93,7 @@ def _options(file: WorkflowFile, environments: Mapping[str, Document]) -> Docume
         "max_concurrent": file.max_concurrent,
         "env_vars": dict(file.env_vars),
         "tags": dict(file.tags),
-        "backend": file.backend,
+        "backend": file.pool or file.backend,
         "environments": dict(environments),
         **file.options.given(),
     }
