@@ -79,7 +79,7 @@ class Session:
     def new_client(self) -> Client:
         """Return another client of the target, for a thread of its own."""
         name = self.target_name()
-        return self._local() if name in (None, "local") else self._remote(str(name))
+        return self._local() if name in (None, "local") else self._remote()
 
     def remote_configuration(self, otherwise: str) -> RemoteConfiguration:
         """Return the configuration of the target's control plane.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 
-from hutctl.local.engine import usable_cores
+from hutctl.local.runner import usable_cores
 
 __all__ = ["machine_properties"]
 

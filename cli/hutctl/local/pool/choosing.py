@@ -49,7 +49,7 @@ def pool_setting(
     )
     plan = PoolPlan(PoolFolder.of(home, name), _scheduler(configuration, entry))
     grace = 5.0 if configuration is None else configuration.local_backend().kill_grace
-    return setting, Machine(name, given, grace, plan)
+    return setting, Machine(name, given, grace, pool=plan)
 
 
 def _scheduler(configuration: Configuration | None, entry: WorkersBackend | None) -> Scheduler:
