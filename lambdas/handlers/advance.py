@@ -11,8 +11,8 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from handlers.logs import new_logger
 from handlers.wiring import surroundings
+from hut.logs import new_logger
 from hut.measuring import measure, measured
 from hut.metrics import Metric
 from hut.service.advancing import Advancing

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlers.logs import new_logger
 from handlers.wiring import surroundings
+from hut.logs import new_logger
 from hut.measuring import measure, measured
 from hut.metrics import ENDED_RUNS, Metric
 from hut.model.states import TaskState

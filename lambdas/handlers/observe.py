@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handlers.logs import new_logger
 from handlers.wiring import surroundings
 from hut.backends.batch import job_from_detail
 from hut.backends.port import Job, JobName, parse_job_name
+from hut.logs import new_logger
 from hut.measuring import measure, measured
 from hut.metrics import Metric
 from hut.model.states import Reason

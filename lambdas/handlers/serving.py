@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from functools import partial
 
 from handlers import wiring
-from handlers.logs import new_logger
 from handlers.wiring import Process, new_id
 from hut import __version__
 from hut.aws.audit import AuditTable
 from hut.aws.executions import StateMachine
 from hut.aws.uploads import BucketUploads
 from hut.control import Control
+from hut.logs import new_logger
 from hut.rest.services import Services
 from hut.service.configuring import Configuring
 from hut.service.pooling import PoolBackend, Pooling

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from handlers.logs import new_logger
 from handlers.wiring import surroundings
+from hut.logs import new_logger
 from hut.measuring import measure, measured
 from hut.metrics import Metric
 from hut.service.sweeping import Sweeping

@@ -210,14 +210,14 @@ class Process:
         return self._new_pace(BATCH, self.settings.submit_rate)
 
     def _new_pace(self, bucket: str, most: float) -> Pace:
-        from aws_lambda_powertools import Logger
+        from hut.logs import new_logger
 
         return Pace(
             TableBucket(self.client("dynamodb"), self.settings.table, bucket),
             most=most,
             clock=self.edge.clock,
             sleep=self.edge.sleep,
-            note=Logger().warning,
+            note=new_logger().warning,
             count=lambda: measure(Metric.SUBMITS_THROTTLED),
         )
 

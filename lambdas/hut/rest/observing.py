@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aws_lambda_powertools import Logger
-
 from hut.faults import facts_of
+from hut.logs import new_logger
 from hut.measuring import measure, publish
 from hut.metrics import Metric
 
 __all__ = ["count_added", "count_submission", "log_failure", "log_request"]
 
-_logger = Logger()
+_logger = new_logger()
 
 
 def log_request(
