@@ -97,7 +97,7 @@ def copy(tmp_path: Path) -> Copy:
 def test_there_is_a_test_and_a_readme_for_each_example() -> None:
     names = {entry.parent.name for entry in EXAMPLES.glob("*/workflow.json")}
     tests = Path(__file__).read_text(encoding="utf-8")
-    assert names >= {"montecarlo", "wordcount", "sweep", "diamond", "failing", "digits"}
+    assert names >= {"montecarlo", "wordcount", "sweep", "diamond", "failing", "digits", "hqs"}
     for name in names:
         assert f'copy("{name}")' in tests
         assert (EXAMPLES / name / "README.md").is_file()
@@ -339,3 +339,15 @@ def test_hqs_computes_what_theory_says(tmp_path: Path) -> None:
     spread = json.loads(example.expect("task", "output", "last", "spread").stdout)
     assert spread["steps"] == 2500
     assert len(spread["rod"]["temperatures"]) == 101
+
+
+# hqs
+
+
+def test_hqs_hands_documents_on_until_the_heat_is_compared(copy: Copy) -> None:
+    example = copy("hqs")
+    example.expect("task", "register", sys.executable, "heat.py")
+    example.run()
+    compared = json.loads(example.expect("task", "output", "last", "compare").stdout)
+    assert compared["is_good"] is True
+    assert 0 < compared["worst_error"] < 1e-3

@@ -17,11 +17,26 @@ def test_every_method_asks_for_iam(default: Synthesis) -> None:
 
 
 def test_only_this_api_calls_the_function(default: Synthesis) -> None:
-    for permission in default.resources("AWS::Lambda::Permission").values():
-        properties = permission["Properties"]
+    permissions = [
+        permission["Properties"]
+        for permission in default.resources("AWS::Lambda::Permission").values()
+        if permission["Properties"]["Principal"] != "logs.amazonaws.com"
+    ]
+    assert permissions
+    for properties in permissions:
         assert properties["Principal"] == "apigateway.amazonaws.com"
         assert ":<Rest" in flat(properties["SourceArn"])
         assert "test-invoke-stage" not in flat(properties["SourceArn"])
+
+
+def test_only_the_log_of_jobs_calls_the_function_that_observes_them(default: Synthesis) -> None:
+    [observes] = [
+        permission["Properties"]
+        for permission in default.resources("AWS::Lambda::Permission").values()
+        if permission["Properties"]["Principal"] == "logs.amazonaws.com"
+    ]
+    assert "<Observe" in flat(observes["FunctionName"])
+    assert "JobLogs" in flat(observes["SourceArn"])
 
 
 def test_the_stage_logs_throttles_and_traces(default: Synthesis) -> None:
