@@ -12,6 +12,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 LOCKED := bootstrap people lambda dev digits
 
+# Where it is set, each of the many processes below would compile what it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 LAST := tests/e2e/test_who_needs_what.py
 
 .DEFAULT_GOAL := help

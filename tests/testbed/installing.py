@@ -7,6 +7,7 @@ from typing import Any
 from tests.testbed import (
     accounts,
     api_gateway,
+    archives,
     batch,
     batch_secrets,
     cloudformation,
@@ -38,6 +39,7 @@ def install(app: Any) -> None:
         record,
         batch,
         batch_secrets,
+        archives,
         lambdas,
         metrics,
         streams,

@@ -98,11 +98,12 @@ def test_functions_run_at_the_same_time(make: Maker) -> None:
         "import time\n"
         "note(os.getpid())\n"
         'while len(open(os.environ["SEEN"]).readlines()) < 3: time.sleep(0.01)\n'
-        "return os.getpid()"
+        "return [os.getpid(), os.path.realpath(__file__)]"
     )
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda _: invoke(make, function)[0], range(3)))
-    assert len(set(found)) == 3
+    assert len({process for process, _ in found}) == 3
+    assert len({file for _, file in found}) == 1  # its archive was unpacked once
     assert invoke(make, function)[0] in found  # it is warm
 
 
