@@ -32,7 +32,7 @@ from hut.store.dynamodb.keys import backend_key
 from hut.store.events import NotRegistered
 from hut.store.port import TaskFilter
 from tests.aws.watched_client import WRITES, Call, WatchedClient
-from tests.aws_table import new_options
+from tests.aws_table import Clients, new_options
 from tests.service.fake_ports import (
     AnswerLost,
     Clock,
@@ -95,7 +95,7 @@ class ControlPlane:
 
     def __init__(
         self,
-        bed: TestBed,
+        bed: TestBed | Clients,
         *,
         caps: dict[str, int] | None = None,
         backends: Sequence[str] = ("batch",),

@@ -73,8 +73,9 @@ def alone(number: int) -> list[dict[str, Any]]:
 
 
 def test_a_small_run_is_not_kept_waiting_and_the_rate_is_kept(
-    plane: ControlPlane, test_bed: TestBed, queue: str
+    test_bed: TestBed, queue: str
 ) -> None:
+    plane = ControlPlane(test_bed)
     large, small = plane.begin(*alone(LARGE)), plane.begin(*alone(SMALL))
     notes: list[str] = []
     batch_options = options(queues={"ec2": queue}, platforms={"ec2": "EC2"}, default_queue="ec2")

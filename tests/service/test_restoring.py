@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,11 +14,9 @@ from hut.store.dynamodb.form import check
 from hut.store.dynamodb.table import Table
 from hut.store.port import StoreError, UnknownRun, UnusableStore
 from tests.aws.watched_client import WRITES, Killed
-from tests.aws_table import Clients, new_options
+from tests.aws_table import new_options
 from tests.service.control_plane import ControlPlane
 from tests.service.fake_ports import CANCELLED, FAILED, FakeJob
-from tests.simulation.dynamodb import SimulatedDynamoDB
-from tests.simulation.s3 import SimulatedS3
 
 Snapshot = list[dict[str, Any]]
 
@@ -38,10 +35,8 @@ ENDS = {"completed": 27, "failed": 1, "dep_failed": 1}
 
 
 @pytest.fixture
-def plane() -> ControlPlane:
-    """A control plane on the simulated DynamoDB: many moments are tried."""
-    bed: Any = Clients({"dynamodb": SimulatedDynamoDB(time.time), "s3": SimulatedS3(time.time)})
-    return ControlPlane(bed, caps={"batch": 12})
+def plane(make_plane: Callable[..., ControlPlane]) -> ControlPlane:
+    return make_plane(caps={"batch": 12})
 
 
 def scenario(plane: ControlPlane) -> Iterator[Snapshot]:
