@@ -286,3 +286,30 @@ def test_a_worker_without_work_leaves_if_it_was_told_to(hut: Hut, worker: Start)
     idle = worker("w1", "--idle-exit", "0.2")
     assert "nothing to do" in idle.communicate(timeout=60)[1]
     assert idle.returncode == 0
+
+
+def test_a_worker_that_comes_when_all_is_done_leaves_if_it_is_to_work_once(
+    hut: Hut, start: Start, worker: Start
+) -> None:
+    """Of two that are started with a run, one may do it all before the other is there."""
+    hut.write([{"id": "t", "command": "true"}])
+    slow = worker("slow", "--once")
+    slow.send_signal(signal.SIGSTOP)
+    fast = worker("fast", "--once")
+    hut("run", "w.json", "--pool", "p")
+    assert fast.wait(60) == 0
+    slow.send_signal(signal.SIGCONT)
+    assert slow.wait(60) == 0
+
+
+def test_a_worker_that_is_to_work_once_waits_for_a_run(hut: Hut, worker: Start) -> None:
+    hut.write([{"id": "t", "command": "true"}])
+    early = worker("early")
+    hut("run", "w.json", "--pool", "p")
+    waits = worker("waits", "--once")
+    wait_until(lambda: "waits" in {name for name, *_ in pool(hut).workers()})
+    end(early)
+    with pytest.raises(subprocess.TimeoutExpired):
+        waits.wait(1)
+    hut("run", "w.json", "--pool", "p")
+    assert waits.wait(60) == 0

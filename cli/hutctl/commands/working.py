@@ -57,7 +57,9 @@ plane can't be reached, 130 interrupted.
     help="Tasks it has at most; 0 is no bound.",
 )
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", help="What it tells of.")
-@click.option("--once", is_flag=True, help="Leave when there is nothing more to do.")
+@click.option(
+    "--once", is_flag=True, help="Leave when a run was served and there is nothing more to do."
+)
 @click.option(
     "--idle-exit",
     type=click.FloatRange(0.0),
@@ -74,7 +76,7 @@ def worker(
     from hutctl.local.pool.places import POOL_NAME, PoolFolder, read_held
     from hutctl.local.runner import usable_cores
     from hutctl.worker.agent import Agent, Places
-    from hutctl.worker.options import WorkerOptions, default_name, read_properties
+    from hutctl.worker.options import WorkerOptions, begun_at, default_name, read_properties
     from hutctl.worker.places import ThisMachine
 
     name = options["name"] or default_name()
@@ -113,7 +115,7 @@ def worker(
     def debug(message: str) -> None:
         say(message, 0)
 
-    places: Places = ThisMachine(folder)
+    places: Places = ThisMachine(folder, begun_at())
     shipper = None
     if remote:
         from hutctl.worker.remote import control_plane

@@ -48,6 +48,9 @@ class Places(Protocol):
     def waits_for(self) -> str:
         """What there is to wait for while there is no membership."""
 
+    def is_over(self, agent: Agent) -> bool:
+        """Whether there was something to do and there is nothing more; called as `look` is."""
+
 
 class LogShipper(Protocol):
     """Carries what tasks print elsewhere. None where their files are read on this machine."""
@@ -341,19 +344,7 @@ class Agent:
         if idle is not None and time.monotonic() - self._busy_at >= idle:
             self.say(f"nothing to do for {idle:g} s: leaves")
             return True
-        return self.options.once and self._has_served()
-
-    _served = False
-
-    def _has_served(self) -> bool:
-        """Whether all there was is done: the runs it served have ended, or nothing is given any more."""
-        self._served = self._served or any(one.has_joined for one in self.members.values())
-        lasting = [one for source, one in self.members.items() if source == ""]
-        return (
-            self._served
-            and all(one.gave_nothing for one in lasting)
-            and (bool(lasting) or not self.members)
-        )
+        return self.options.once and self._places.is_over(self)
 
     def _leave(self) -> None:
         with self.news:

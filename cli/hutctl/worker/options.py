@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hut.model.limits import LONGEST_TAG, LONGEST_TAG_VALUE
 from hut.model.problems import InvalidInput, Problem, is_one_line
 
-__all__ = ["WorkerOptions", "default_name", "read_properties"]
+__all__ = ["WorkerOptions", "begun_at", "default_name", "read_properties"]
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 
@@ -42,6 +44,16 @@ class WorkerOptions:
     max_inflight: int = 0
     idle_exit: float | None = None
     once: bool = False
+
+
+def begun_at() -> float:
+    """Return when this process was started, in seconds since 1970; now where the system does not tell."""
+    try:
+        ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+        up = Path("/proc/uptime").read_text().split()[0]
+        return time.time() - (float(up) - int(ticks) / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return time.time()
 
 
 def default_name() -> str:

@@ -14,10 +14,17 @@ __all__ = ["ControlPlane", "ThisMachine"]
 
 
 class ThisMachine:
-    """The engines that serve the pool here; they come and go with their runs."""
+    """The engines that serve the pool here; they come and go with their runs.
 
-    def __init__(self, folder: PoolFolder) -> None:
+    Parameters
+    ----------
+    since
+        When this worker was started, in seconds since 1970.
+    """
+
+    def __init__(self, folder: PoolFolder, since: float) -> None:
         self._folder = folder
+        self._since = since
         self._tokens: dict[str, str] = {}
 
     @property
@@ -25,6 +32,13 @@ class ThisMachine:
         """What there is to wait for."""
         name = self._folder.name
         return f"waits for runs of pool {name}: hutctl run FILE --pool {name}"
+
+    def is_over(self, agent: Agent) -> bool:
+        """Whether a run has ended since this worker was started, and no other is there.
+
+        Others may have done all of a run before this worker saw it.
+        """
+        return not agent.members and self._folder.has_ended_since(self._since)
 
     def look(self, agent: Agent) -> None:
         """Join engines that are new or were replaced; leave those whose run is over."""
@@ -61,6 +75,10 @@ class ControlPlane:
 
     def __init__(self, open_link: Callable[[], Link]) -> None:
         self._open_link = open_link
+
+    def is_over(self, agent: Agent) -> bool:
+        """Whether it has nothing to give any more."""
+        return bool(agent.members) and all(one.gave_nothing for one in agent.members.values())
 
     def look(self, agent: Agent) -> None:
         """Join it, once."""

@@ -54,11 +54,21 @@ class Desk:
     ----------
     wake
         Called when there is something for the engine.
+    is_draining
+        Says of the worker of a name, or (None) of the pool, whether it is to take nothing new. The worker
+        sees it, too, but later: from when somebody was told that it drains, it gets nothing.
     """
 
-    def __init__(self, pool: MemoryPool, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pool: MemoryPool,
+        wake: Callable[[], None],
+        is_draining: Callable[[str | None], bool] = lambda _: False,
+    ) -> None:
         self.pool = pool
         self._wake = wake
+        self._is_draining = is_draining
+        self._names: dict[str, str] = {}
         self._news = threading.Condition()
         self._letters: list[Letter] = []
         self._lost: list[Lost] = []
@@ -80,6 +90,7 @@ class Desk:
         timeout = self.pool.scheduler.worker_timeout_s
         with self._news:
             joined = self.pool.join(worker, spec, time.time())
+            self._names[worker] = spec.name
             self._lost += joined.lost
             self._tell()
         self._wake()
@@ -95,6 +106,9 @@ class Desk:
         Busy
         """
         with self._news:
+            if turn.want:
+                self.pool.drain(None, self._is_draining(None), time.time())
+                self.pool.drain(worker, self._is_draining(self._names.get(worker)), time.time())
             hearing = self.pool.hear(worker, turn, time.time())
             if hearing is None:
                 return Answer(gone=True)
@@ -143,6 +157,7 @@ class Desk:
         with self._news:
             self._lost += self.pool.leave(worker, time.time())
             self._asked.pop(worker, None)
+            self._names.pop(worker, None)
             self._tell()
         self._wake()
 

@@ -3,7 +3,7 @@
 ``runs/<run>.json`` says how to reach the engine that serves a run, with the token it asks for. The file
 is locked as long as the engine lives, however it dies; one that ended its run has removed it. The
 folder ``workers/<name>/`` is a worker's own, with a lock of the same kind; ``draining`` in either folder
-says that the pool, or the worker, takes nothing new.
+says that the pool, or the worker, takes nothing new. ``ended`` is touched when a run of the pool has ended.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 """How pools of this machine and workers may be called: it names a folder."""
 
 _DRAINING = "draining"
+_ENDED = "ended"
 
 
 class Endpoint(NamedTuple):
@@ -125,6 +126,17 @@ class PoolFolder:
                         int(document["pid"]),
                         lives,
                     )
+
+    def note_end(self) -> None:
+        """Note that a run has ended here."""
+        (self.path / _ENDED).touch(mode=0o600)
+
+    def has_ended_since(self, at: float) -> bool:
+        """Say whether a run has ended here after a time, in seconds since 1970."""
+        try:
+            return (self.path / _ENDED).stat().st_mtime >= at
+        except FileNotFoundError:
+            return False
 
     def worker_folder(self, name: str) -> Path:
         """Return the folder of a worker."""

@@ -64,7 +64,15 @@ class Serving:
         self._store = store
         self._run_id = run.id
         self._token = secrets.token_hex(32)
-        self.side = PoolSide(name, plan.scheduler, run, logs, slots=slots, grace=grace)
+        self.side = PoolSide(
+            name,
+            plan.scheduler,
+            run,
+            logs,
+            slots=slots,
+            grace=grace,
+            is_draining=plan.folder.is_draining,
+        )
         self._server = PoolServer(self.side.desk, self._token)
         self._file = plan.folder.endpoint_file(run.id)
 
@@ -75,6 +83,8 @@ class Serving:
     def __exit__(self, *_: object) -> None:
         # Workers keep what they have for an heir, unless the run is over.
         over = self._store.get_run(self._run_id).ended_at is not None
+        if over:
+            self._plan.folder.note_end()  # before the file is gone: workers look for it, then for this
         self._file.release(remove=over)
         self.side.close()
         self._server.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class PoolSide:
         Tasks that may be in the pool at once; None is no bound.
     grace
         Seconds between TERM and KILL.
+    is_draining
+        See `Desk`.
     """
 
     script_place = None
@@ -61,6 +63,7 @@ class PoolSide:
         *,
         slots: int | None,
         grace: float,
+        is_draining: Callable[[str | None], bool] = lambda _: False,
     ) -> None:
         self._run = run
         self._logs = str(logs)
@@ -70,7 +73,7 @@ class PoolSide:
         self._wake.setblocking(False)
         self._waker.setblocking(False)
         self._scheduler = scheduler
-        self.desk = Desk(MemoryPool(name, scheduler), self.wake)
+        self.desk = Desk(MemoryPool(name, scheduler), self.wake, is_draining)
         self._open: dict[str, Claim] = {}
         self._letters: dict[tuple[str, int], Letter] = {}
         self._ready: list[Begun | Ended] = []
