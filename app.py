@@ -9,6 +9,7 @@ from aws_cdk.aws_lambda import AssetCode
 
 from infra.assembly import add_stacks
 from infra.bundling import SMALL, BundleError, make_bundle
+from infra.functions import FUNCTIONS
 from infra.settings import SettingsError, read_settings
 
 HERE = Path(__file__).resolve().parent
@@ -27,7 +28,8 @@ def main() -> None:
         AssetCode(str(bundle.path), asset_hash=bundle.digest, exclude=["**/__pycache__"])
         for bundle in bundles
     )
-    add_stacks(app, settings, {"api": whole, **dict.fromkeys(SMALL, small)})
+    code = {name: small if name in SMALL else whole for name in FUNCTIONS}
+    add_stacks(app, settings, code)
     app.synth()
 
 

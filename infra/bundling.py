@@ -39,8 +39,11 @@ from infra.reach import reached
 __all__ = ["OPERATIONS", "SERVICES", "SMALL", "Bundle", "BundleError", "make_bundle"]
 
 ROOT = Path(__file__).resolve().parents[1]
-SERVICES = frozenset({"batch", "dynamodb", "ec2", "logs", "s3", "sqs", "stepfunctions"})
-OPERATIONS = {"ec2": frozenset({"DescribeInstances", "TerminateInstances"})}
+SERVICES = frozenset({"batch", "dynamodb", "ec2", "lambda", "logs", "s3", "sqs", "stepfunctions"})
+OPERATIONS = {
+    "ec2": frozenset({"DescribeInstances", "TerminateInstances"}),
+    "lambda": frozenset({"Invoke"}),
+}
 """Of services that have hundreds of operations, those that Hut calls."""
 
 SMALL = ("advance", "finish", "observe", "register", "sweep")

@@ -84,6 +84,10 @@ FUNCTIONS: Mapping[str, FunctionOptions] = MappingProxyType(
             only_once=True,
         ),
         "finish": FunctionOptions("Tells how a run ended", 60, 256),
+        # Whoever asks waits 20 s for an answer; a check that may not end is stopped after ten.
+        "check": FunctionOptions(
+            "Holds documents of task programs against their schemas", 18, 1024
+        ),
     }
 )
 

@@ -15,6 +15,7 @@ from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 
+from hut.aws.checks import check_function_name
 from infra.compute import ComputeStack
 from infra.permissions import allow
 from infra.storage import StorageStack
@@ -63,6 +64,7 @@ class Grants:
             "observe": self._observe,
             "sweep": self._sweep,
             "finish": self._finish,
+            "check": lambda _: None,  # it reads nothing but what it is asked
         }
         kinds[function](role)
 
@@ -74,6 +76,7 @@ class Grants:
         # It adds to the audit record and reads it; nobody changes or deletes what is in it.
         allow(role, ["dynamodb:PutItem", "dynamodb:Query"], [self.storage.audit_table.table_arn])
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "uploads", "plans", "bodies")
+        self._objects(role, ("s3:GetObject",), "documents")
         allow(role, ["states:StartExecution"], [self._machine(role)])
         self._read_job_logs(role)
         self._describe(role, "batch:DescribeJobs", *_DESCRIBE_QUEUES)
@@ -102,6 +105,7 @@ class Grants:
         self._answer_tokens(role)
         self._wake(role)
         allow(role, _RECEIVE, [self.wake_queue.queue_arn])
+        self._see_to_programs(role)
         self._start_executions(role)
         self._executions(role, "states:StopExecution")
         self._end_instances(role)
@@ -114,6 +118,7 @@ class Grants:
         self._terminate_jobs(role)
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
         allow(role, _RECEIVE, [self.observe_queue.queue_arn])
+        self._see_to_programs(role)
         self._executions(role, "states:DescribeExecution", "states:StopExecution")
         self._answer_executions(role)
         self._end_instances(role)
@@ -129,6 +134,7 @@ class Grants:
         self._submit_jobs(role)
         self._terminate_jobs(role)
         self._cancel_jobs(role)
+        self._see_to_programs(role)
         self._describe(role, "batch:DescribeJobs", "batch:ListJobs", *_DESCRIBE_QUEUES)
         self._objects(role, ("s3:GetObject",), "plans")
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
@@ -147,6 +153,12 @@ class Grants:
         self._objects(role, ("s3:GetObject",), "bodies")
 
     # What can be allowed -------------------------------------------------------------------------
+
+    def _see_to_programs(self, role: iam.Role) -> None:
+        """Allow to keep and read documents of task programs, and to have them checked."""
+        self._objects(role, ("s3:GetObject", "s3:PutObject"), "documents")
+        function = self._arn(role, "lambda", f"function:{check_function_name(self.prefix)}")
+        allow(role, ["lambda:InvokeFunction"], [function])
 
     def _change_items(self, role: iam.Role) -> None:
         allow(role, [*_READ_ITEMS, *_CHANGE_ITEMS], [self.storage.table.table_arn])

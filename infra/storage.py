@@ -32,7 +32,7 @@ INDEXES: Mapping[str, tuple[str, str]] = {
     "active": ("active", "listed"),
 }
 _EMPTY_BUCKET = Path(__file__).with_name("empty_bucket.py")
-_BODIES = ("plans/", "bodies/", "scripts/")
+_BODIES = ("plans/", "bodies/", "scripts/", "documents/")
 _RETENTIONS: Mapping[int, logs.RetentionDays] = {
     1: logs.RetentionDays.ONE_DAY,
     3: logs.RetentionDays.THREE_DAYS,

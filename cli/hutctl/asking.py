@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hut.lifecycle.json_schemas import schema_problems
 from hut.lifecycle.task_program import parse_document
 from hut.model.problems import InvalidInput, Problem
 from hut.model.task_definition import TaskDefinition, read_definitions
+from hut.store.registry import schema_problems_of
 
 __all__ = ["ask_program"]
 
@@ -50,12 +50,7 @@ def ask_program(argv: Sequence[str], *, seconds: float = _SECONDS) -> list[TaskD
     problems: list[Problem] = []
     definitions = read_definitions(data, problems)
     for definition in definitions:
-        parts = {"input": definition.input_schema, "output": definition.output_schema}
-        problems += [
-            Problem(told, task=definition.name, field=f"{part}.json_schema")
-            for part, schema in parts.items()
-            for told in schema_problems(schema)
-        ]
+        problems += schema_problems_of(definition)
     if problems:
         raise InvalidInput(problems, source=argv[0])
     return definitions

@@ -15,12 +15,14 @@ from hut import __version__
 from hut.aws.audit import AuditTable
 from hut.aws.executions import StateMachine
 from hut.aws.uploads import BucketUploads
+from hut.checking import check_document
 from hut.control import Control
 from hut.logs import new_logger
 from hut.rest.services import Services
 from hut.service.configuring import Configuring
 from hut.service.pooling import PoolBackend, Pooling
 from hut.service.submitting import Submitting
+from hut.store.dynamodb.registry import DynamoRegistry
 from hut.store.dynamodb.table import Table
 
 __all__ = ["services", "services_of"]
@@ -62,7 +64,7 @@ def _make(process: Process) -> Services:
 
     audit = Table(process.client("dynamodb"), settings.audit_table)
     return Services(
-        control=Control(store),
+        control=Control(store, check_document),
         store=store,
         submit=lambda submission, setting: submitting.submit(
             submission, setting, now=clock(), new_id=fresh()
@@ -73,6 +75,8 @@ def _make(process: Process) -> Services:
         uploads=uploads,
         audit=AuditTable(audit, days=settings.audit_days),
         configuring=configuring,
+        registry=DynamoRegistry(Table(process.client("dynamodb"), settings.table)),
+        documents=process.documents,
         active_on=store.active_on,
         pooling=of_pools,
         clock=clock,

@@ -19,6 +19,8 @@ import botocore.session
 from botocore.config import Config
 
 from handlers.settings import FunctionSettings, read_settings
+from hut.aws.checks import CheckFunction, check_function_name
+from hut.aws.documents import BucketDocuments
 from hut.aws.executions import StateMachine
 from hut.aws.wakes import WakeQueue
 from hut.backends.batch import BatchBackend, BatchOptions, Clients, Pace
@@ -27,6 +29,7 @@ from hut.backends.kinds import BATCH, EC2, WORKERS, Refinement, kind_of, rules_o
 from hut.backends.port import RemoteBackend
 from hut.measuring import measure
 from hut.metrics import Metric
+from hut.model.schema_faults import Check, Fault
 from hut.service.surroundings import Surroundings
 from hut.store.configurations import Recent
 from hut.store.dynamodb import DynamoStore, StoreOptions, TableBucket, TableImages
@@ -158,6 +161,8 @@ class Process:
             new_array=lambda: edge.random_bytes(6).hex(),
             sleep=edge.sleep,
             instances=self._instances,
+            documents=self.documents,
+            check=self.check,
             migrate=lambda: self._migrate(lambda: edge.monotonic() < until),
         )
 
@@ -203,6 +208,21 @@ class Process:
             clock=self.edge.clock,
             sleep=self.edge.sleep,
         )
+
+    @cached_property
+    def documents(self) -> BucketDocuments:
+        """What task programs wrote."""
+        return BucketDocuments(self.client("s3"), self.settings.bucket)
+
+    @cached_property
+    def check(self) -> Check:
+        """What holds documents against their schemas: another function, asked when there is one."""
+        name = check_function_name(self.settings.prefix)
+
+        def check(schema: Any, document: Any) -> list[Fault]:
+            return CheckFunction(self.client("lambda"), name)(schema, document)
+
+        return check
 
     @cached_property
     def _pace(self) -> Pace:

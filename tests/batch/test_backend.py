@@ -22,10 +22,11 @@ from hut.backends.markers import cksum, nonce_of
 from hut.backends.pace import OwnBucket, Pace
 from hut.backends.port import Job, JobState, LogPage, RemoteBackend, SubmitResult
 from hut.lifecycle.attempt import Evidence, judge
+from hut.lifecycle.task_program import Left
 from hut.model.problems import InvalidInput
 from hut.model.records import Outcome
 from hut.model.states import Reason, TaskState
-from hut.model.workflow import Resources, TaskSpec
+from hut.model.workflow import Resources, TaskCall, TaskSpec
 from hut.scheduling.pacing import Bucket
 from tests.batch.plain_batch import options, request_of, run_of
 
@@ -515,6 +516,17 @@ def test_what_cannot_be_used_is_told(aws, lines, told):
         aws.read_generated(run_of(), GENERATOR, 1, JOB)
     assert told in str(caught.value.problems[0])
     assert caught.value.source == "~/more/tasks.json"
+
+
+def test_what_a_task_program_left_is_read(aws):
+    spec = TaskSpec("t", "true", call=TaskCall("t", "1"))
+    job = replace(JOB, outcome=Outcome(TaskState.COMPLETED, Reason.EXIT, 0))
+    absent, given = "error no-file No such file or directory", "output begin base64"
+    write(aws, "noise", *marked(spec, given, "output data 1 W10="))
+    assert aws.read_left(run_of(), spec, 1, job)[1] is False
+    assert aws.read_left(run_of(), spec, 1, replace(job, log=None)) == (Left(), False)
+    write(aws, *marked(spec, "output end 1 -", absent))
+    assert aws.read_left(run_of(), spec, 1, job) == (Left(b"[]", log_tail="noise\n"), True)
 
 
 SHORT = TaskSpec("t", "true", resources=Resources(time_limit=5))

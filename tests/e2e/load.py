@@ -31,7 +31,7 @@ from tests.testbed.running import TestBed, start_test_bed
 
 __all__ = ["FUNCTIONS", "Load", "disturbed", "expected", "load", "workflow"]
 
-FUNCTIONS = ("api", "register", "advance", "observe", "sweep", "finish")
+FUNCTIONS = ("api", "register", "advance", "observe", "sweep", "finish", "check")
 _SLOTS = 24
 _AT_ONCE = 6  # runs that begin: each needs a function, and those of this machine start slowly
 _SWEEP_SECONDS = 15.0

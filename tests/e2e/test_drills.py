@@ -19,7 +19,7 @@ from tests.e2e.test_disturbances import drained, event
 from tests.testbed.running import ACCOUNT, REGION, TestBed
 
 SLOW = 120.0  # seconds: functions begin anew in these tests
-FUNCTIONS = ("api", "register", "advance", "observe", "sweep", "finish")
+FUNCTIONS = ("api", "register", "advance", "observe", "sweep", "finish", "check")
 ONCE = '( flock -n 9 || echo "$HUT_TASK_ID" >> twice; {command} ) 9> "at.$HUT_RUN_ID.$HUT_TASK_ID"'
 """Notes a task that runs while it runs."""
 

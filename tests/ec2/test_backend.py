@@ -9,6 +9,7 @@ from hut.backends.hosts import Phase
 from hut.backends.markers import nonce_of
 from hut.backends.port import Job, JobState, LogPage, RemoteBackend, Usage
 from hut.lifecycle.attempt import cancelled_before_start
+from hut.lifecycle.task_program import Left
 from hut.model.problems import InvalidInput
 from hut.model.quantities import Gres
 from hut.model.records import Outcome
@@ -356,6 +357,13 @@ def test_what_a_task_generated_comes_out_of_its_log(account: Account, backend: E
         backend.read_generated(RUN, spec, 1, job)
     account.logs.streams["ec2/x"] = [[]]
     assert backend.read_generated(RUN, spec, 1, job) is None
+    assert backend.read_left(RUN, spec, 1, job) == (Left(), False)
+    lines = [marker("output no-file No such file or directory"), marker("error begin od")]
+    lines += [marker("error data 1 5b 5d"), marker("error end 1 -")]
+    account.logs.streams["ec2/x"] = [["it said", *lines]]
+    left, whole = backend.read_left(RUN, spec, 1, job)
+    assert (left.output, left.error, left.no_output, whole) == (None, b"[]", "", True)
+    assert set(left.log_tail.splitlines()) == {"it said"}
 
 
 def test_remarks_share_what_is_alike():

@@ -220,7 +220,7 @@ def test_of_ec2_it_knows_what_is_called(kind: str, request: pytest.FixtureReques
 
 def test_every_function_has_its_handler_and_its_bundle() -> None:
     assert set(FUNCTIONS) <= set(HANDLERS)
-    assert set(FUNCTIONS) == {"api", *SMALL}
+    assert set(FUNCTIONS) == {"api", "check", *SMALL}
 
 
 @pytest.mark.parametrize("kind", ["small_for_lambda", "small_for_host"])

@@ -15,6 +15,7 @@ LIMITS = {
     "observe": (60, 512),
     "sweep": (120, 512),
     "finish": (60, 256),
+    "check": (18, 1024),
 }
 WAKERS = {"advance", "sweep"}
 

@@ -53,7 +53,7 @@ def test_every_role_of_the_templates_is_in_the_file(default: Synthesis) -> None:
     named = {row.role for row in roles.rows_of(default)}
     every = {name.rstrip("0123456789ABCDEF") for name in default.resources("AWS::IAM::Role")}
     assert every <= named
-    assert len(every) == 14
+    assert len(every) == 15
 
 
 def test_wildcards_are_explained_where_they_stand(default: Synthesis) -> None:

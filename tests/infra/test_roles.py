@@ -9,7 +9,7 @@ import pytest
 
 from tests.infra.synthesis import Synthesis, flat, many
 
-FUNCTIONS = ("Api", "Register", "Advance", "Observe", "Sweep", "Finish")
+FUNCTIONS = ("Api", "Register", "Advance", "Observe", "Sweep", "Finish", "Check")
 
 # Actions for which the service knows no resource, or none that exists yet.
 ON_ANYTHING = {
@@ -73,7 +73,7 @@ PATTERNS = {
     r"arn:<AWS::Partition>:ecs:<AWS::Region>:<AWS::AccountId>:cluster/AWSBatch-\*",
     r"arn:<AWS::Partition>:ecr:\*:\*:repository/\*",  # any image a task names
     r"<HutStorage:\w+Table\w+Arn\w+>/stream/\*",
-    r"<HutStorage:\w+Bucket\w+Arn\w+>/(uploads|plans|bodies|scripts)/\*",
+    r"<HutStorage:\w+Bucket\w+Arn\w+>/(uploads|plans|bodies|documents|scripts)/\*",
 }
 WRITES = {"dynamodb:BatchWriteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
 
@@ -175,14 +175,14 @@ def test_no_function_lists_the_bucket_or_puts_what_it_only_reads(default: Synthe
         puts = {resource.split("/")[1] for resource in may.get("s3:PutObject", ())}
         assert puts == {
             "Api": {"uploads", "plans", "bodies"},
-            "Advance": {"bodies", "scripts"},
-            "Observe": {"bodies"},
-            "Sweep": {"bodies", "scripts"},
+            "Advance": {"bodies", "documents", "scripts"},
+            "Observe": {"bodies", "documents"},
+            "Sweep": {"bodies", "documents", "scripts"},
         }.get(name, set())
 
 
 def test_who_reads_runs_reads_their_bodies(default: Synthesis) -> None:
-    for name in FUNCTIONS:
+    for name in FUNCTIONS[:-1]:
         readable = default.allowed(f"{name}Role")["s3:GetObject"]
         assert any(resource.endswith("/bodies/*") for resource in readable), name
 
@@ -254,6 +254,7 @@ def test_what_is_done_with_each_state_machine(default: Synthesis) -> None:
             {"DescribeExecution", "ListExecutions", "StartExecution", "StopExecution"},
         ),
         "Finish": (set(), set()),
+        "Check": (set(), set()),
     }
     for name, expected in both.items():
         found: tuple[set[str], set[str]] = (set(), set())
@@ -278,6 +279,20 @@ def test_each_queue_has_one_taker(default: Synthesis) -> None:
 def test_the_machine_calls_its_two_functions(default: Synthesis) -> None:
     called = default.allowed("RunRole")["lambda:InvokeFunction"]
     assert sorted(name[1:7] for name in called) == ["Finish", "Regist"]
+
+
+def test_who_prepares_and_judges_tasks_has_documents_checked_by_who_may_do_nothing(
+    default: Synthesis,
+) -> None:
+    may = {name: default.allowed(f"{name}Role") for name in FUNCTIONS}
+    asking = {name for name in FUNCTIONS if "lambda:InvokeFunction" in may[name]}
+    assert asking == {"Advance", "Observe", "Sweep"}
+    for name in asking:
+        [function] = may[name]["lambda:InvokeFunction"]
+        assert function.endswith(":function:hut-check")
+    of_all = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    traces = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+    assert set(may["Check"]) == of_all | traces
 
 
 def test_tasks_may_only_read_their_scripts(default: Synthesis) -> None:

@@ -78,6 +78,7 @@ def test_what_is_in_the_bucket_goes_away(default: Synthesis) -> None:
         "plans/": 90,
         "bodies/": 90,
         "scripts/": 90,
+        "documents/": 90,
     }
     [aborted] = [rule for rule in rules if "Prefix" not in rule]
     assert aborted["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
@@ -95,7 +96,7 @@ def test_every_log_group_has_a_retention(default: Synthesis) -> None:
         "/aws/vendedlogs/states/hut-ec2-task": 30,
         **{
             f"/aws/lambda/hut-{name}": 30
-            for name in ("api", "register", "advance", "observe", "sweep", "finish")
+            for name in ("api", "register", "advance", "observe", "sweep", "finish", "check")
         },
     }
 

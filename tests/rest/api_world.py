@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hut.backends.port import Job, JobState, LogPage, UnknownCursor
+from hut.checking import check_document
 from hut.control import Control, Setting, Submission
 from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.problems import Problem
@@ -22,6 +23,7 @@ from hut.planning import Plan
 from hut.rest.app import respond
 from hut.rest.services import Services, TooLarge, UnknownUpload, UploadTicket
 from hut.service.configuring import Configuring
+from hut.service.ports import DocumentKind
 from hut.store.port import Claim, ClaimRequest, Start
 from hut.store.sqlite import SqliteStore
 from tests.fake_configurations import FakeConfigurations
@@ -210,6 +212,23 @@ class FakeUploads:
 
 
 @dataclass
+class FakeDocuments:
+    """Documents in a dictionary, by position, attempt and kind."""
+
+    kept: dict[tuple[int, int, str], bytes] = field(default_factory=dict)
+
+    def read(self, _: str, position: int, attempt: int, kind: DocumentKind) -> bytes | None:
+        return self.kept.get((position, attempt, kind))
+
+    def reports(self, run_id: str, position: int, attempt: int) -> list[Any]:
+        found: list[Any] = json.loads(self.read(run_id, position, attempt, "errors") or b"[]")
+        return found
+
+    def url(self, run_id: str, position: int, attempt: int, kind: DocumentKind) -> str:
+        return f"https://bucket.example.org/{run_id}/{position}/{attempt}/{kind}"
+
+
+@dataclass
 class FakeAudit:
     """The audit record in a list; it can be made to refuse."""
 
@@ -243,11 +262,12 @@ class Api:
 
     def __init__(self, folder: Path, stack: Sequence[Mapping[str, Any]] = STACK) -> None:
         self.store = LoggedStore(folder / "hut.db")
-        self.control = Control(self.store)
+        self.control = Control(self.store, check_document)
         self.backend = FakeBackend()
         self.backends = {"batch": self.backend}
         self.uploads = FakeUploads()
         self.audit = FakeAudit()
+        self.documents = FakeDocuments()
         self.configurations = FakeConfigurations()
         self.active: dict[str, int] = {}
         self.now = 1000.0
@@ -265,6 +285,8 @@ class Api:
             uploads=self.uploads,
             audit=self.audit,
             configuring=Configuring(self.configurations, stack, "hut"),
+            registry=self.store.registry,
+            documents=self.documents,
             active_on=lambda name: self.active.get(name, 0),
             pooling=lambda: self.pooling,
             clock=lambda: self.now,

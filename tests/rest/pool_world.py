@@ -48,6 +48,8 @@ def pooling_of(store: Any, clock: Callable[[], float]) -> Pooling:
         clock=clock,
         prefix="hut",
         caps={},
+        documents=nobody,
+        check=nobody,
     )
     numbers = count(1)
     return Pooling(around, lambda _: {"gpu": gpu}, lambda: f"n{next(numbers)}")

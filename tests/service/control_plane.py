@@ -17,10 +17,13 @@ import pytest
 
 from handlers import register
 from hut.backends.port import Job, JobName, RemoteBackend
+from hut.checking import check_document
 from hut.control import Setting, Submission
 from hut.model.records import RunRecord, TaskRecord
 from hut.model.run_options import NO_OPTIONS, RunOptions
+from hut.model.schema_faults import Check
 from hut.model.states import TaskState
+from hut.planning.calls import Definitions
 from hut.service.advancing import Advancing
 from hut.service.observing import Observed, Observing
 from hut.service.ports import Instances
@@ -38,6 +41,7 @@ from tests.service.fake_ports import (
     Clock,
     Died,
     FakeBackend,
+    FakeDocuments,
     FakeExecutions,
     FakeWakes,
     Fate,
@@ -122,6 +126,9 @@ class ControlPlane:
         self.starts_are_told = True
         self.pauses: list[float] = []
         self.instances: dict[str, Callable[[], Instances]] = {}
+        self.documents = FakeDocuments(self.fate)
+        self.definitions: Definitions | None = None
+        self.holds: Check = check_document
         self._numbers = count(1)
 
     def _call(self, operation: str, arguments: dict[str, Any], call: Call) -> Any:
@@ -155,6 +162,8 @@ class ControlPlane:
             clock=self.clock,
             prefix="hut",
             caps=self.caps,
+            documents=self.documents,
+            check=self.holds,
             has_time=self._has_time,
             measure=self.measures,
             sleep=self.pauses.append,
@@ -188,14 +197,14 @@ class ControlPlane:
         **fields: Any,
     ) -> RunRecord:
         """Submit tasks; a command is filled in where none is given."""
-        entries = [{"command": "true", **task} for task in tasks]
+        entries = [task if "task" in task else {"command": "true", **task} for task in tasks]
         text = json.dumps({"tasks": entries, **fields})
         submission = Submission(
             text, "w.json", "w", owner="me", idempotency_key=key, options=options
         )
         run, _, _ = self.submitting.submit(
             submission,
-            Setting(backends=tuple(self.backends)),
+            Setting(backends=tuple(self.backends), definitions=self.definitions),
             now=self.clock.now,
             new_id=new_id or f"run{next(self._numbers)}",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from hut.backends.port import (
     parent_of,
     parse_job_name,
 )
+from hut.lifecycle.task_program import Judged, Left
 from hut.metrics import Metric
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
@@ -32,6 +34,7 @@ from hut.model.waiting import Pool, Queue, Waiting
 from hut.model.workflow import TaskSpec
 from hut.scheduling.bundles import Limits
 from hut.scheduling.pacing import Place
+from hut.service.ports import DocumentKind
 
 __all__ = [
     "CANCELLED",
@@ -42,6 +45,7 @@ __all__ = [
     "Clock",
     "Died",
     "FakeBackend",
+    "FakeDocuments",
     "FakeExecutions",
     "FakeWakes",
     "Fate",
@@ -188,6 +192,8 @@ class FakeBackend:
         Handles of jobs that DescribeJobs does not know.
     generated : dict of str to str, None or an exception
         By task id what its log holds of the file it generates.
+    left : dict of str to Left, or None
+        By task id what its log holds of the files of a task program; None: not yet.
     known_queues : list of Queue, or an exception
         What it says of its queues.
     before_cancel : callable or None
@@ -222,6 +228,7 @@ class FakeBackend:
     unanswered: int = 0
     hidden: set[str] = field(default_factory=set)
     generated: dict[str, str | BaseException | None] = field(default_factory=dict)
+    left: dict[str, Left | None] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     makes_arrays: bool = False
     parents: dict[str, str] = field(default_factory=dict)
@@ -485,6 +492,10 @@ class FakeBackend:
             raise content
         return content
 
+    def read_left(self, _: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> tuple[Left, bool]:  # noqa: ARG002
+        left = self.left.get(spec.id, Left())
+        return (Left(), False) if left is None else (left, True)
+
     # What happens to jobs -----------------------------------------------------------------------
 
     def make(self, run_id: str, spec: TaskSpec, name: str) -> FakeJob:
@@ -579,6 +590,32 @@ class FakeExecutions:
                     execution.over = True
 
         self.fate.effect("executions.tell_end", tell)
+
+
+@dataclass
+class FakeDocuments:
+    """Documents in a dictionary."""
+
+    fate: Fate
+    kept: dict[tuple[str, int, int, str], bytes] = field(default_factory=dict)
+    broken: bool = False
+
+    def keep(self, run_id: str, position: int, attempt: int, judged: Judged) -> None:
+        def keep() -> None:
+            if judged.output is not None:
+                self.kept[run_id, position, attempt, "output"] = judged.output
+            if judged.reports:
+                self.kept[run_id, position, attempt, "errors"] = json.dumps(judged.reports).encode()
+
+        self.fate.effect(f"keep {position}.{attempt}", keep)
+
+    def read(self, run_id: str, position: int, attempt: int, kind: DocumentKind) -> bytes | None:
+        if self.broken:
+            raise ConnectionError("the bucket is not there")
+        return self.kept.get((run_id, position, attempt, kind))
+
+    def reports(self, run_id: str, position: int, attempt: int) -> list[dict[str, Any]]:
+        return json.loads(self.read(run_id, position, attempt, "errors") or b"[]")
 
 
 @dataclass

@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from hut.lifecycle.task_program import Left
 from hut.model.records import RunRecord
 from hut.model.states import RunState
+from hut.planning.calls import FrozenDefinitions
 from hut.store.port import StoreError
 from tests.service.control_plane import ControlPlane
 from tests.service.fake_ports import COMPLETED, FAILED, AnswerLost, Died
+from tests.unit.test_task_definitions import HELLO
 
 Begin = Callable[[ControlPlane], RunRecord]
 Go = Callable[[ControlPlane, RunRecord], None]
@@ -55,6 +58,27 @@ def begin_retry(plane: ControlPlane) -> RunRecord:
 def complete_retry(plane: ControlPlane, run: RunRecord) -> None:
     assert plane.finish(run, sweeps=6).state is RunState.COMPLETED
     assert len(plane.backend.ran("a")) == 2
+
+
+def begin_programs(plane: ControlPlane) -> RunRecord:
+    plane.definitions = FrozenDefinitions({"hello@1": {**HELLO, "version": "1"}}, plane.holds)
+    plane.backend.left = {"a": Left(b'"x"'), "b": Left(None, b'[{"type": "E"}]')}
+    first, second = {"id": "a", "input": "x"}, {"id": "b", "input": {"$output": "a"}}
+    third = {"id": "c", "input": [{"$output": "a"}]}
+    return plane.begin(*({"task": "hello", **each} for each in (first, second, third)))
+
+
+def complete_programs(plane: ControlPlane, run: RunRecord) -> None:
+    assert plane.finish(run, sweeps=6).state is RunState.FAILED
+    found = {task.spec.id: (task.state, task.reason) for task in plane.tasks(run)}
+    assert found == {
+        "a": ("completed", "exit"),
+        "b": ("failed", "reported"),
+        "c": ("failed", "invalid_input"),
+    }
+    assert [len(plane.backend.ran(task_id)) for task_id in "abc"] == [1, 1, 0]
+    kinds = {(position, kind) for _, position, _, kind in plane.documents.kept}
+    assert kinds == {(0, "output"), (1, "errors"), (2, "errors")}
 
 
 def begin_failure(plane: ControlPlane) -> RunRecord:
@@ -128,6 +152,7 @@ STORIES = {
     "is cancelled": Story(begin_capped, cancel),
     "grows": Story(begin_generator, grow),
     "is repeated": Story(end_badly, repeat),
+    "runs task programs": Story(begin_programs, complete_programs),
     "runs as an array": Story(begin_array, complete_array),
 }
 

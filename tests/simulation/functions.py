@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from botocore.exceptions import ClientError, ReadTimeoutError
 from greenlet import getcurrent, greenlet
 
-from handlers import advance, api, finish, observe, register, sweep, wiring
+from handlers import advance, api, check, finish, observe, register, sweep, wiring
 from tests.aws.watched_client import refusal
 from tests.simulation.history import about
 
@@ -38,6 +38,7 @@ FUNCTIONS = {
     "observe": _Function(observe.handler, 60, 2),
     "sweep": _Function(sweep.handler, 120, 1),
     "finish": _Function(finish.handler, 60, 8),
+    "check": _Function(check.handler, 18, 8),
 }
 """Time limits are those of `infra.functions`; a test compares them."""
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hut.checking import check_document
-from hut.lifecycle.task_program import (
-    Judged,
-    invalid_input,
-    judge_program,
-    parse_document,
-    retry_policy,
-)
+from hut.lifecycle.task_program import Judged, judge_program, parse_document, retry_policy
 from hut.model.records import Outcome, RunRecord
-from hut.model.schema_faults import UnusableSchema
 from hut.model.states import TaskState
 from hut.model.task_definition import TaskDefinition
 from hut.model.workflow import TaskSpec
 from hut.planning.calls import FrozenDefinitions
-from hut.planning.references import Unresolved, resolve_references
-from hut.script.calling import call_command
+from hut.planning.references import Unresolved
+from hut.script.calling import call_command, ready
 from hut.store.port import AttemptKey, Claim, Store
 from hutctl.local.documents import Documents
 from hutctl.local.logs import attempt_log_tail
@@ -56,18 +48,11 @@ class Calls:
         """Return what to run, its input written; or the verdict on an input that can't be taken."""
         call = claim.spec.call
         assert call is not None  # noqa: S101 - the caller looked
-        definition = self._definitions.find(call.label)
-        if isinstance(definition, str):
-            return self._refused(claim, invalid_input([], definition))
-        text = None
-        if definition.input_option is not None and call.input is not None:
-            try:
-                document = resolve_references(json.loads(call.input), self._output_of)
-                if faults := check_document(definition.input_schema, document):
-                    return self._refused(claim, invalid_input(faults))
-            except (Unresolved, UnusableSchema) as error:
-                return self._refused(claim, invalid_input([], str(error)))
-            text = json.dumps(document, ensure_ascii=False)
+        started = ready(call, self._definitions, self._output_of, check_document)
+        if isinstance(started, Judged):
+            self._documents.keep(claim.key, claim.spec.id, started)
+            return started
+        definition, text = started
         files = self._documents.begin(claim.key, text)
         given = None if text is None else str(files.input)
         return claim.spec._replace(
@@ -114,10 +99,6 @@ class Calls:
     def _definition(self, spec: TaskSpec) -> TaskDefinition | None:
         found = None if spec.call is None else self._definitions.find(spec.call.label)
         return None if isinstance(found, str) else found
-
-    def _refused(self, claim: Claim, judged: Judged) -> Judged:
-        self._documents.keep(claim.key, claim.spec.id, judged)
-        return judged
 
     def _output_of(self, task_id: str) -> Any:
         """Return the output document of another task.

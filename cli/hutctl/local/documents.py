@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hut.lifecycle.task_program import Judged, Left
+from hut.script.calling import json_text
 from hut.store.port import AttemptKey
 
 __all__ = ["LARGEST", "Documents", "Files"]
@@ -69,7 +70,7 @@ class Documents:
         if judged.output is not None:
             _write(self._kept(key.position, task_id, key.attempt, "output"), judged.output)
         if judged.reports:
-            reports = json.dumps(judged.reports, ensure_ascii=False).encode()
+            reports = json_text(judged.reports).encode()
             _write(self._kept(key.position, task_id, key.attempt, "errors"), reports)
 
     def forget(self, key: AttemptKey) -> None:

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import NoReturn
 
 from hut.store.port import StoreError, UnknownRun
 from hutctl.client import Attended, Display, Document, LogPart, Submitted, Unreachable, WorkflowFile
@@ -19,6 +18,7 @@ from hutctl.remote.faults import OutOfReach
 from hutctl.remote.following import Patience, follow, hold
 from hutctl.remote.http import Api, path_of
 from hutctl.remote.logs import RemoteLog
+from hutctl.remote.registry import RemoteRegistry
 from hutctl.remote.submitting import find_environments, send_tasks, send_workflow
 from hutctl.remote.targets import Target
 
@@ -319,17 +319,28 @@ class RemoteClient:
         """Return the control plane's configuration."""
         return RemoteConfiguration(self._api)
 
-    def registry(self) -> NoReturn:
-        """Refuse: control planes don't know task programs yet."""
-        raise _no_programs()
+    def registry(self) -> RemoteRegistry:
+        """Return the control plane's task registry."""
+        return RemoteRegistry(self._api)
 
-    def read_document(self, run_id: str, task_id: str) -> NoReturn:  # noqa: ARG002
-        """Refuse, as `registry` does."""
-        raise _no_programs()
+    def read_document(self, run_id: str, task_id: str) -> bytes | None:
+        """Return the output document of a task's latest attempt; None if it has none."""
+        answer = self._api.call("GET", _task_path(run_id, task_id, "document"))
+        told = answer.document()
+        if isinstance(told, dict) and told.get("type") == "urn:hut:problem:unknown-document":
+            return None
+        document = document_of(answer)
+        if document["content"] is not None:
+            return str(document["content"]).encode()
+        return check(self._api.get(document["url"])).body
 
-    def find_keyed(self, key: str) -> NoReturn:  # noqa: ARG002
-        """Refuse, as `registry` does."""
-        raise _no_programs()
+    def find_keyed(self, key: str) -> Document | None:
+        """Return the run that was submitted under an idempotency key."""
+        try:
+            found = document_of(self._api.call("GET", "/submissions", query={"key": key}))
+        except UnknownRun:
+            return None
+        return self._seen(found)
 
     def diagnose(self) -> list[tuple[str, bool, str]]:
         """Return checks of the credentials, of the way to the control plane, and of it."""
@@ -359,10 +370,6 @@ class RemoteClient:
 
     def _first(self, path: str, query: Mapping[str, object], limit: int) -> list[Document]:
         return list(islice(self._pages(path, query), limit))
-
-
-def _no_programs() -> StoreError:
-    return StoreError("task programs run on this machine only so far; say: --target local")
 
 
 def _joined(states: Collection[str] | None) -> str | None:

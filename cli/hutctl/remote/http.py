@@ -131,6 +131,10 @@ class Api:
             raise self._refusal(answer, role_needed(method, path))
         return answer
 
+    def get(self, url: str) -> Answer:
+        """Read from an address that carries its own permission."""
+        return self._try(lambda: AWSRequest("GET", url), f"GET {urlsplit(url).netloc}")
+
     def put(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send a body to an address that carries its own permission."""
 

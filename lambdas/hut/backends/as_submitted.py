@@ -25,6 +25,7 @@ from hut.backends.port import (
     SubmitResult,
 )
 from hut.lifecycle.attempt import unsatisfiable
+from hut.lifecycle.task_program import Left
 from hut.model.problems import InvalidInput, Problem
 from hut.model.records import Outcome, RunRecord, RunSettings
 from hut.model.waiting import Queue, Waiting
@@ -258,3 +259,9 @@ class AsSubmitted:
     def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> str | None:
         """Return the content of the file a task generated."""
         return self._now.read_generated(run, spec, attempt, job)
+
+    def read_left(
+        self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job
+    ) -> tuple[Left, bool]:
+        """Return what a task program left, and whether its log tells of both files (yet)."""
+        return self._now.read_left(run, spec, attempt, job)

@@ -13,8 +13,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from hut.backends.bundle_markers import BLOCK, BlockLog, BundleMarkers, parse_block_log
-from hut.backends.markers import Markers, content_of, without_markers
+from hut.backends.markers import Markers, content_of, left_by, without_markers
 from hut.backends.port import LogPage, UnknownCursor
+from hut.lifecycle.task_program import Left
 
 __all__ = ["JobLogs", "log_name"]
 
@@ -151,6 +152,11 @@ class JobLogs:
         for line in self.all_lines(name):
             markers.feed(line)
         return content_of(markers, source)
+
+    def left(self, name: str, nonce: str) -> tuple[Left, bool]:
+        """Return the files that a task program left, with the end of its log; say if both are told of."""
+        output, error = Markers(nonce, "output"), Markers(nonce, "error")
+        return left_by(self.all_lines(name), output, error)
 
     def _page(
         self, name: str, cursor: str | None, limit: int, *, from_head: bool = True

@@ -18,12 +18,13 @@ import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hut.backends.markers import nonce_of
+from hut.backends.markers import ABSENT, nonce_of
 from hut.lifecycle.attempt import EXIT_NOT_STARTED
 from hut.model.quantities import format_seconds
 from hut.model.records import RunRecord
 from hut.model.workflow import TaskSpec
 from hut.script import ScriptRequest, Scripts
+from hut.script.calling import DOCUMENTS
 from hut.script.render import quote_path
 
 __all__ = [
@@ -140,14 +141,19 @@ def launcher(
 
 
 def copying(run: RunRecord, spec: TaskSpec, attempt: int, script: str) -> str:
-    """Return a script that runs another one and copies the file it generates into its log.
+    """Return a script that runs another one and copies what it generates into its log.
 
     For where whoever starts it sees to process groups, output files and limits. A signal for the
     group ends all of it.
     """
     shell = "BASH_ENV= bash -c : 2>/dev/null && _s=bash || _s=/bin/sh\n"
     start = f'"$_s" -c {shlex.quote(script)}\n_c=$?\n'
-    return f'{_first(run, spec, attempt)}{SAYING}{shell}{start}{_COPY}exit "$_c"\n'
+    if spec.call is None:
+        before, after = "", _COPY
+    else:
+        # A TERM is for the whole group; what the program left is handed back all the same.
+        before, after = f"{_DOCUMENTS}trap : TERM\n", _HAND_BACK
+    return f'{_first(run, spec, attempt)}{SAYING}{shell}{before}{start}{after}exit "$_c"\n'
 
 
 def launcher_of_parts(run: RunRecord, spec: TaskSpec, attempt: int, parts: int) -> str:
@@ -218,10 +224,12 @@ def launcher_body(
         "" if bundled else _SHELL if plain else _BASH,
         fetch,
         _redirections(spec),
+        "" if spec.call is None else _DOCUMENTS,
         _START.replace("@RUN", f"{run}{_output(spec)}"),
         _LIMIT.format(limit=math.ceil(limit), grace=_KILL_GRACE) if short else "",
         _WAIT,
         'rm -f -- "$_f"\n' if run == FROM_FILE else "",
+        "" if spec.call is None else _HAND_BACK,
         _TIMED_OUT.format(limit=format_seconds(limit), code=EXIT_TIMED_OUT) if short else "",
         _NO_FOLDER.format(code=EXIT_NOT_STARTED),
         "" if spec.generates_source is None else _COPY,
@@ -347,34 +355,43 @@ in the image; rm -f -- "$_f"; exit {code}; }}
 eval "${{_l#"#hut $_n "}}"
 """
 
+# The folder of a task program's files is this attempt's alone, and new.
+_DOCUMENTS = f"""\
+_Q=${{TMPDIR:-/tmp}}/hut-${{_m#::hut:}}
+_Q=${{_Q%:}}.d
+rm -rf -- "$_Q"
+(umask 077; mkdir -- "$_Q") || no "the folder $_Q can't be made"
+export {DOCUMENTS}="$_Q"
+"""
+
 # base64 and od end their lines themselves; joined, they make fewer events, still below the 4 KiB that
 # a pipe takes without mixing them with others. With the shell alone, long lines are cut, but not
 # within a character: what follows a cut must not be one of UTF-8's continuation bytes.
-_COPY = f"""\
+_COPYING = f"""\
 copy() {{
-[ -e "$_g" ] || {{ say no-file No such file or directory; return; }}
-[ ! -d "$_g" ] || {{ say no-file Is a directory; return; }}
-[ -r "$_g" ] || {{ say no-file Permission denied; return; }}
+[ -e "$_g" ] || {{ say "$_W"no-file {ABSENT}; return; }}
+[ ! -d "$_g" ] || {{ say "$_W"no-file Is a directory; return; }}
+[ -r "$_g" ] || {{ say "$_W"no-file Permission denied; return; }}
 _n=$({{ wc -c <"$_g"; }} 2>/dev/null)
 _n=$((${{_n:-0}}))
-[ $_n -le {LARGEST_GENERATED} ] || {{ say no-file 'larger than {LARGEST_GENERATED >> 20} MiB'; return; }}
+[ $_n -le {LARGEST_GENERATED} ] || {{ say "$_W"no-file 'larger than {LARGEST_GENERATED >> 20} MiB'; return; }}
 _h=-
 if _v=$({{ cksum <"$_g"; }} 2>/dev/null); then set -- $_v; _h=cksum=$1,$2
 elif _v=$({{ sha256sum <"$_g"; }} 2>/dev/null); then _h=sha256=${{_v%% *}}; fi
 _i=0 _j=0 _b=
-put() {{ _i=$((_i+1)); say "data $_i $1"; }}
+put() {{ _i=$((_i+1)); say "${{_W}}data $_i $1"; }}
 join() {{
 while IFS= read -r _l || [ -n "$_l" ]; do
 _b=$_b$_l _j=$((_j+1))
 [ $_j -lt 48 ] || {{ put "$_b"; _b= _j=0; }}
 done
 [ -z "$_b" ] || put "$_b"
-say "end $_i $_h"
+say "${{_W}}end $_i $_h"
 }}
-if base64 </dev/null >/dev/null 2>&1; then say begin base64; base64 <"$_g" | join; return; fi
-if od -An -v -tx1 </dev/null >/dev/null 2>&1; then say begin od; od -An -v -tx1 <"$_g" | join; return; fi
-[ $_n -le {_LARGEST_TEXT_COPY} ] || {{ say no-file 'too large to be copied without base64 or od'; return; }}
-say begin text
+if base64 </dev/null >/dev/null 2>&1; then say "$_W"begin base64; base64 <"$_g" | join; return; fi
+if od -An -v -tx1 </dev/null >/dev/null 2>&1; then say "$_W"begin od; od -An -v -tx1 <"$_g" | join; return; fi
+[ $_n -le {_LARGEST_TEXT_COPY} ] || {{ say "$_W"no-file 'too large to be copied without base64 or od'; return; }}
+say "$_W"begin text
 LC_ALL=C
 _b=$(printf '[\\200-\\277]*')
 while :; do
@@ -393,9 +410,24 @@ done
 put "$_r$_l|"
 [ $_r = . ] || break
 done <"$_g"
-say "end $_i $_h"
+say "${{_W}}end $_i $_h"
 }}
+"""
+_COPY = f"""\
+{_COPYING}_W=
 [ "$_c" != 0 ] || copy
+"""
+
+# Of a task program both files are told of, however it ended; what is no regular file might never end.
+_HAND_BACK = f"""\
+{_COPYING}back() {{
+_W="$1 " _g=$_Q/$1.json
+if [ -h "$_g" ] || {{ [ -e "$_g" ] && [ ! -f "$_g" ]; }}; then say "$_W"no-file is no regular file
+else copy; fi
+}}
+back output
+back error
+rm -rf -- "$_Q"
 """
 
 

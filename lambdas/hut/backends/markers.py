@@ -15,6 +15,8 @@ attempt is in each of them: the text of another attempt's log, printed, means no
     no-fetch <sentence>          from a child of an array
     timeout <sentence>
     not-started <sentence>
+
+The files of a task program have ``output`` or ``error`` before the first four of them.
 """
 
 from __future__ import annotations
@@ -24,26 +26,31 @@ import binascii
 import hashlib
 import re
 import zlib
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from hut.lifecycle.task_program import Left
 from hut.model.problems import InvalidInput, Problem
 from hut.model.records import RunRecord
 from hut.model.rfc3339 import format_time
 from hut.model.workflow import TaskSpec
 
 __all__ = [
+    "ABSENT",
     "Damaged",
     "Markers",
     "NoFile",
     "cksum",
     "content_of",
+    "left_by",
     "nonce_of",
     "nonce_of_child",
     "without_markers",
 ]
 
 _MARKER = re.compile(
-    r"::hut:([0-9a-f]{16}):(?:"
+    r"::hut:([0-9a-f]{16}):(?:(?P<file>output|error) )?(?:"
     r"(?P<begin>begin) (?P<encoding>base64|od|text)$"
     r"|data (?P<number>[0-9]{1,9}) (?P<piece>.*)"
     r"|end (?P<pieces>[0-9]{1,9}) (?P<check>[a-z0-9=,-]+)$"
@@ -54,6 +61,10 @@ _MARKER = re.compile(
 )
 
 
+ABSENT = "No such file or directory"
+"""What a job says of a file that is not there."""
+
+_TAIL_LINES = 100
 _MOST_CHARACTERS = 128 * 1024 * 1024  # of pieces; od writes 32 MiB, the largest file, as 96
 
 
@@ -103,6 +114,8 @@ class Markers:
     ----------
     nonce : str
         Of the attempt whose lines count.
+    file : str
+        Which file of a task program; empty for what others copy.
     timed_out : bool
         The script stopped the command at its time limit.
     not_started : str
@@ -112,6 +125,7 @@ class Markers:
     """
 
     nonce: str
+    file: str = ""
     timed_out: bool = False
     not_started: str = ""
     not_fetched: bool = False
@@ -124,7 +138,7 @@ class Markers:
     def feed(self, line: str) -> None:
         """Take a line of the log; any other line than a marker changes nothing."""
         match = _MARKER.search(line) if self.nonce in line else None
-        if match is None or match[1] != self.nonce:
+        if match is None or match[1] != self.nonce or (match["file"] or "") != self.file:
             return
         if match["begin"]:
             self._encoding = match["encoding"]
@@ -143,6 +157,11 @@ class Markers:
             self.not_fetched = True
         else:
             self.not_started = match["sentence"]
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether no line was about the file."""
+        return not (self._encoding or self._pieces or self._end or self._why_no_file)
 
     def content(self) -> bytes | None:
         """Return the file that was copied into the log, or None if not all of it is there.
@@ -170,6 +189,38 @@ class Markers:
                 "its copy in the log is not what the file was; it may have been written to"
             )
         return content
+
+
+def left_by(lines: Iterable[str], output: Markers, error: Markers) -> tuple[Left, bool]:
+    """Return what a log tells of a task program's files, and whether that is all of both of them.
+
+    What is told of in part is not a file that is missing.
+    """
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    for line in lines:
+        output.feed(line)
+        error.feed(line)
+        shown = without_markers(line)
+        if shown is not None:
+            tail.append(shown if shown.endswith("\n") else f"{shown}\n")
+    contents, problems, whole = [], [], True
+    for markers in (output, error):
+        content, problem = None, ""
+        try:
+            content = markers.content()
+            if content is None:
+                whole = False
+                problem = "" if markers.says_nothing else "did not come back: its copy is not whole"
+        except NoFile as why:
+            said = str(why)
+            problem = (
+                "" if said == ABSENT else said if said[:3] == "is " else f"can't be read: {said}"
+            )
+        except Damaged as why:
+            problem = f"did not come back: {why}"
+        contents.append(content)
+        problems.append(problem)
+    return Left(contents[0], contents[1], problems[0], problems[1], "".join(tail)), whole
 
 
 def content_of(markers: Markers, source: str) -> str | None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from hut.lifecycle.task_program import Left
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.waiting import Queue, Waiting
@@ -505,3 +506,8 @@ class RemoteBackend(Protocol):
 
     def read_generated(self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job) -> str | None:
         """Return the content of the file a task generated, or None if the log does not hold it."""
+
+    def read_left(
+        self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job
+    ) -> tuple[Left, bool]:
+        """Return what a task program left, and whether its log tells of both files (yet)."""

@@ -21,6 +21,7 @@ from hut.model.workflow import RetryPolicy
 
 __all__ = [
     "ABNORMAL",
+    "OWN_ENDS",
     "Judged",
     "Left",
     "Report",
@@ -51,7 +52,9 @@ _TYPES = {
     Reason.UNSATISFIABLE: "Unsatisfiable",
     Reason.BUDGET: "Budget",
 }
-_OWN_ENDS = frozenset({Reason.EXIT, Reason.SIGNAL})
+OWN_ENDS = frozenset({Reason.EXIT, Reason.SIGNAL})
+"""Reasons of ends that files decide: nobody stopped the attempt."""
+
 _INFRASTRUCTURE = frozenset(_TYPES) - {Reason.CANCELLED, Reason.UNSATISFIABLE, Reason.BUDGET}
 _LONGEST_RAW = 10_000
 _LONGEST_TAIL = 4000
@@ -131,7 +134,7 @@ def judge_program(definition: TaskDefinition, outcome: Outcome, left: Left, chec
     An attempt that was stopped, or whose machine was taken away, failed for that reason whatever it
     left: nobody knows that what it wrote was whole. Its own reports are kept beside that one.
     """
-    if outcome.reason not in _OWN_ENDS:
+    if outcome.reason not in OWN_ENDS:
         return _stopped(outcome, left)
     if left.error is not None or left.no_error:
         return _failed(definition, outcome, left, check)

@@ -76,7 +76,14 @@ ROUTES: Mapping[tuple[str, str], Role] = MappingProxyType(
         ("POST", "/runs/{run}/release"): Role.SUBMITTER,
         ("POST", "/runs/{run}/retry"): Role.SUBMITTER,
         ("POST", "/runs/{run}/tasks"): Role.SUBMITTER,
+        ("GET", "/runs/{run}/tasks/{task}/document"): Role.READER,
         ("POST", "/uploads"): Role.SUBMITTER,
+        ("GET", "/submissions"): Role.READER,
+        # What others run is not changed by a new version; it is by another one in its place.
+        ("DELETE", "/tasks"): Role.ADMIN,
+        ("GET", "/tasks"): Role.READER,
+        ("POST", "/tasks"): Role.SUBMITTER,
+        ("PUT", "/tasks"): Role.ADMIN,
     }
 )
 """The least role of each route: its method, and its path as the OpenAPI document writes it.

@@ -19,6 +19,7 @@ from hut.rest import (
     configuring,
     entries,
     pools,
+    programs,
     runs,
     submitting,
     tasks,
@@ -211,5 +212,6 @@ for _router in (
     configuring.router,
     entries.router,
     pools.router,
+    programs.router,
 ):
     api.include_router(_router)

@@ -14,6 +14,7 @@ from hut.model.states import ACTIVE, Reason, RunState, TaskState
 from hut.rest.answers import MOST_BYTES, Answer, dump, json_answer, shortened, wire_size
 from hut.rest.exchange import RUN_ID, Exchange, exchange_of
 from hut.rest.paging import answer_page, decode_cursor, encode_cursor
+from hut.rest.programs import with_reports
 from hut.rest.routing import REPEAT, SPLIT, Limit, OpaqueCursor, Position, RunId, new_router
 from hut.store.port import RunFilter, TaskFilter, UnknownRun
 from hut.views import Document, task_document
@@ -54,7 +55,7 @@ def list_failures(
     seen = 0
     for task, attempts in _tasks(exchange, run, cursor, final=final):
         seen += 1  # noqa: SIM113 - it is needed after the loop
-        failures = _failures(task, attempts, final=final)
+        failures = _failures(exchange, run, task, attempts, final=final)
         size = _size(failures)
         if found and (len(found) >= limit or size > room):
             following = last
@@ -95,11 +96,18 @@ def _may_have_failed(task: TaskRecord) -> bool:
     return task.attempt > 1 or (task.attempt == 1 and not first_is_good)
 
 
-def _failures(task: TaskRecord, attempts: Sequence[Attempt], *, final: bool) -> list[Document]:
+def _failures(
+    exchange: Exchange,
+    run: str,
+    task: TaskRecord,
+    attempts: Sequence[Attempt],
+    *,
+    final: bool,
+) -> list[Document]:
     """Return the failed attempts of a task; cancelled ones did not fail."""
     if not attempts:
         return []
-    document = task_document(task, attempts)
+    document = with_reports(exchange, run, task, task_document(task, attempts))
     about = {"task": task.spec.id, "command": task.spec.command, "tags": dict(task.spec.tags)}
     failed = [
         {**about, **attempt, "final": False}

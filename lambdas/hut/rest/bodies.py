@@ -33,6 +33,7 @@ from hut.model.run_options import Recording, RetryOrder, RunOptions
 from hut.planning.fields import show
 from hut.rest.exchange import Exchange
 from hut.rest.refusals import fault_problem, malformed
+from hut.store.registry import KnownDefinitions
 
 __all__ = [
     "AddBody",
@@ -310,7 +311,10 @@ def _value_of(text: str, name: str) -> str:
 
 def _setting(exchange: Exchange, envelope: Envelope) -> Setting:
     """Return what the control plane knows, with the environments that came with the workflow."""
-    setting = exchange.services.configuring.setting()
+    services = exchange.services
+    setting = replace(
+        services.configuring.setting(), definitions=KnownDefinitions(services.registry)
+    )
     if not envelope.environments:
         return setting
     problems: list[Problem] = []

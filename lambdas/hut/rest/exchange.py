@@ -98,6 +98,10 @@ class Exchange:
         if not 1 <= len(key) <= 255 or not key.isprintable():
             message = "must be 1 to 255 printable characters"
             raise malformed([Problem(message, field="Idempotency-Key")])
+        return self.own_key(key)
+
+    def own_key(self, key: str) -> str:
+        """Return the key under which the store keeps a request of the caller."""
         return f"{self.owner}\n{key}"
 
     def body(self) -> str:

@@ -163,6 +163,28 @@ _ENVIRONMENT_BODY: dict[str, Any] = {
         }
     },
 }
+_DEFINITION_BODY: dict[str, Any] = {
+    "description": "A task as its program says it by `--dump-task-definition`.",
+    "required": True,
+    "content": {
+        _JSON: {
+            "schema": {"type": "object"},
+            "examples": {
+                "hello": {
+                    "summary": "A task that takes a text and returns one",
+                    "value": {
+                        "name": "hello",
+                        "version": "1.0",
+                        "input": {"file_argument": "-i", "json_schema": {"type": "string"}},
+                        "output": {"file_argument": "-o", "json_schema": {"type": "string"}},
+                        "error": {"file_argument": "-e"},
+                        "command": ["hello"],
+                    },
+                }
+            },
+        }
+    },
+}
 _JOIN_BODY = pool_schemas.body_of(
     "Join", "A worker of two slots", {"name": "w1", "properties": {"arch": "arm64"}, "slots": 2}
 )
@@ -225,6 +247,10 @@ _CHANGED: dict[int, tuple[str, type[BaseModel] | None]] = {
     200: ("Nothing to change", schemas.ConfigChange),
     201: ("The new version", schemas.ConfigChange),
 }
+_REGISTERED: dict[int, tuple[str, type[BaseModel] | None]] = {
+    200: ("The same was registered before", schemas.RegisteredDefinition),
+    201: ("It is registered", schemas.RegisteredDefinition),
+}
 _OPERATIONS: dict[str, _Operation] = {
     "health": _Operation({200: ("It does", schemas.Health)}),
     "describeApi": _Operation({200: ("This document", None)}),
@@ -242,6 +268,7 @@ _OPERATIONS: dict[str, _Operation] = {
     ),
     "createUpload": _Operation({201: ("Where to PUT the file", schemas.Upload)}),
     "listRuns": _Operation({200: ("A page of runs", schemas.Run)}, is_list=True),
+    "findRun": _Operation({200: ("The run", schemas.Run)}, (404,)),
     "showRun": _Operation({200: ("The run", schemas.Run)}, (404,)),
     "listChanges": _Operation({200: ("What happened", schemas.Changes)}, (404,)),
     "cancelRun": _Operation(
@@ -280,6 +307,11 @@ _OPERATIONS: dict[str, _Operation] = {
     "explainTask": _Operation({200: ("An answer", schemas.Why)}, (404,)),
     "readOutput": _Operation({200: ("A piece of the log", schemas.LogPage)}, (404, 409)),
     "readError": _Operation({200: ("A piece of the log", schemas.MergedLogPage)}, (404, 409)),
+    "readDocument": _Operation({200: ("The document", schemas.OutputDocument)}, (404, 409)),
+    "listDefinitions": _Operation({200: ("A page of tasks", schemas.Definition)}, is_list=True),
+    "registerTask": _Operation(_REGISTERED, (409, 413, 422), body=_DEFINITION_BODY),
+    "replaceTask": _Operation(_REGISTERED, (409, 413, 422), body=_DEFINITION_BODY),
+    "removeTask": _Operation({200: ("It is gone", schemas.RemovedDefinition)}, (404,)),
     "listAudit": _Operation({200: ("A page of the record", schemas.AuditEntry)}, is_list=True),
     "listJobs": _Operation({200: ("A page of jobs", schemas.Job)}, is_list=True),
     "showConfig": _Operation({200: ("The current version", schemas.Config)}),

@@ -27,6 +27,7 @@ from hut.store.port import (
     UnknownRun,
     UnusableStore,
 )
+from hut.store.registry import DefinitionExists
 
 __all__ = ["Refusal", "fault_problem", "invalid_configuration", "malformed", "refusal_of"]
 
@@ -98,7 +99,11 @@ def refusal_of(error: Exception) -> Refusal | None:
 def _of_store(error: StoreError) -> Refusal:
     if isinstance(error, (TryAgain, StaleExtension)):
         return Refusal(429, "busy", str(error), headers={"Retry-After": "2"})
-    kinds = {UnusableStore: (503, "unusable"), RunClosed: (409, "run-closed")}
+    kinds = {
+        UnusableStore: (503, "unusable"),
+        RunClosed: (409, "run-closed"),
+        DefinitionExists: (409, "definition-exists"),
+    }
     status, kind = kinds.get(type(error), (409, "conflict"))
     return Refusal(status, kind, str(error))
 

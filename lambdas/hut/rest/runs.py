@@ -18,7 +18,7 @@ from hut.rest.exchange import RUN_ID, exchange_of
 from hut.rest.paging import answer_page, decode_cursor, encode_cursor
 from hut.rest.refusals import Refusal, malformed
 from hut.rest.routing import REPEAT, SPLIT, Limit, OpaqueCursor, RunId, new_router
-from hut.store.port import RunFilter, TaskFilter
+from hut.store.port import RunFilter, TaskFilter, UnknownRun
 from hut.views import change_document, run_document
 
 __all__ = ["router"]
@@ -74,6 +74,22 @@ def list_runs(
         lambda runs: [run_document(run) for run in runs],
         lambda run: encode_cursor(run.created_at, run.id),
     )
+
+
+@router.get(
+    "/submissions", summary="Show the run that was submitted under a key", operation_id="findRun"
+)
+def find_run(
+    key: Annotated[
+        str, Query(min_length=1, max_length=255, description="An Idempotency-Key of the caller's.")
+    ],
+) -> Answer:
+    """Answer with a run that the caller submitted."""
+    exchange = exchange_of(router)
+    run_id = exchange.services.store.run_of_key(exchange.own_key(key))
+    if run_id is None:
+        raise UnknownRun("nothing was submitted under this key")
+    return json_answer(run_document(exchange.services.store.get_run(run_id)))
 
 
 @router.get("/runs/<run>", summary="Show a run", operation_id="showRun")

@@ -22,14 +22,18 @@ __all__ = [
     "Config",
     "ConfigChange",
     "ConfigVersion",
+    "Definition",
     "EnvironmentDocument",
     "Failure",
     "Health",
     "Job",
     "LogPage",
     "MergedLogPage",
+    "OutputDocument",
     "Plan",
     "ProblemDocument",
+    "RegisteredDefinition",
+    "RemovedDefinition",
     "Repeated",
     "Run",
     "Submitted",
@@ -150,6 +154,9 @@ class AttemptEntry(Schema):
     backend: str
     job_id: str | None
     cost: float | None = Field(description="Estimate in dollars, once it has ended.")
+    reports: list[dict[str, Any]] | None = Field(
+        default=None, description="Error reports of a failed task of a program: the first 50 KB."
+    )
 
 
 class Spec(Schema):
@@ -175,6 +182,8 @@ class Spec(Schema):
     generates_source: str | None = None
     group: str | None = None
     dedupe: bool | None = None
+    task: str | None = None
+    input: Any = None
     env_vars: Texts | None = None
     properties: Texts | None = None
     tags: Texts | None = None
@@ -269,6 +278,42 @@ class Why(Schema):
     details: list[str]
     waiting_for: list[str]
     cause: str | None
+    reports: list[dict[str, Any]] | None = Field(
+        default=None, description="Error reports of the latest attempt of a task of a program."
+    )
+
+
+class Definition(Schema):
+    """A task of a program that is registered."""
+
+    name: str
+    version: str
+    registered_by: str
+    registered_at: Time
+    definition: dict[str, Any] = Field(description="As the program said it.")
+
+
+class RegisteredDefinition(Schema):
+    """A definition that was registered."""
+
+    name: str
+    version: str
+    changed: bool = Field(description="False if the same was registered before.")
+
+
+class RemovedDefinition(Schema):
+    """A definition that was removed."""
+
+    name: str
+    version: str
+
+
+class OutputDocument(Schema):
+    """What a task of a program wrote; one of `content` and `url` is null."""
+
+    attempt: int
+    content: str | None = Field(description="The JSON document as it was written.")
+    url: str | None = Field(description="Where a large one can be read for some minutes.")
 
 
 class LogPage(Schema):

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from hut.backends.port import RemoteBackend
 from hut.control import Control, Setting, Submission
+from hut.lifecycle.task_program import Report
 from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.records import RunRecord
 from hut.planning import Plan
+from hut.service.ports import DocumentKind
 from hut.store.port import Store
+from hut.store.registry import TaskRegistry
 
 if TYPE_CHECKING:
     from hut.service.configuring import Configuring  # costs pydantic; few functions answer requests
@@ -25,6 +28,7 @@ __all__ = [
     "AuditRecord",
     "Busy",
     "Cancel",
+    "ReadDocuments",
     "Retry",
     "Services",
     "Submit",
@@ -137,6 +141,19 @@ class AuditRecord(Protocol):
         """Return a page of acts, newest first, and where the list goes on, if it may."""
 
 
+class ReadDocuments(Protocol):
+    """What attempts of task programs wrote, by run, position and number of the attempt."""
+
+    def read(self, run_id: str, position: int, attempt: int, kind: DocumentKind) -> bytes | None:
+        """Return a document; None if there is none."""
+
+    def reports(self, run_id: str, position: int, attempt: int) -> list[Report]:
+        """Return the error reports of an attempt."""
+
+    def url(self, run_id: str, position: int, attempt: int, kind: DocumentKind) -> str:
+        """Return an address from which anybody can read a document for some minutes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a request may need.
@@ -149,6 +166,10 @@ class Services:
         Returns how many tasks of all runs are active on a backend that has a cap.
     backend : callable
         Returns a backend by its name, or None.
+    registry : TaskRegistry
+        Tasks of task programs.
+    documents : ReadDocuments
+        What task programs wrote.
     pooling : callable
         Returns the use cases of pools of workers, as of this request.
     clock : callable
@@ -166,6 +187,8 @@ class Services:
     uploads: Uploads
     audit: AuditRecord
     configuring: Configuring
+    registry: TaskRegistry
+    documents: ReadDocuments
     active_on: Callable[[str], int]
     pooling: Callable[[], Pooling]
     clock: Callable[[], float]

@@ -9,20 +9,26 @@ from typing import Annotated, NamedTuple
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
+from hut.backends.calls import each
 from hut.backends.port import LogPage, RemoteBackend, UnknownCursor
+from hut.checking import check_document
 from hut.explanation import Explanation
 from hut.model.limits import LONGEST_PATTERN
 from hut.model.problems import Problem
 from hut.model.records import RunRecord, TaskRecord
 from hut.model.states import ACTIVE, TERMINAL, TaskState
 from hut.model.waiting import Waiting
+from hut.model.workflow import TaskSpec
+from hut.planning.calls import FrozenDefinitions
 from hut.rest.answers import MOST_BYTES, Answer, json_answer, text_answer, wire_size
 from hut.rest.exchange import Exchange, exchange_of
 from hut.rest.observing import log_failure
 from hut.rest.paging import answer_page, decode_cursor, encode_cursor
+from hut.rest.programs import reports_of, with_reports
 from hut.rest.refusals import Refusal, malformed
 from hut.rest.routing import REPEAT, SPLIT, Limit, Position, RunId, TaskId, new_router
 from hut.scheduling.twins import Twin, leader_of, leader_of_attempt
+from hut.script.calling import Ready, call_from_script
 from hut.searching import Condition, all_hold, read_conditions
 from hut.store.port import TaskFilter, UnknownRun
 from hut.views import Document, explanation_document, task_document
@@ -86,7 +92,12 @@ def list_tasks(
 
     def documents(tasks: Sequence[TaskRecord]) -> list[Document]:
         attempts = store.list_attempts(run, [task.position for task in tasks])
-        return [task_document(task, attempts.get(task.position, ())) for task in tasks]
+        return each(
+            lambda task: with_reports(
+                exchange, run, task, task_document(task, attempts.get(task.position, ()))
+            ),
+            tasks,
+        )
 
     after = -1 if cursor is None else cursor
     query = TaskFilter(state, match, after, limit + 1)
@@ -118,7 +129,8 @@ def show_task(run: RunId, task: TaskId) -> Answer:
     exchange = exchange_of(router)
     _, record = exchange.task(run, task)
     attempts = exchange.services.store.list_attempts(run, [record.position])
-    return json_answer(task_document(record, attempts.get(record.position, ())))
+    document = task_document(record, attempts.get(record.position, ()))
+    return json_answer(with_reports(exchange, run, record, document))
 
 
 @router.get(
@@ -131,7 +143,17 @@ def show_script(run: RunId, task: TaskId) -> Answer:
     exchange = exchange_of(router)
     owner, record = exchange.task(run, task)
     backend = _backend(exchange, record.backend, "its script can't be shown")
-    return text_answer(backend.script(owner, record.spec, record.attempt or 1))
+    return text_answer(backend.script(owner, _as_called(owner, record.spec), record.attempt or 1))
+
+
+def _as_called(run: RunRecord, spec: TaskSpec) -> TaskSpec:
+    """Return what an attempt runs; the input of a task program is left out, it comes with the job."""
+    if spec.call is None:
+        return spec
+    definition = FrozenDefinitions(run.settings.definitions, check_document).find(spec.call.label)
+    if isinstance(definition, str):
+        return spec
+    return spec._replace(command=call_from_script(Ready(definition, spec.call.input)))
 
 
 @router.get(
@@ -154,7 +176,10 @@ def explain_task(run: RunId, task: TaskId) -> Answer:
         where=_where(exchange, record),
     )
     answer = _with_remarks(exchange, record, answer)
-    return json_answer(explanation_document(record, answer))
+    document = explanation_document(record, answer)
+    if record.spec.call is not None:
+        document["reports"] = reports_of(exchange, run, record, record.attempt)
+    return json_answer(document)
 
 
 @router.get(

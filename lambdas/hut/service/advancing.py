@@ -31,6 +31,7 @@ from hut.backends.port import (
 )
 from hut.control import Control
 from hut.lifecycle.run import waits_for_tasks
+from hut.lifecycle.task_program import Left
 from hut.metrics import Metric
 from hut.model.records import Outcome, Refusal, RunRecord
 from hut.model.states import ACTIVE, Reason
@@ -39,6 +40,7 @@ from hut.scheduling.twins import leader_of
 from hut.service.counting import count_ends
 from hut.service.dispatching import pack, size_and_bound
 from hut.service.joining import Followers
+from hut.service.programs import Programs
 from hut.service.queueing import (
     destination_of,
     next_try,
@@ -72,6 +74,7 @@ class Advancing:
         self._backends = around.backends
         self._control = Control(around.store)
         self._followers = Followers(around)
+        self._programs = Programs(around)
         self._submitted = 0
 
     def advance(
@@ -238,8 +241,9 @@ class Advancing:
             found = self._claim(run, name, wanted)
             more = len(found) == wanted
             claims = self._followers.sort(run, found)
-            some = [self._request(run, claim) for claim in claims]
+            some, put_off = self._requests(run, claims)
             requests += some
+            more = more and not put_off
             jobs += len(some) - sum(len(group) - 1 for group in backend.arrays(some))
             if refused or jobs * 2 > len(requests) or not self._around.has_time():
                 break  # it may be for nothing again, or there are not many of one shape
@@ -266,7 +270,7 @@ class Advancing:
         wanted = most if bound is None else min(most, bound)
         found = self._claim(run, name, wanted, size)
         claims = self._followers.sort(run, found)
-        requests = [self._request(run, claim) for claim in claims]
+        requests, put_off = self._requests(run, claims)
         packed = pack(backend, requests, size, capped=name in self._around.caps)
         self._store.release_claims(run.id, [request.claim.key for request in packed.back])
         done, late = True, list[JobRequest]()
@@ -280,7 +284,8 @@ class Advancing:
         if late:
             self._store.release_claims(run.id, [request.claim.key for request in late])
             self._around.wakes.wake(run.id)
-        return done and not late and (len(found) == wanted == most or bool(packed.back))
+        done = done and not late and not put_off
+        return done and (len(found) == wanted == most or bool(packed.back))
 
     def _submit_bundle(
         self, run: RunRecord, backend: RemoteBackend, requests: Sequence[JobRequest], slots: int
@@ -320,6 +325,23 @@ class Advancing:
             run.id, run.epoch, self._around.clock(), most, backend=name, caps=caps, share=share
         )
         return self._store.claim(request)
+
+    def _requests(self, run: RunRecord, claims: Sequence[Claim]) -> tuple[list[JobRequest], bool]:
+        """Return what is to be submitted for claims, and whether some were given back.
+
+        Tasks of task programs get their input here; one that can't be taken ends its attempt.
+        """
+        prepared = self._programs.prepare(run, claims)
+        refused = [
+            self._control.end_of_attempt(claim, judged.outcome, self._around.clock())
+            for claim, judged in prepared.refused
+        ]
+        self._record_refused(run, refused)
+        if prepared.later:
+            self._store.release_claims(run.id, [claim.key for claim in prepared.later])
+            self._around.wakes.wake(run.id, _BUSY_SECONDS)
+        requests = [self._request(run, claim) for claim in prepared.ready]
+        return requests, bool(prepared.later)
 
     def _request(self, run: RunRecord, claim: Claim) -> JobRequest:
         name = job_name(self._around.prefix, run.id, claim.key)
@@ -396,7 +418,7 @@ class Advancing:
                 submitted.append((claim.key, result.handle))
                 taken.append(claim)
             elif result.outcome is not None:
-                refused.append(self._end(claim, result.outcome))
+                refused.append(self._end(run, claim, result.outcome))
             elif result.is_unknown:
                 self._around.note.warning(
                     "perhaps submitted", run=run.id, job=request.name, detail=result.detail
@@ -405,7 +427,7 @@ class Advancing:
                 paced.append(claim.key)
                 pauses.append(max(result.again_at - self._around.clock(), 0.0))
             elif (late := refused_too_long(claim, result, self._around.clock())) is not None:
-                refused.append(self._end(claim, late))
+                refused.append(self._end(run, claim, late))
             else:
                 not_taken.append(claim.key)
                 note_refusal(refusals, backend.name, claim, result, self._around.clock())
@@ -430,10 +452,7 @@ class Advancing:
             self._around.note.warning(
                 "not submitted", run=run.id, tasks=len(not_taken), details=said[:3]
             )
-        if refused:
-            first = self._store.record_ended(run.id, refused)
-            told = [end for end, is_first in zip(refused, first, strict=True) if is_first]
-            count_ends(self._around.measure, told, self._around.clock())
+        self._record_refused(run, refused)
         self._around.note.info(
             "submitted", run=run.id, backend=backend.name, jobs=len(submitted), refused=len(refused)
         )
@@ -442,7 +461,15 @@ class Advancing:
             backend.terminate([handle for _, handle in submitted], CANCELLED, wholly=True)
         return not (paced or not_taken)
 
-    def _end(self, claim: Claim, outcome: Outcome) -> End:
+    def _record_refused(self, run: RunRecord, refused: Sequence[End]) -> None:
+        if refused:
+            first = self._store.record_ended(run.id, refused)
+            told = [end for end, is_first in zip(refused, first, strict=True) if is_first]
+            count_ends(self._around.measure, told, self._around.clock())
+
+    def _end(self, run: RunRecord, claim: Claim, outcome: Outcome) -> End:
+        if claim.spec.call is not None:
+            outcome, claim = self._programs.judge(run, claim, outcome, Left())
         return self._control.end_of_attempt(claim, outcome, self._around.clock())
 
     def _wake_waiting(self, run: RunRecord) -> None:

@@ -15,6 +15,7 @@ from hut.backends.port import Job, JobName, JobState, place_in_bundle
 from hut.control import Control
 from hut.lifecycle.attempt import invalid_output
 from hut.lifecycle.task import after_end
+from hut.lifecycle.task_program import OWN_ENDS, Left
 from hut.model.documents import format_of
 from hut.model.problems import InvalidInput
 from hut.model.records import Outcome, RunRecord, TaskRecord
@@ -22,6 +23,7 @@ from hut.model.states import INFRASTRUCTURE_REASONS, TaskState
 from hut.planning import Extension
 from hut.service.bundling import Bundling, is_attempt
 from hut.service.counting import count_ends
+from hut.service.programs import Programs
 from hut.service.surroundings import Surroundings
 from hut.store.port import AttemptKey, End, Start, UnknownRun, claim_of
 
@@ -61,7 +63,7 @@ class Observed:
 
 
 class _NotYet(Exception):  # noqa: N818 - says what it is
-    """What a task generated is not in its log yet."""
+    """What a task generated, or a task program wrote, is not in its log yet."""
 
 
 class Observing:
@@ -71,7 +73,8 @@ class Observing:
         self._around = around
         self._store = around.store
         self._backends = around.backends
-        self._control = Control(around.store)
+        self._control = Control(around.store, around.check)
+        self._programs = Programs(around)
         self._bundling = Bundling(around)
 
     def observe(
@@ -179,11 +182,11 @@ class Observing:
     ) -> None:
         """Record ends: generators one by one, since what joins with one changes the next one's plan.
 
-        An end whose log can't be read is told again by itself; it must not keep the others.
+        So are ends of task programs, whose files are in their logs. An end whose log can't be read is told again by itself; it must not keep the others.
         """
         plain: list[End] = []
-        generators = [pair for pair in ended if pair[0].spec.generates_source is not None]
-        others = [pair for pair in ended if pair[0].spec.generates_source is None]
+        generators = [pair for pair in ended if _told_by_log(pair[0])]
+        others = [pair for pair in ended if not _told_by_log(pair[0])]
         for task, job in others:
             try:
                 plain.append(self._end(run, task, job))
@@ -217,15 +220,14 @@ class Observing:
         self, run: RunRecord, ended: Iterable[tuple[TaskRecord, Outcome]]
     ) -> list[int]:
         """Record ends that no job tells of: attempts that are lost."""
-        ends = [
-            self._control.end_of_attempt(
-                claim_of(task),
-                outcome,
-                self._around.clock(),
-                cancelling=run.cancel_requested_at is not None,
-            )
-            for task, outcome in ended
-        ]
+        ends = []
+        for task, outcome in ended:
+            claim = claim_of(task)
+            found = outcome
+            if claim.spec.call is not None:
+                found, claim = self._programs.judge(run, claim, outcome, Left())
+            now, stopping = self._around.clock(), run.cancel_requested_at is not None
+            ends.append(self._control.end_of_attempt(claim, found, now, cancelling=stopping))
         return self._record(run.id, ends)
 
     def _end(self, run: RunRecord, task: TaskRecord, job: Job) -> End:
@@ -238,12 +240,17 @@ class Observing:
             outcome = backend.outcome(run, task.spec, task.attempt, job)
         assert outcome is not None  # noqa: S101 - a job that has ended says how
         outcome = _of_too_many(outcome, job, task)
+        claim = claim_of(task)
+        if claim.spec.call is not None:
+            outcome, claim = self._programs.judge(
+                run, claim, outcome, self._left(run, task, job, outcome)
+            )
         adds: Extension | None = None
         wants = task.spec.generates_source is not None
         if outcome.state is TaskState.COMPLETED and wants:
             outcome, adds = self._generated(run, task, job, outcome)
         end = self._control.end_of_attempt(
-            claim_of(task),
+            claim,
             outcome,
             job.ended_at or self._around.clock(),
             cancelling=run.cancel_requested_at is not None,
@@ -253,7 +260,6 @@ class Observing:
         )
         if job.most_losses is not None:
             stopping = run.cancel_requested_at is not None
-            claim = claim_of(task)
             following = after_end(
                 outcome,
                 claim.spec.retry,
@@ -269,6 +275,17 @@ class Observing:
         if job.report is not None and outcome.state is TaskState.COMPLETED:
             work = job.report.ended_at - job.report.started_at
         return end._replace(log=job.log, cost=cost, work=work)
+
+    def _left(self, run: RunRecord, task: TaskRecord, job: Job, outcome: Outcome) -> Left:
+        """Return what a task program left, by the log of its job."""
+        backend = self._backends.get(task.backend)
+        left, whole = Left(), False
+        if backend is not None and job.log is not None:
+            left, whole = backend.read_left(run, task.spec, task.attempt, job)
+        now = self._around.clock()
+        if not whole and outcome.reason in OWN_ENDS and now - (job.ended_at or now) < _LOG_SECONDS:
+            raise _NotYet("its log is not complete yet")
+        return left
 
     def _generated(
         self, run: RunRecord, task: TaskRecord, job: Job, outcome: Outcome
@@ -297,6 +314,11 @@ class Observing:
             return invalid_output(f"generates_source {path}: {detail}"), None
         told = "; ".join(str(warning) for warning in adds.warnings[:_PROBLEMS_SHOWN])
         return outcome._replace(message=told), adds
+
+
+def _told_by_log(task: TaskRecord) -> bool:
+    """Say whether only its log tells how a task ended."""
+    return task.spec.generates_source is not None or task.spec.call is not None
 
 
 def _of_too_many(outcome: Outcome, job: Job, task: TaskRecord) -> Outcome:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hut.backends.port import Job
+from hut.lifecycle.task_program import Judged
 from hut.metrics import Metric
 
-__all__ = ["Executions", "Instances", "Measuring", "Noting", "Wakes"]
+__all__ = [
+    "DocumentKind",
+    "Documents",
+    "Executions",
+    "Instances",
+    "Measuring",
+    "Noting",
+    "Wakes",
+]
+
+DocumentKind = Literal["output", "errors"]
 
 
 class Executions(Protocol):
@@ -48,6 +59,16 @@ class Instances(Protocol):
 
         ``not_yet`` if it does not wait yet: then it may be told a moment later.
         """
+
+
+class Documents(Protocol):
+    """Outputs and error reports of task programs, by run, position and number of the attempt."""
+
+    def keep(self, run_id: str, position: int, attempt: int, judged: Judged) -> None:
+        """Keep what an attempt came to; repeated, it comes to the same."""
+
+    def read(self, run_id: str, position: int, attempt: int, kind: DocumentKind) -> bytes | None:
+        """Return a document of an attempt that has ended; None if it has none."""
 
 
 class Noting(Protocol):

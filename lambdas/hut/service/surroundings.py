@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from hut.backends.port import RemoteBackend
 from hut.metrics import Metric
 from hut.model.records import RunRecord
-from hut.service.ports import Executions, Instances, Measuring, Noting, Wakes
+from hut.model.schema_faults import Check
+from hut.service.ports import Documents, Executions, Instances, Measuring, Noting, Wakes
 from hut.store.events import EventStore
 
 __all__ = ["Surroundings"]
@@ -52,6 +53,10 @@ class Surroundings:
         What job names begin with.
     clock : callable
         Seconds since the epoch.
+    documents : Documents
+        What task programs wrote.
+    check : Check
+        Holds such documents against their schemas.
     has_time : callable
         Says whether there is time for more; what is left is left to a message or the next sweep.
     see : callable
@@ -75,6 +80,8 @@ class Surroundings:
     clock: Callable[[], float]
     prefix: str
     caps: Mapping[str, int]
+    documents: Documents
+    check: Check
     has_time: Callable[[], bool] = _always
     see: Callable[[RunRecord], None] = _unseen
     measure: Measuring = _unmeasured

@@ -362,6 +362,9 @@ class Store(Protocol):
     def get_run(self, run_id: str) -> RunRecord:
         """Return a run by its full id."""
 
+    def run_of_key(self, key: str) -> str | None:
+        """Return the id of the run that was created under an idempotency key."""
+
     def find_runs(self, prefix: str, limit: int = 10) -> list[RunRecord]:
         """Return runs whose id begins with `prefix`, newest first."""
 

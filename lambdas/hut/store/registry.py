@@ -18,7 +18,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from hut.checking import check_document
-from hut.model.problems import did_you_mean
+from hut.lifecycle.json_schemas import schema_problems
+from hut.model.problems import Problem, did_you_mean
 from hut.model.schema_faults import Fault
 from hut.model.task_definition import TaskDefinition, sort_key, split_name
 from hut.store.port import StoreError
@@ -31,6 +32,7 @@ __all__ = [
     "UnknownDefinition",
     "find_definition",
     "in_order",
+    "schema_problems_of",
 ]
 
 
@@ -110,6 +112,16 @@ def find_definition(registry: TaskRegistry, label: str) -> Registered:
     names = list(dict.fromkeys(each.definition.name for each in registry.all()))
     hint = did_you_mean(name, names) or "register it with: hutctl task register PROGRAM"
     raise UnknownDefinition(f"there is no task {name!r}; {hint}")
+
+
+def schema_problems_of(definition: TaskDefinition) -> list[Problem]:
+    """Return what is wrong with the schemas of a definition."""
+    parts = {"input": definition.input_schema, "output": definition.output_schema}
+    return [
+        Problem(told, task=definition.name, field=f"{part}.json_schema")
+        for part, schema in parts.items()
+        for told in schema_problems(schema)
+    ]
 
 
 class KnownDefinitions:

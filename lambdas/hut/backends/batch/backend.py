@@ -49,6 +49,7 @@ from hut.backends.port import (
 )
 from hut.backends.stopping import stop_reason
 from hut.lifecycle.attempt import EXIT_NOT_STARTED, launch_failed
+from hut.lifecycle.task_program import OWN_ENDS, Left
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.states import Reason
@@ -340,6 +341,19 @@ class BatchBackend:
                 return text
             self._sleep(pause)
         return None
+
+    def read_left(
+        self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job
+    ) -> tuple[Left, bool]:
+        """Return what a task program left, and whether its log tells of both files (yet)."""
+        if job.log is None:
+            return Left(), False
+        for pause in (*_PAUSES, 0.0):
+            left, whole = self._logs.left(job.log, _nonce(run, spec, attempt, job))
+            if whole or job.outcome is None or job.outcome.reason not in OWN_ENDS:
+                break
+            self._sleep(pause)
+        return left, whole
 
     def _stop(self, call: Callable[..., object], reasons: Mapping[str, str]) -> None:
         def end(handle: str) -> ClientError | None:

@@ -54,6 +54,7 @@ from hut.backends.port import (
     parent_of,
 )
 from hut.backends.stopping import stop_reason
+from hut.lifecycle.task_program import OWN_ENDS, Left
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.waiting import Queue, Waiting
@@ -362,6 +363,19 @@ class Ec2Backend:
                 return text
             self._sleep(pause)
         return None
+
+    def read_left(
+        self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job
+    ) -> tuple[Left, bool]:
+        """Return what a task program left, and whether its log tells of both files (yet)."""
+        if job.log is None:
+            return Left(), False
+        for pause in (*_PAUSES, 0.0):
+            left, whole = self._logs.left(job.log, nonce_of(run, spec, attempt))
+            if whole or job.outcome is None or job.outcome.reason not in OWN_ENDS:
+                break
+            self._sleep(pause)
+        return left, whole
 
     def _stop(self, reasons: Mapping[str, str]) -> None:
         """Stop executions and end what they launched; the first error is raised in the end.

@@ -7,8 +7,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from hut.backends.markers import Markers, content_of, without_markers
+from hut.backends.markers import Markers, content_of, left_by, without_markers
 from hut.backends.port import LogPage, UnknownCursor
+from hut.lifecycle.task_program import Left
 from hut.pools.logs import LogName, parse, read_event
 
 __all__ = ["AttemptLogs"]
@@ -72,6 +73,11 @@ class AttemptLogs:
         for line in self._lines(name):
             markers.feed(line)
         return content_of(markers, source)
+
+    def left(self, name: str, nonce: str) -> tuple[Left, bool]:
+        """Return the files that a task program left, with the end of its log; say if both are told of."""
+        output, error = Markers(nonce, "output"), Markers(nonce, "error")
+        return left_by(self._lines(name), output, error)
 
     def _lines(self, name: str) -> Iterator[str]:
         log, cursor = parse(name), None

@@ -44,6 +44,7 @@ from hut.backends.workers.outcomes import (
 )
 from hut.backends.workers.queues import Bell, News
 from hut.lifecycle.attempt import unsatisfiable
+from hut.lifecycle.task_program import OWN_ENDS, Left
 from hut.model.problems import Problem
 from hut.model.records import Outcome, RunRecord
 from hut.model.waiting import Queue, Waiting
@@ -313,6 +314,19 @@ class WorkersBackend:
                 return text
             self._sleep(pause)
         return None
+
+    def read_left(
+        self, run: RunRecord, spec: TaskSpec, attempt: int, job: Job
+    ) -> tuple[Left, bool]:
+        """Return what a task program left, and whether its log tells of both files (yet)."""
+        if job.log is None:
+            return Left(), False
+        for pause in (*_PAUSES, 0.0):
+            left, whole = self._logs.left(job.log, nonce_of(run, spec, attempt))
+            if whole or job.outcome is None or job.outcome.reason not in OWN_ENDS:
+                break
+            self._sleep(pause)
+        return left, whole
 
 
 def _named(worker: str, workers: Iterable[WorkerState]) -> str:

@@ -53,7 +53,7 @@ def item_of(options: WorkersOptions, name: str, requests: Sequence[JobRequest]) 
 def _order(options: WorkersOptions, name: str, index: int, request: JobRequest) -> Order:
     run, spec, attempt = request.run, request.claim.spec, request.claim.key.attempt
     script = task_script(run, spec, attempt, exports=True)
-    if spec.generates_source is not None:
+    if spec.generates_source is not None or spec.call is not None:
         script = copying(run, spec, attempt, script)
     if len(script) > LARGEST_SCRIPT:
         raise Unsatisfiable(
@@ -96,7 +96,7 @@ def bundles(options: WorkersOptions, requests: Sequence[JobRequest], slots: int)
     """Return which attempts, all of one run, go together: their places, at least two each.
 
     What uses up numbers of its worker goes alone: it is given back when it ends, not with others. So
-    does what generates tasks, whose end waits for its log.
+    does what generates tasks and what a task program runs, whose end waits for its log.
 
     Parameters
     ----------
@@ -106,7 +106,8 @@ def bundles(options: WorkersOptions, requests: Sequence[JobRequest], slots: int)
     alike: dict[_Alike, list[int]] = {}
     for place, request in enumerate(requests):
         spec = request.claim.spec
-        if spec.generates_source is None and not takes_of(options.scheduler, spec.properties):
+        told_by_log = spec.generates_source is not None or spec.call is not None
+        if not told_by_log and not takes_of(options.scheduler, spec.properties):
             wanted = frozenset(spec.properties.items())
             key = _Alike(wanted, spec.priority, spec.max_queue_time)
             alike.setdefault(key, []).append(place)

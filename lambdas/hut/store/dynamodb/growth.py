@@ -111,6 +111,11 @@ class Growth(Reading):
                 return self.get_run(new.id), True
         raise StoreError("the table is too busy to store the run; submit it again")
 
+    def run_of_key(self, key: str) -> str | None:
+        """Return the id of the run that was created under an idempotency key."""
+        item = self._table.get(idempotency_key(key))
+        return None if item is None else str(item["run"])
+
     def _known_key(self, new: NewRun) -> RunRecord | None:
         """Return the run that was stored under the same idempotency key before."""
         if new.idempotency_key is None:
