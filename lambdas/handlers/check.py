@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlers.logs import new_logger
 from hut.checking import check_document
+from hut.logs import new_logger
 from hut.model.schema_faults import UnusableSchema
 
 __all__ = ["handler"]

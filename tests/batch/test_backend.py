@@ -526,7 +526,7 @@ def test_what_a_task_program_left_is_read(aws):
     assert aws.read_left(run_of(), spec, 1, job)[1] is False
     assert aws.read_left(run_of(), spec, 1, replace(job, log=None)) == (Left(), False)
     write(aws, *marked(spec, "output end 1 -", absent))
-    assert aws.read_left(run_of(), spec, 1, job) == (Left(b"[]", log_tail="noise\n"), True)
+    assert aws.read_left(run_of(), spec, 1, job) == (Left(b"[]", log_tail="noise"), True)
 
 
 SHORT = TaskSpec("t", "true", resources=Resources(time_limit=5))

@@ -9,11 +9,21 @@ from typing import Any
 
 import pytest
 
+from tests.conformance.test_hqs_runner import CASES
 from tests.e2e.conftest import calm
 from tests.e2e.deployment import Deployment
 from tests.e2e.instances import SLOW, attempts, backends, begin, calm_ec2, instances, settled
 from tests.e2e.remote_hut import RemoteHut, until
 from tests.e2e.test_examples import EXAMPLES, EXIT_CODES, NAMES, NEEDS, SMALL, two_places
+from tests.e2e.test_task_programs import (
+    FLOW,
+    breaking,
+    hold,
+    hold_flow,
+    register,
+    tasks_of,
+    write_programs,
+)
 
 MOST = 20
 IMAGE = "public.ecr.aws/docker/library/python:3.12"
@@ -25,6 +35,7 @@ KINDS = [
     {"id": "long", "command": "echo begun; sleep 600", "time_limit": "1s"},
     {"id": "flaky", "command": "[ $HUT_ATTEMPT = 2 ]", "retries": 1},
 ]
+PROGRAMS = ("success", "exit code", "both", "killed", "neither", "too long")
 CHAIN = [
     {"id": "a", "command": "echo a >> reused"},
     {"id": "b", "command": "echo b >> reused", "deps": ["a"]},
@@ -44,6 +55,16 @@ def hut(deployment: Deployment, targets: Any, tmp_path: Any) -> Iterator[RemoteH
     calm_ec2(it)
 
 
+def test_task_programs_are_judged_by_their_files(hut: RemoteHut, tmp_path: Any) -> None:
+    register(hut, write_programs(tmp_path))
+    cases = [case for case in CASES if case.does in PROGRAMS]
+    run = hut.run([*map(breaking, cases), *FLOW], exit_code=1, backend="ec2")["id"]
+    tasks = tasks_of(hut, run)
+    for case in cases:
+        hold(tasks, case)
+    hold_flow(hut, run, tasks)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NEEDS])
 def test_an_example_gives_the_same_as_on_this_machine(hut: RemoteHut, name: str) -> None:
     """Run all but those that only take more time: what needs packages needs them anywhere."""
@@ -54,7 +75,7 @@ def test_an_example_gives_the_same_as_on_this_machine(hut: RemoteHut, name: str)
         remote = there.do("run", file, "--backend", "ec2", *SMALL, exit_code=code)
         for what, found in local.items():
             assert remote[what] == found
-        assert remote["files"]
+        assert remote["files"] or remote["documents"]
     run = hut.json("show", "last")["id"]
     settled(hut, run, state="failed" if code else "completed")
 

@@ -17,6 +17,8 @@ from hut.script.calling import json_text
 __all__ = ["CheckFunction", "check_function_name"]
 
 _TOO_LARGE = "RequestTooLargeException"
+_KILLED = "Runtime.ExitError"  # out of memory, for example
+_TIMED_OUT = "Task timed out"
 
 
 def check_function_name(prefix: str) -> str:
@@ -46,6 +48,8 @@ class CheckFunction:
         ------
         UnusableSchema
             If nothing can be held against the schema: also if the function dies of it.
+        RuntimeError
+            If the function itself is broken, which is no fault of the document.
         """
         if schema is True or schema == {}:
             return []
@@ -58,7 +62,10 @@ class CheckFunction:
             raise
         told = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
-            raise UnusableSchema(f"nothing could be held against it: {told.get('errorMessage')}")
+            said = str(told.get("errorMessage"))
+            if told.get("errorType") == _KILLED or _TIMED_OUT in said:
+                raise UnusableSchema(f"nothing could be held against it: {said}")
+            raise RuntimeError(f"the function {self._name} failed: {said}")
         if "unusable" in told:
             raise UnusableSchema(told["unusable"])
         faults: list[Fault] = told["faults"]
