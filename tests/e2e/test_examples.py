@@ -107,7 +107,7 @@ def two_places(hut: RemoteHut, name: str) -> Iterator[tuple[Place, Place]]:
     local, remote = Hut(here, {"PYTHON": sys.executable}), hut
     if name == "hqs":
         for each, options in ((local, ("--target", "local")), (remote, ())):
-            each("task", "register", *options, sys.executable, str(here / "heat.py"))
+            each("task", "register", "--replace", *options, sys.executable, str(here / "heat.py"))
     yield Place(name, local, here), Place(name, remote, hut.bed.home)
 
 

@@ -220,7 +220,9 @@ def left_by(lines: Iterable[str], output: Markers, error: Markers) -> tuple[Left
             problem = f"did not come back: {why}"
         contents.append(content)
         problems.append(problem)
-    return Left(contents[0], contents[1], problems[0], problems[1], "".join(tail).rstrip("\n")), whole
+    return Left(
+        contents[0], contents[1], problems[0], problems[1], "".join(tail).rstrip("\n")
+    ), whole
 
 
 def content_of(markers: Markers, source: str) -> str | None:
