@@ -8,12 +8,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conformance.test_hqs_runner import CASES
 from tests.e2e.deployment import ROOT
 from tests.e2e.remote_hut import RemoteHut, until
+from tests.e2e.test_task_programs import (
+    FLOW,
+    breaking,
+    hold,
+    hold_flow,
+    register,
+    tasks_of,
+    write_programs,
+)
 
 QUICK = {"name": "QUICK", "simple": {"worker_timeout_s": 15, "unknown_property": "match"}}
 GENERATED = [{"id": "inner", "command": "echo inner"}]
@@ -83,6 +94,18 @@ def test_three_hundred_short_tasks_on_two_workers_one_of_which_is_killed(pool: R
         assert task["attempts"][0]["message"] == "worker idle disconnected"
     assert hut("logs", run, "t.007").stdout == "t.007\n"
     assert [each["name"] for each in workers(hut)] == ["alive"]
+
+
+def test_workers_run_task_programs(pool: RemoteHut, tmp_path: Path) -> None:
+    hut = pool
+    register(hut, write_programs(tmp_path))
+    cases = [case for case in CASES if case.does in ("exit code", "both", "killed", "too long")]
+    with worker(hut, "programs"):
+        run = hut.run([*map(breaking, cases), *FLOW], exit_code=1, backend="workers")["id"]
+    tasks = tasks_of(hut, run)
+    for case in cases:
+        hold(tasks, case)
+    hold_flow(hut, run, tasks)
 
 
 def test_a_pool_that_is_drained_gives_nothing_out_and_a_cancelled_run_is_stopped(

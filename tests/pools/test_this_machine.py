@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hutctl.local.pool.places import Endpoint, PoolFolder
+from tests.conformance.test_hqs_runner import BREAKER, SH
 from tests.hutctl_process import Hut, alive, wait_until
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -99,6 +100,30 @@ def test_workers_run_what_a_run_sends_to_their_pool(hut: Hut, worker: Start) -> 
         assert process.wait(60) == 0
     assert list(pool(hut).endpoints()) == []
     assert os.listdir(pool(hut).path / "workers") == []
+
+
+def test_workers_run_task_programs(hut: Hut, worker: Start) -> None:
+    for name, text in {"sq.sh": SH.replace("VERSION", "1.2"), "breaker.sh": BREAKER}.items():
+        path = hut.folder / name
+        path.write_text(text)
+        path.chmod(0o755)
+        hut("task", "register", str(path))
+    hut.write(
+        [
+            {"id": "a", "task": "sq", "input": 3},
+            {"id": "b", "task": "sq", "input": {"$output": "a"}},
+            {"id": "c", "task": "break", "input": "reports"},
+            {"id": "d", "task": "break", "input": {"$output": "a"}},
+        ]
+    )
+    worker("w1", "--once")
+    hut("run", "w.json", "--pool", "p", exit_code=1)
+    assert hut("task", "output", "last", "b").stdout == "81\n"
+    tasks = hut.tasks()
+    assert [tasks[task_id]["reason"] for task_id in "abcd"] == [
+        *("exit", "exit", "reported", "invalid_input")
+    ]
+    assert [report["type"] for report in tasks["c"]["attempts"][0]["reports"]] == ["E", "F"]
 
 
 def test_a_worker_that_is_killed_loses_what_it_had_and_nothing_of_it_survives(
