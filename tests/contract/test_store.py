@@ -99,6 +99,8 @@ def test_an_idempotency_key_gives_one_run(world: World) -> None:
     first = submit(world, "k", ONE, "r1")
     assert submit(world, "k", ONE, "r2") == first
     assert submit(world, "other", ONE, "r3") == "r3"
+    keys = ("k", "other", "none")
+    assert [world.store.run_of_key(key) for key in keys] == ["r1", "r3", None]
     assert len(world.store.list_runs(RunFilter())) == 2
 
 
