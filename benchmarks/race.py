@@ -66,11 +66,11 @@ class Race:
         return [timing.wall for timing in self.timings[name]]
 
 
-def hypershells(peer: Peer) -> list[HyperShell]:
+def hypershells(peer: Peer, bundles: Sequence[int] = _BUNDLES) -> list[HyperShell]:
     """Return HyperShell with each of the bundle sizes, or nothing if it is not there."""
     if peer.program is None:
         return []
-    return [HyperShell(peer.program, size) for size in _BUNDLES]
+    return [HyperShell(peer.program, size) for size in bundles]
 
 
 def line_up(setting: Setting) -> list[Contestant]:

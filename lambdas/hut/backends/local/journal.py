@@ -61,7 +61,7 @@ class JournalFiles:
         self._gate = folder / f"gate-{epoch}"
         self._starts = folder / "starts"
         self._ends = folder / "ends"
-        self._descriptor = -1
+        self._descriptor = self._ended = -1
 
     def open(self) -> None:
         """Let scripts of this epoch begin."""
@@ -72,9 +72,10 @@ class JournalFiles:
 
     def close(self) -> None:
         """Stop noting starts; scripts that run may still note their ends."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        for descriptor in (self._descriptor, self._ended):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._ended = -1
 
     @property
     def paths(self) -> Journal:
@@ -89,8 +90,9 @@ class JournalFiles:
 
     def note_end(self, name: str) -> None:
         """Note that an attempt is over, where its script does not."""
-        with open(self._ends, "a", encoding="ascii") as file:
-            file.write(f"E {name} 0 0 - .\n")
+        if self._ended < 0:
+            self._ended = os.open(self._ends, os.O_WRONLY | os.O_APPEND)
+        os.write(self._ended, f"E {name} 0 0 - .\n".encode("ascii"))
 
     def restart(self, living: Mapping[str, NotedStart]) -> None:
         """Forget all attempts but those that live."""
