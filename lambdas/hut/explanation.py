@@ -16,7 +16,7 @@ from hut.model.states import INFRASTRUCTURE_REASONS, Reason, TaskState
 from hut.model.waiting import Waiting
 from hut.scheduling.matching import lacks
 from hut.scheduling.placing import UNPLACED, sites_of, waits_for_target
-from hut.waiting import of_a_job, of_a_refusal, refusal_of
+from hut.waiting import of_a_job, of_a_refusal, refusal_of, without_job
 
 __all__ = ["Explanation", "Facts", "explain"]
 
@@ -115,6 +115,9 @@ def explain(facts: Facts) -> Explanation:
                 f"{name} was submitted to {task.backend}{since} and waits there for a machine "
                 f"(job {task.handle})."
             )
+        elif facts.waiting is not None:
+            sentence, details = without_job(task, facts.waiting)
+            return Explanation(sentence, details + _not_driven(facts) + _earlier(facts))
         else:
             sentence = f"{name} is claimed and about to start."
         return Explanation(sentence, _not_driven(facts) + _earlier(facts))
@@ -161,6 +164,9 @@ def _pending(facts: Facts) -> Explanation:
         sentence = f"{name} is ready and waits for a free slot{_taken(facts)}."
     elif (refusal := refusal_of(facts.run, task)) is not None:
         sentence, told = of_a_refusal(task, refusal, facts.waiting, facts.now)
+        details = told + details
+    elif facts.waiting is not None:
+        sentence, told = without_job(task, facts.waiting)
         details = told + details
     else:
         sentence = f"{name} is ready to start."

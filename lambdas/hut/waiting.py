@@ -12,7 +12,7 @@ from hut.model.quantities import format_span
 from hut.model.records import Refusal, RunRecord, TaskRecord
 from hut.model.waiting import ENABLED, VALID, Pool, Queue, Waiting
 
-__all__ = ["of_a_job", "of_a_refusal", "refusal_of"]
+__all__ = ["of_a_job", "of_a_refusal", "refusal_of", "without_job"]
 
 _FORGOTTEN_SECONDS = 150.0
 """Below that, a job that is not known may just not be seen yet."""
@@ -53,6 +53,12 @@ def of_a_job(task: TaskRecord, waiting: Waiting, now: float) -> tuple[str, tuple
     meaning = (waiting.meaning or "has waited {span}").replace("{span}", span)
     sentence = f"{name} {meaning}: its job {task.handle} is {waiting.status}{where}."
     return sentence, (*details, *_bound(task, now), *_next(waiting))
+
+
+def without_job(task: TaskRecord, waiting: Waiting) -> tuple[str, tuple[str, ...]]:
+    """Return why a task is not taken that could be, where nothing is asked for it but waited: a pool."""
+    sentence = f"{task.spec.id} is ready and waits for a worker of pool {task.backend}."
+    return sentence, (*_told(waiting), *_next(waiting))
 
 
 def of_a_refusal(

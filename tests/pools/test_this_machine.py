@@ -338,3 +338,33 @@ def test_a_worker_that_is_to_work_once_waits_for_a_run(hut: Hut, worker: Start) 
         waits.wait(1)
     hut("run", "w.json", "--pool", "p")
     assert waits.wait(60) == 0
+
+
+def test_why_says_what_each_worker_lacks(hut: Hut, start: Start, worker: Start) -> None:
+    (hut.folder / "hut.yaml").write_text(
+        "schedulers:\n"
+        "  - name: MAIN\n"
+        "    simple: {supported_platform_properties: {gpu: minimum, arch: exact}}\n"
+        "backends: [{name: p, type: workers, scheduler: MAIN}]\n"
+    )
+    tasks: list[dict[str, Any]] = [
+        {"id": "big", "command": "true", "properties": {"gpu": 4, "arch": "arm64"}},
+        {"id": "small", "command": "touch small; sleep 60", "properties": {"gpu": 2}},
+        {"id": "next", "command": "true", "properties": {"gpu": 1}},
+        {"id": "after", "command": "true", "deps": ["big"]},
+    ]
+    hut.write(tasks)
+    start("run", "w.json", "--pool", "p")
+    endpoint(hut)
+    why = hut("why", "last", "big").stdout
+    assert why.startswith("big is ready and waits for a worker of pool p.\n")
+    assert "the pool says: p has no worker" in why
+    assert "start a worker: hutctl worker --pool p" in why
+    worker("w1", "--slots", "2", "--property", "gpu=2", "--property", "arch=arm64")
+    wait_until(holds(hut, "small"))
+    why = hut("why", "last", "big").stdout
+    assert "worker w1 lacks gpu >= 4 (0 of 2 are left)" in why
+    assert "--property gpu=4 --property arch=arm64" in why
+    why = hut("why", "last", "next").stdout
+    assert "worker w1 lacks gpu >= 1 (0 of 2 are left)" in why
+    assert "after waits for 1 task: big" in hut("why", "last", "after").stdout

@@ -39,7 +39,7 @@ from hutctl.local.listing import (
 from hutctl.local.lock import holder_of
 from hutctl.local.logs import read_attempt_log
 from hutctl.local.pool.choosing import kept_pool, pool_of, pool_setting
-from hutctl.local.pool.looking import drain_pool, show_pool, show_pools
+from hutctl.local.pool.looking import drain_pool, show_pool, show_pools, waiting_in
 from hutctl.local.previews import preview_script
 from hutctl.local.takeover import Takeover
 from hutctl.pace import Pace
@@ -398,8 +398,15 @@ class LocalClient:
         run, task = self._store.get_run(run_id), self._task(run_id, task_id)
         machine = self._machine(run)
         driven = run.state in TERMINAL_RUN or holder_of(self._home.run_folder(run_id)) is not None
-        slots = machine.slots(run.settings.max_concurrent)
-        answer = self._control.explain(run, task, time.time(), slots=slots, driven=driven)
+        slots: int | None = machine.slots(run.settings.max_concurrent)
+        waiting = None
+        if machine.pool is not None:
+            slots = None  # of which every worker has its own
+            if task.state in (TaskState.PENDING, TaskState.SUBMITTED):
+                waiting = waiting_in(machine.pool.folder, machine.pool.scheduler, task.spec)
+        answer = self._control.explain(
+            run, task, time.time(), slots=slots, driven=driven, waiting=waiting
+        )
         document = explanation_document(task, answer)
         if task.spec.call is not None:
             kept = Documents(self._home.run_folder(run_id))

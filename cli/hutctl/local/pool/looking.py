@@ -5,15 +5,22 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
+from hut.backends.workers.advice import waiting_without_job
+from hut.backends.workers.options import WorkersOptions
 from hut.model.problems import did_you_mean
 from hut.model.rfc3339 import format_time
+from hut.model.scheduler import Scheduler
+from hut.model.waiting import Waiting
+from hut.model.workflow import TaskSpec
+from hut.pools.port import WorkerSpec, WorkerState, worker_target
 from hut.store.port import StoreError
 from hutctl.local.home import Home
 from hutctl.local.pool.places import Endpoint, PoolFolder, list_pools
 
-__all__ = ["drain_pool", "show_pool", "show_pools"]
+__all__ = ["drain_pool", "show_pool", "show_pools", "waiting_in"]
 
 Document = dict[str, Any]
 
@@ -57,6 +64,34 @@ def drain_pool(home: Home, name: str, worker: str | None, *, draining: bool) -> 
             )
     folder.drain(worker, draining)
     return _document(folder)
+
+
+def waiting_in(folder: PoolFolder, scheduler: Scheduler, spec: TaskSpec) -> Waiting:
+    """Return why no worker of a pool has taken a task: what each of them lacks for it."""
+    pool = _document(folder)
+    workers = [_state(one) for one in pool["workers"]]
+    options = WorkersOptions(folder.name, "", scheduler=scheduler)
+    return waiting_without_job(options, spec, workers, draining=pool["draining"])
+
+
+def _state(document: Document) -> WorkerState:
+    """Return a worker as it is matched."""
+    spec = WorkerSpec(
+        document["name"],
+        document["properties"],
+        document["slots"],
+        document["max_inflight"],
+        document["host"],
+        document["pid"],
+        document["version"],
+    )
+    target = replace(
+        worker_target(spec, 0.0),
+        remaining=document["remaining"],
+        draining=document["draining"],
+        inflight=sum(lease["tasks"] for lease in document["leases"]),
+    )
+    return WorkerState(document["id"], spec, target, 0.0, 0.0)
 
 
 def _known(home: Home, name: str) -> PoolFolder:
