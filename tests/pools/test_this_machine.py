@@ -368,3 +368,32 @@ def test_why_says_what_each_worker_lacks(hut: Hut, start: Start, worker: Start) 
     why = hut("why", "last", "next").stdout
     assert "worker w1 lacks gpu >= 1 (0 of 2 are left)" in why
     assert "after waits for 1 task: big" in hut("why", "last", "after").stdout
+
+
+def test_a_worker_that_was_frozen_is_given_up_and_gives_up_when_it_wakes(
+    hut: Hut, start: Start, worker: Start
+) -> None:
+    """Its task runs elsewhere meanwhile; what it still has of it is killed, and its report is no news."""
+    (hut.folder / "hut.yaml").write_text(
+        "schedulers: [{name: MAIN, simple: {worker_timeout_s: 1}}]\n"
+        "backends: [{name: p, type: workers}]\n"
+    )
+    script = 'echo "$HUT_WORKER $$" >> who; [ "$HUT_ATTEMPT" = 2 ] || sleep 61'
+    hut.write([{"id": "t", "command": script}, {"id": "u", "command": "true", "deps": ["t"]}])
+    frozen = worker("w1")
+    run = start("run", "w.json", "--pool", "p")
+    wait_until(lambda: len(hut.lines("who")) == 1)
+    frozen.send_signal(signal.SIGSTOP)
+    other = worker("w2")
+    run.communicate(timeout=60)
+    assert run.returncode == 0
+    frozen.send_signal(signal.SIGCONT)
+    pid = int(hut.lines("who")[0].split()[1])
+    wait_until(lambda: not alive(pid))
+    assert [line.split()[0] for line in hut.lines("who")] == ["w1", "w2"]
+    (lost, done) = hut.tasks()["t"]["attempts"]
+    assert (lost["reason"], lost["message"]) == ("lost", "worker w1 disconnected")
+    assert done["state"] == "completed"
+    for process in (frozen, other):
+        end(process)
+        assert process.returncode == 0
