@@ -105,7 +105,7 @@ class Grants:
         self._answer_tokens(role)
         self._wake(role)
         allow(role, _RECEIVE, [self.wake_queue.queue_arn])
-        self._see_to_programs(role)
+        self._see_to_programs(role, starts=True)
         self._start_executions(role)
         self._executions(role, "states:StopExecution")
         self._end_instances(role)
@@ -118,7 +118,7 @@ class Grants:
         self._terminate_jobs(role)
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
         allow(role, _RECEIVE, [self.observe_queue.queue_arn])
-        self._see_to_programs(role)
+        self._see_to_programs(role, starts=False)
         self._executions(role, "states:DescribeExecution", "states:StopExecution")
         self._answer_executions(role)
         self._end_instances(role)
@@ -134,7 +134,7 @@ class Grants:
         self._submit_jobs(role)
         self._terminate_jobs(role)
         self._cancel_jobs(role)
-        self._see_to_programs(role)
+        self._see_to_programs(role, starts=True)
         self._describe(role, "batch:DescribeJobs", "batch:ListJobs", *_DESCRIBE_QUEUES)
         self._objects(role, ("s3:GetObject",), "plans")
         self._objects(role, ("s3:GetObject", "s3:PutObject"), "bodies")
@@ -154,9 +154,10 @@ class Grants:
 
     # What can be allowed -------------------------------------------------------------------------
 
-    def _see_to_programs(self, role: iam.Role) -> None:
-        """Allow to keep and read documents of task programs, and to have them checked."""
-        self._objects(role, ("s3:GetObject", "s3:PutObject"), "documents")
+    def _see_to_programs(self, role: iam.Role, *, starts: bool) -> None:
+        """Allow to keep documents of task programs, to read those that others refer to, to have them checked."""
+        actions = ("s3:GetObject", "s3:PutObject") if starts else ("s3:PutObject",)
+        self._objects(role, actions, "documents")
         function = self._arn(role, "lambda", f"function:{check_function_name(self.prefix)}")
         allow(role, ["lambda:InvokeFunction"], [function])
 

@@ -25,6 +25,7 @@ __all__ = [
     "EXIT_UNREACHABLE",
     "Session",
     "complete_target",
+    "json_text",
     "report",
     "report_input",
     "shared_options",
@@ -146,16 +147,26 @@ class Session:
     def emit(self, document: object) -> None:
         """Print a JSON document as the result."""
         indent = 2 if sys.stdout.isatty() else None
-        click.echo(json.dumps(document, ensure_ascii=False, indent=indent))
+        click.echo(json_text(document, indent))
 
     def emit_list(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """Print a JSON array, entry by entry, however long it is."""
         separator = "["
         for document in documents:
             click.echo(separator, nl=False)
-            click.echo(json.dumps(document, ensure_ascii=False), nl=False)
+            click.echo(json_text(document), nl=False)
             separator = ",\n "
         click.echo("[]" if separator == "[" else "]")
+
+
+def json_text(document: object, indent: int | None = None) -> str:
+    """Return a document as JSON that can be printed: half a character stays escaped."""
+    text = json.dumps(document, ensure_ascii=False, indent=indent)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(document, indent=indent)
+    return text
 
 
 def unknown_target(name: str, targets: Targets) -> click.UsageError:

@@ -18,7 +18,7 @@ from hut.backends.job_logs import JobLogs
 from hut.backends.port import BundleRequest, JobRequest, array_name, job_name
 from hut.lifecycle.retry import Spent
 from hut.model.records import RunSettings
-from hut.model.workflow import Resources, TaskSpec
+from hut.model.workflow import Resources, TaskCall, TaskSpec
 from hut.script import attempt_variables
 from hut.store.port import AttemptKey, Claim
 from tests.batch.plain_batch import run_of
@@ -277,6 +277,7 @@ def test_any_values_reach_their_tasks_as_they_are(shell, texts, slots, tmp_path_
         (TaskSpec("t", "true", output_file="o", error_file="e", working_dir="/w"), True),
         (TaskSpec("t", "true", generates_source="more.json"), False),
         (TaskSpec("t", "true", max_queue_time=60), False),
+        (TaskSpec("t", "true", call=TaskCall("t", "1")), False),
         (TaskSpec("t", "x" * 70_000), False),
         (TaskSpec("t", "true", working_dir="a\nb"), False),
     ],

@@ -87,6 +87,7 @@ case $(cat "$3") in
 '"empty output"') : >"$out" ;;
 '"folder"') mkdir "$out" ;;
 '"link"') ln -s /etc/hostname "$out" ;;
+'"half a character"') printf '%s' '[{"type": "E", "message": "\ud800 said"}]' >"$err" ;;
 '"too long"') echo 5 >"$out"; sleep 60 ;;
 esac
 """
@@ -124,6 +125,7 @@ CASES = [
     Case("folder", "failed", "invalid_output", ["OutputValidationError"], "no regular file"),
     Case("link", "failed", "invalid_output", ["OutputValidationError"], "can't be read"),
     Case("too long", "failed", "timeout", ["Timeout"], "time limit"),
+    Case("half a character", "failed", "reported", ["E"], "E: ? said"),
 ]
 
 
@@ -218,6 +220,8 @@ def test_failures_and_why_tell_the_reports(hut: Hut, broken: dict[str, dict[str,
     by_task = {each["task"]: each for each in found}
     assert [each["type"] for each in by_task["t2"]["reports"]] == ["E", "F"]
     assert "E: said" in hut("why", mine, "t2").stdout
+    half = Hut(hut.folder)("tasks", mine, "--json").stdout  # as a process, whose output is UTF-8
+    assert "\\ud800 said" in half
     assert broken["both"]["reason"] == "invalid_output"
     # The output that came with a failure is attached.
     assert hut("task", "output", mine, "t4").stdout == "5\n"

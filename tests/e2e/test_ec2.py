@@ -58,7 +58,7 @@ def hut(deployment: Deployment, targets: Any, tmp_path: Any) -> Iterator[RemoteH
 def test_task_programs_are_judged_by_their_files(hut: RemoteHut, tmp_path: Any) -> None:
     register(hut, write_programs(tmp_path))
     cases = [case for case in CASES if case.does in PROGRAMS]
-    run = hut.run([*map(breaking, cases), *FLOW], exit_code=1, backend="ec2")["id"]
+    run = hut.run([*map(breaking, cases), *FLOW], exit_code=1, backend="ec2", bundle=4)["id"]
     tasks = tasks_of(hut, run)
     for case in cases:
         hold(tasks, case)

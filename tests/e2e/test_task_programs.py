@@ -52,9 +52,9 @@ def write_programs(folder: Path) -> Path:
 
 def register(hut: RemoteHut, programs: Path) -> None:
     for name in ("sq.sh", "later.sh", "breaker.sh"):
-        hut("task", "register", str(programs / name))
+        hut("task", "register", "--replace", str(programs / name))
     for name in ("odd.py", "large.py"):
-        hut("task", "register", sys.executable, str(programs / name))
+        hut("task", "register", "--replace", sys.executable, str(programs / name))
 
 
 def breaking(case: Case) -> dict[str, Any]:

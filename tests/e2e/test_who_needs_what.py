@@ -64,6 +64,7 @@ RARE = {
         "batch:RegisterJobDefinition": _AS_OTHERS,
         "batch:TerminateJob": _AS_OTHERS,
         "iam:PassRole": _AS_OTHERS,
+        "lambda:InvokeFunction": _AS_OTHERS,
         "logs:GetLogEvents": _AS_OTHERS,
         "s3:GetObject": _AS_OTHERS,
         "s3:PutObject": _AS_OTHERS,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hutctl.session import Session, shared_options
+from hutctl.session import Session, json_text, shared_options
 
 if TYPE_CHECKING:
     from hut.store.registry import Registered
@@ -117,7 +117,7 @@ def show(session: Session, name: str) -> None:
     if session.as_json:
         session.emit(_document(found))
     else:
-        click.echo(json.dumps(found.definition.document, ensure_ascii=False, indent=2))
+        click.echo(json_text(found.definition.document, 2))
 
 
 @task.command()

@@ -275,8 +275,8 @@ def invalid_input(faults: Sequence[Fault], why: str = "") -> Judged:
     """
     message = why or f"the input violates its schema: {_of_faults(faults)}"
     report = _violation(_INPUT, message, faults)
-    outcome = Outcome(TaskState.FAILED, Reason.INVALID_INPUT, None, _said([report]))
-    return Judged(outcome, (report,))
+    nothing = Outcome(TaskState.FAILED, Reason.INVALID_INPUT, None)
+    return Judged(_failure(Reason.INVALID_INPUT, nothing, _said([report])), (report,))
 
 
 def _violation(kind: str, message: str, faults: Sequence[Fault]) -> Report:
@@ -330,6 +330,8 @@ def _raw(content: bytes) -> str:
 
 
 def _failure(reason: Reason, outcome: Outcome, said: str) -> Outcome:
+    # Half a character stands in JSON as an escape; a sentence can't hold it.
+    said = said.encode(errors="replace").decode()
     return Outcome(TaskState.FAILED, reason, outcome.exit_code, said)
 
 
