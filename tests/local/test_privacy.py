@@ -189,11 +189,17 @@ def test_another_user_reads_and_changes_nothing(hut: Hut, tmp_path: Path) -> Non
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 def test_another_user_sees_no_value_in_the_list_of_processes(hut: Hut) -> None:
     """Values of variables are not in any argument; commands are, as in every shell."""
-    words = (
-        "import os, sys; os.setgid(65534); os.setuid(65534); mark = sys.argv[1].encode();"
-        "print(sum(mark in open(f'/proc/{p}/cmdline', 'rb').read()"
-        " for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()))"
-    )
+    words = """if True:
+        import contextlib, os, sys
+        os.setgid(65534)
+        os.setuid(65534)
+        found = 0
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and int(entry) != os.getpid():
+                with contextlib.suppress(OSError):  # it has just ended
+                    found += sys.argv[1].encode() in open(f"/proc/{entry}/cmdline", "rb").read()
+        print(found)
+    """
     value = f"{SECRET}-value"
     task = {"id": "t", "command": ": > on; sleep 30 & wait", "env_vars": {"TOKEN": value}}
     with hut.popen("run", hut.write([task])) as running:
