@@ -8,21 +8,18 @@ sleeps for longer, everything is written.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from hut.backends.local import Launch
 from hut.control import Control
-from hut.lifecycle.attempt import Evidence, cancelled_before_start, invalid_output, judge
-from hut.model.problems import InvalidInput
-from hut.model.records import Outcome, RunRecord
+from hut.lifecycle.attempt import cancelled_before_start
+from hut.model.records import RunRecord
 from hut.model.states import Reason, TaskState
 from hut.model.workflow import TaskSpec
 from hut.planning import Extension
@@ -30,7 +27,9 @@ from hut.scheduling.order import rank_of
 from hut.scheduling.room import Caps
 from hut.store.port import AttemptKey, Claim, ClaimRequest, End, Start
 from hut.store.sqlite import SqliteStore
-from hutctl.local.launching import Launcher, resolve
+from hutctl.local.asked import Asked
+from hutctl.local.generating import read_generated
+from hutctl.local.launching import Launcher
 from hutctl.local.runner import Begun, Ended, Runner
 from hutctl.local.takeover import Takeover
 from hutctl.local.twins import Followers
@@ -44,8 +43,6 @@ _GROUP_SECONDS = 0.2
 _LOOK_SECONDS = 0.5
 _MOST_PREPARED = 8
 _PIECE = 32
-_LARGEST_GENERATED = 256 * 1024 * 1024
-_PROBLEMS_SHOWN = 10
 
 
 class Observer(Protocol):
@@ -138,8 +135,7 @@ class Engine:
         self._may_claim = True
         self._goes_first = False  # an eager retry waits to be claimed
         self._data_version = -1
-        self._interrupts = 0
-        self._hung_up = False
+        self._asked = Asked()
         for claim, started_at in found.adopted:
             self._running[claim.key] = claim
             self._started_at[claim.key] = started_at
@@ -157,18 +153,17 @@ class Engine:
     @property
     def interrupted(self) -> bool:
         """Whether a person asked for the end of the run (Ctrl-C or TERM)."""
-        return self._interrupts > 0
+        return self._asked.interrupts > 0
 
     @property
     def hung_up(self) -> bool:
         """Whether the terminal went away; the run's tasks go on without this engine."""
-        return self._hung_up
+        return self._asked.hung_up
 
     def drive(self, observer: Observer) -> RunRecord:
         """Run until every task has ended, and return the run as it ended then."""
-        restore = self._listen()
-        try:
-            while not self._hung_up:
+        with self._asked.heard():
+            while not self._asked.hung_up:
                 self._obey()
                 self._start_claimed()
                 if self._write_is_due():
@@ -188,10 +183,8 @@ class Engine:
                     self._look()
                     observer.progressed(self)
             self._note(self._held)
-            if self._hung_up:
+            if self._asked.hung_up:
                 self._leave()
-        finally:
-            restore()
         return self.run
 
     def _start_claimed(self) -> None:
@@ -240,7 +233,7 @@ class Engine:
         adds: Extension | None = None
         if outcome.state is TaskState.COMPLETED and claim.spec.generates_source is not None:
             self._write()  # what it generated is planned against all that is known by now
-            outcome, adds = self._generated(claim)
+            outcome, adds = read_generated(self._control, self.run, claim.spec)
         self._ends.append(
             self._control.end_of_attempt(
                 claim,
@@ -258,31 +251,6 @@ class Engine:
         self._goes_first |= retried and self.run.settings.retry_order == "eager"
         if adds is not None:
             self._write()
-
-    def _generated(self, claim: Claim) -> tuple[Outcome, Extension | None]:
-        """Read and plan the tasks a generator wrote; a fault makes its attempt fail."""
-        spec = claim.spec
-        assert spec.generates_source is not None  # noqa: S101 - the caller checked
-        path = resolve(self.run, spec, spec.generates_source)
-        try:
-            with open(path, "rb") as file:
-                content = file.read(_LARGEST_GENERATED + 1)
-            if len(content) > _LARGEST_GENERATED:
-                raise OSError(f"larger than {_LARGEST_GENERATED >> 20} MiB")
-            text = content.decode("utf-8")
-            adds = self._control.plan_generated(self.run, text, path)
-            told = "; ".join(str(warning) for warning in adds.warnings[:_PROBLEMS_SHOWN])
-            return judge(Evidence(exit_code=0))._replace(message=told), adds
-        except InvalidInput as error:
-            shown = [str(problem) for problem in error.problems[:_PROBLEMS_SHOWN]]
-            more = len(error.problems) - len(shown)
-            detail = "; ".join(shown) + (f"; and {more:,} more" if more else "")
-            return invalid_output(f"generates_source {path}: {detail}"), None
-        except UnicodeDecodeError as error:
-            return invalid_output(f"generates_source {path}: is not UTF-8 text ({error})"), None
-        except OSError as error:
-            why = error.strerror or str(error)
-            return invalid_output(f"generates_source {path}: can't be read: {why}"), None
 
     def _write_is_due(self) -> bool:
         if self._goes_first:
@@ -399,7 +367,7 @@ class Engine:
     def _fills_at_once(self) -> bool:
         """Whether a freed slot is filled before it is looked at what left it: that may go first."""
         eager = self.run.settings.retry_order == "eager"
-        return not (self._interrupts or self._stopping or eager)
+        return not (self._asked.interrupts or self._stopping or eager)
 
     @property
     def _stopping(self) -> bool:
@@ -407,11 +375,11 @@ class Engine:
 
     def _obey(self) -> None:
         """Act on interrupts, and on a cancellation by whoever it was."""
-        if self._interrupts and not self._stopping:
+        if self._asked.interrupts and not self._stopping:
             self.run = self._control.cancel(self.run.id, time.time())
         if not self._stopping:
             return
-        self._runner.stop_all(force=self._interrupts > 1)
+        self._runner.stop_all(force=self._asked.interrupts > 1)
         now = time.time()
         while self._queue:
             claim = self._queue.popleft()
@@ -428,25 +396,3 @@ class Engine:
         self.store.record_ended(self.run.id, self._ends)
         unused = [*(claim.key for claim in self._queue), *self._followers.keys()]
         self.store.release_claims(self.run.id, unused)
-
-    def _listen(self) -> Callable[[], None]:
-        """Handle the signals that ask for an end; return what restores the old handlers."""
-
-        def interrupt(_number: int, _frame: FrameType | None) -> None:
-            self._interrupts += 1
-
-        def hang_up(_number: int, _frame: FrameType | None) -> None:
-            self._hung_up = True
-
-        old = {
-            signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
-            signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt),
-        }
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup stays what it is
-            old[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)
-
-        def restore() -> None:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-        return restore
