@@ -41,6 +41,8 @@ class AlarmPlan:
         Reached or passed, in each of `periods` periods in a row. With `below`: not reached.
     missing : TreatMissingData
         What it means that nothing was published.
+    of_pools : bool
+        It is only for deployments that have pools of workers.
     """
 
     says: str
@@ -50,6 +52,7 @@ class AlarmPlan:
     periods: int = 1
     below: bool = False
     missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING
+    of_pools: bool = False
 
 
 def _dead(queue: str) -> Callable[[Watched], cloudwatch.IMetric]:
@@ -191,6 +194,22 @@ ALARMS: dict[str, AlarmPlan] = {
         1,
         periods=3,
     ),
+    "pools-unserved": AlarmPlan(
+        "For half an hour tasks have waited in pools of which no worker could run them.",
+        "hutctl pool show POOL; start workers that have what the tasks ask for.",
+        lambda watched: watched.hut(Metric.POOL_TASKS_UNSERVED, "Maximum", watched.sweep_period),
+        1,
+        periods=6,
+        of_pools=True,
+    ),
+    "workers-lost": AlarmPlan(
+        "Workers were lost with their tasks in each five minutes of a quarter of an hour.",
+        "Look at their machines: memory, Spot, the network; drain those that come back and die.",
+        lambda watched: watched.hut(Metric.WORKERS_LOST),
+        1,
+        periods=3,
+        of_pools=True,
+    ),
     "api-failing": AlarmPlan(
         "One in twenty API requests ended as a fault of Hut's own, for a quarter of an hour.",
         "The log of hut-api has a line for each, with the place where it was raised.",
@@ -204,10 +223,12 @@ ALARMS: dict[str, AlarmPlan] = {
 def add_alarms(
     scope: Construct, watched: Watched, topic: sns.ITopic
 ) -> dict[str, cloudwatch.Alarm]:
-    """Add all alarms; each tells the topic when it begins and when it is over."""
+    """Add the alarms of what there is; each tells the topic when it begins and when it is over."""
     action = actions.SnsAction(topic)
     made = {}
     for name, plan in ALARMS.items():
+        if plan.of_pools and not watched.has_pools:
+            continue
         alarm = cloudwatch.Alarm(
             scope,
             "".join(word.capitalize() for word in name.split("-")),

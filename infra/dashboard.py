@@ -75,6 +75,7 @@ def add_dashboard(
         "Functions": _functions,
         "Step Functions and the API": _edges,
         **({"Tasks on machines of their own": _machines} if watched.task_machine else {}),
+        **({"Pools of workers": _pools} if watched.has_pools else {}),
         "What Hut itself costs": _costs,
     }
     for heading, widgets in rows.items():
@@ -301,6 +302,28 @@ def _machines(watched: Watched) -> Sequence[cloudwatch.IWidget]:
                 _named(watched.task("ExecutionTime", "Maximum"), "the longest task"),
             ],
             unit="milliseconds",
+        ),
+    )
+
+
+def _pools(watched: Watched) -> Sequence[cloudwatch.IWidget]:
+    return (
+        _graph(
+            "Tasks that wait in pools (as the sweep sees it)",
+            [
+                _gauge(watched, Metric.POOL_TASKS_WAITING, "not taken by a worker yet"),
+                _gauge(watched, Metric.POOL_TASKS_UNSERVED, "that no worker there could run"),
+            ],
+            alarm="pools-unserved",
+        ),
+        _graph(
+            "Workers of all pools",
+            [_gauge(watched, Metric.POOL_WORKERS, "workers")],
+        ),
+        _graph(
+            "Workers lost with their tasks, per 5 minutes",
+            [_count(watched, Metric.WORKERS_LOST, "not heard of any more")],
+            alarm="workers-lost",
         ),
     )
 

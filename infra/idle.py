@@ -18,6 +18,7 @@ _MINUTES = 30 * 24 * 60
 _POLLERS, _POLLS_A_MINUTE = 5, 3  # Lambda's for a queue: five, each waiting for 20 seconds
 _SWEEP_SECONDS = 0.1  # a warm call with one query that finds nothing; generous
 _READS = 0.5  # read units of that query
+_READS_OF_A_POOL = 5  # the workers three times, the queue twice, each a unit while they are empty
 _LOG_BYTES = 1024  # START, END, REPORT and one line of ours
 _KEY_MINUTES = 5  # how long DynamoDB keeps the key of a table in use
 
@@ -34,6 +35,8 @@ class Standing:
         Queues that call a function.
     sweep_minutes, sweep_memory : int
         Interval, and MiB, of the sweep.
+    pools : int
+        Pools of workers.
     """
 
     alarm_metrics: int
@@ -41,6 +44,7 @@ class Standing:
     polled_queues: int
     sweep_minutes: int
     sweep_memory: int
+    pools: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Line:
 def idle_month(standing: Standing) -> list[Line]:
     """Return the bill of an idle month of 30 days."""
     sweeps = _MINUTES / standing.sweep_minutes
+    reads = _READS + standing.pools * _READS_OF_A_POOL
     used = {
         "alarm": ("CloudWatch", "metrics in alarms", standing.alarm_metrics),
         "dashboard": ("CloudWatch", "dashboards", standing.dashboards),
@@ -74,7 +79,7 @@ def idle_month(standing: Standing) -> list[Line]:
             sweeps * _SWEEP_SECONDS * standing.sweep_memory / 1024,
         ),
         "schedule": ("EventBridge Scheduler", "calls of the sweep", sweeps),
-        "dynamodb_read": ("DynamoDB", "read units of sweeps", sweeps * _READS),
+        "dynamodb_read": ("DynamoDB", "read units of sweeps", sweeps * reads),
         "key_request": ("KMS", "uses of the key of DynamoDB", _MINUTES / _KEY_MINUTES),
         "trace": ("X-Ray", "traces of sweeps", sweeps),
     }

@@ -35,6 +35,8 @@ class Watched:
         Interval of the sweep.
     task_machine : str or None
         ARN of the state machine of tasks on instances, where there is one.
+    has_pools : bool
+        Whether there are pools of workers.
     """
 
     prefix: str
@@ -43,6 +45,7 @@ class Watched:
     queues: dict[str, str]
     sweep_minutes: int
     task_machine: str | None = None
+    has_pools: bool = False
 
     @property
     def sweep_period(self) -> Duration:

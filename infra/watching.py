@@ -52,6 +52,7 @@ class WatchStack(Stack):
             queues={key: queue.queue_name for key, queue in control.queues.items()},
             sweep_minutes=settings.sweep_minutes,
             task_machine=None if tasks is None else tasks.state_machine_arn,
+            has_pools=bool(settings.pools),
         )
         alarms = {}
         if settings.alarms:

@@ -26,6 +26,9 @@ _NAMES = {
     "failed": Metric.SWEEP_FAILED,
     "stuck": Metric.JOBS_STUCK,
     "unwanted": Metric.JOBS_UNWANTED,
+    "workers": Metric.POOL_WORKERS,
+    "waiting": Metric.POOL_TASKS_WAITING,
+    "unserved": Metric.POOL_TASKS_UNSERVED,
 }
 
 

@@ -163,6 +163,7 @@ class Process:
             instances=self._instances,
             documents=self.documents,
             check=self.check,
+            pools=self.pools,
             migrate=lambda: self._migrate(lambda: edge.monotonic() < until),
         )
 

@@ -101,6 +101,24 @@ class Metric(Enum):
         Unit.COUNT,
         "jobs the sweep ended because no attempt wanted them",
     )
+    # Pools of workers
+    POOL_WORKERS = ("PoolWorkers", Unit.COUNT, "workers of all pools, at a sweep")
+    POOL_TASKS_WAITING = (
+        "PoolTasksWaiting",
+        Unit.COUNT,
+        "tasks in pools that no worker has taken yet, at a sweep",
+    )
+    POOL_TASKS_UNSERVED = (
+        "PoolTasksUnserved",
+        Unit.COUNT,
+        "those of them that no worker of their pool could ever run, at a sweep",
+    )
+    WORKERS_LOST = (
+        "WorkersLost",
+        Unit.COUNT,
+        "workers that were not heard of any more while they had tasks",
+    )
+    # The sweep itself
     SWEEP_FAILED = ("SweepFailed", Unit.COUNT, "runs and backends that could not be swept")
 
     def __init__(self, title: str, unit: Unit, meaning: str) -> None:

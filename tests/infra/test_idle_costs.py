@@ -44,12 +44,14 @@ def standing(synthesis: Synthesis) -> Standing:
         for resource in synthesis.resources("AWS::Lambda::Function").values()
         if resource["Properties"].get("FunctionName", "").endswith("-sweep")
     ]
+    bells = {name.rstrip("0123456789ABCDEF") for name in synthesis.resources("AWS::SQS::Queue")}
     return Standing(
         alarm_metrics=sum(len(alarm_metrics(alarm)) for alarm in alarms(synthesis).values()),
         dashboards=len(synthesis.resources("AWS::CloudWatch::Dashboard")),
         polled_queues=len(polled),
         sweep_minutes=int(minutes),
         sweep_memory=sweep["MemorySize"],
+        pools=sum(name.endswith("Bell") for name in bells),
     )
 
 

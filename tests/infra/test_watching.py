@@ -16,6 +16,11 @@ from tests.infra.synthesis import ROOT, Synthesis, flat, synthesize
 from tests.infra.watching import alarms, anchors, board, graphs, lines, seen
 
 GUIDE = (ROOT / "docs/operations.md").read_text()
+GAUGES = {"RunsActive", "TasksActive", "TasksPending", "JobsStuck"} | {
+    "PoolWorkers",
+    "PoolTasksWaiting",
+    "PoolTasksUnserved",
+}
 SECONDS = {"p50", "p90", "p95", "Maximum", "Average"}
 
 
@@ -45,7 +50,7 @@ def test_statistics_suit_what_is_measured(default: Synthesis) -> None:
             continue
         if each.name.endswith("Seconds"):
             assert each.statistic in SECONDS, each
-        elif each.name in ("RunsActive", "TasksActive", "TasksPending", "JobsStuck"):
+        elif each.name in GAUGES:
             assert each.statistic == "Maximum", each
         else:
             assert each.statistic == "Sum", each
@@ -246,5 +251,8 @@ def test_it_can_be_left_out(code: Path) -> None:
     plain = synthesize(code, {"dashboard": False})
     assert not plain.resources("AWS::CloudWatch::Dashboard")
     assert set(alarms(plain)) == set(ALARMS)
+    poolless = synthesize(code, {"pools": False})
+    assert set(ALARMS) - set(alarms(poolless)) == {"pools-unserved", "workers-lost"}
+    assert not {each.name for each in seen(poolless)} & {"PoolWorkers", "WorkersLost"}
     nothing = synthesize(code, {"dashboard": False, "alarms": False})
     assert not [name for name in nothing.templates if name.endswith("Watch")]

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from handlers.api import handler
+from hut.measuring import measure
+from hut.metrics import Metric
 from hut.store.port import UnusableStore
 from tests.rest.api_world import Api, api_event
 
@@ -23,6 +25,21 @@ def test_the_handler_answers_with_the_services_that_are_wired(
     answer = handler(api_event("GET", "/health"), SimpleNamespace(aws_request_id="x"))
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["version"] == "1.2.3"
+
+
+def test_what_a_request_measures_is_published_with_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ends that workers report are; else they would wait for the next submission."""
+
+    def services() -> object:
+        measure(Metric.TASKS_COMPLETED, 3)
+        return api.services
+
+    monkeypatch.setitem(sys.modules, "handlers.serving", SimpleNamespace(services=services))
+    handler(api_event("GET", "/health"), SimpleNamespace(aws_request_id="x"))
+    documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [d["TasksCompleted"] for d in documents if "_aws" in d] == [[3.0]]
 
 
 def test_a_table_that_needs_a_later_hut_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

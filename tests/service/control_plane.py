@@ -119,6 +119,7 @@ class ControlPlane:
         self.executions = FakeExecutions(self.fate)
         self.wakes = FakeWakes(self.clock, self.fate)
         self.notes = Notes()
+        self.pools: dict[str, Any] = {}
         self.measures = Measures()
         self.caps = caps or {}
         self.has_time: Callable[[], bool] = lambda: True
@@ -168,6 +169,7 @@ class ControlPlane:
             measure=self.measures,
             sleep=self.pauses.append,
             instances=self.instances,
+            pools=lambda: self.pools,
         )
 
     def _has_time(self) -> bool:

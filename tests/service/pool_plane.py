@@ -164,6 +164,7 @@ class PoolPlane:
         options = WorkersOptions(POOL, "/hut/jobs", bundle=bundle, scheduler=scheduler)
         self.backend = PoolBackend(self.plane, options)
         self.plane.backends[POOL] = self.backend  # type: ignore[assignment]
+        self.plane.pools[POOL] = self.backend
         self.ran: Counter[tuple[str, str, int]] = Counter()
         self.codes: dict[tuple[str, int], int] = {}
         self._ids = count(1)

@@ -561,6 +561,9 @@ def test_sweep_answers_what_it_found(plane: ControlPlane, said: Callable[[], str
         "queue_timeouts": 0,
         "stuck": 0,
         "unwanted": 0,
+        "workers": 0,
+        "waiting": 0,
+        "unserved": 0,
     }
     logged = said()
     assert '"EndsFoundBySweep"' in logged

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from hut.metrics import Metric
 from hut.model.records import RunRecord
 from hut.model.scheduler import OF_POOLS, Kind
 from hut.model.states import Reason, RunState, TaskState
-from hut.pools.port import How
+from hut.pools.port import How, Turn
 from hut.store.port import StoreError
 from tests.service.pool_plane import POOL, Agent, PoolPlane
 
@@ -284,6 +285,76 @@ def test_whatever_dies_each_task_is_recorded_once_and_none_is_lost(fault: str) -
     assert what_goes_wrong(fault) == []
 
 
+# For those who run it ----------------------------------------------------------------------------
+
+
+def matches(world: PoolPlane) -> list[Any]:
+    """Return what the log says of tasks that wait, and forget it."""
+    told = [f for _, message, f in world.plane.notes.told if message == "tasks wait for workers"]
+    world.plane.notes.told.clear()
+    return [fields["status"] for fields in told]
+
+
+def test_what_waits_for_what_is_logged_at_the_schedulers_interval() -> None:
+    world = PoolPlane(scheduler=replace(PATIENT, worker_match_logging_interval_s=20.0))
+    world.begin(*many(2, properties={"arch": "arm"}))
+    world.plane.deliver()
+    agent = Agent(world, "w", properties={"arch": "x86"})
+    for _ in range(3):  # 0, 10 and 20 seconds
+        agent.step()
+        world.plane.clock.now += 10
+    assert matches(world) == [["2 tasks wait: arch = arm, workers have x86"]] * 2
+    world.plane.sweep()  # which comes every two minutes
+    assert matches(world) == [["2 tasks wait: arch = arm, workers have x86"]]
+
+
+def test_with_an_interval_of_0_nothing_is_logged_of_what_waits() -> None:
+    world = PoolPlane(scheduler=replace(PATIENT, worker_match_logging_interval_s=0.0))
+    world.begin(*many(2, properties={"arch": "arm"}))
+    world.plane.deliver()
+    Agent(world, "w").step()
+    world.plane.sweep()
+    assert matches(world) == []
+
+
+def test_a_sweep_tells_what_waits_while_nobody_could_run_it(world: PoolPlane) -> None:
+    world.begin(*many(3), {"id": "b", "properties": {"arch": "arm"}})
+    world.plane.deliver()
+    swept = world.plane.sweep()
+    assert (swept.workers, swept.waiting, swept.unserved) == (0, 4, 4)
+    assert matches(world) == [
+        ["3 tasks wait: there is no worker", "1 task waits: there is no worker"]
+    ]
+    Agent(world, "w", holds=True).join()
+    swept = world.plane.sweep()
+    assert (swept.workers, swept.waiting, swept.unserved) == (1, 4, 1)
+    world.pooling.drain(POOL, None, draining=True)
+    swept = world.plane.sweep()
+    assert (swept.workers, swept.waiting, swept.unserved) == (1, 4, 0)
+
+
+def test_a_pool_that_cannot_be_looked_at_keeps_nothing_from_the_sweep(world: PoolPlane) -> None:
+    world.begin({"id": "a"})
+    world.plane.pools["broken"] = None
+    world.plane.deliver()
+    swept = world.plane.sweep()
+    assert (swept.failed, swept.runs, swept.waiting) == (1, 1, 1)
+    assert "a pool could not be looked at" in world.plane.notes.warnings()
+
+
+def test_a_lost_worker_is_counted_once_whoever_finds_it() -> None:
+    world = PoolPlane(scheduler=replace(OF_POOLS, worker_timeout_s=30.0))
+    world.begin(*many(20))
+    world.plane.deliver()
+    Agent(world, "dead", holds=True).step()
+    other = Agent(world, "alive", holds=True)
+    other.join()
+    world.plane.clock.now += 31
+    world.invoke(other.step)
+    world.plane.sweep()
+    assert world.plane.measures.values[Metric.WORKERS_LOST] == [1]
+
+
 # Costs -------------------------------------------------------------------------------------------
 
 
@@ -316,3 +387,68 @@ def test_a_bundle_of_100_short_tasks_costs_few_requests_per_task() -> None:
     print(dict(asked))
     assert asked["API"] <= 4
     assert sum(asked.values()) <= 1.5 * 100 / 2, asked
+
+
+def reads_of(world: PoolPlane) -> Counter[str]:
+    """Count from now on what is read of the table: by its operation, and for queries the partition."""
+    asked: Counter[str] = Counter()
+    whole = world.plane.client._around
+
+    def counted(operation: str, arguments: Any, call: Any) -> Any:
+        values = [v.get("S", "") for v in arguments.get("ExpressionAttributeValues", {}).values()]
+        of = next((value for value in values if value.startswith("POOL#")), "")
+        asked[f"{operation} {of}".strip()] += 1
+        return whole(operation, arguments, call)
+
+    world.plane.client._around = counted  # type: ignore[method-assign]
+    return asked
+
+
+WORKERS, QUEUE = f"query POOL#{POOL}", f"query POOL#{POOL}#Q"
+
+
+def test_a_sign_of_life_reads_its_worker_and_the_pool_only(world: PoolPlane) -> None:
+    world.begin(*many(3))
+    world.plane.deliver()
+    agent = Agent(world, "w")
+    agent.step()  # it says what it wants, and gets it
+    world.pooling._looked_at[POOL] = world.pooling._told_at[POOL] = world.plane.clock.now
+    asked = reads_of(world)
+    world.pooling.turn(POOL, agent.id, Turn())
+    assert asked == {"batch_get_item": 1, "put_item": 1}
+
+
+def test_a_turn_that_finds_nothing_does_not_read_the_others(world: PoolPlane) -> None:
+    agent = Agent(world, "w")
+    agent.step()
+    asked = reads_of(world)
+    agent.step()
+    assert asked == {"batch_get_item": 1, QUEUE: 1, "put_item": 1}
+
+
+def test_of_a_large_pool_the_others_are_read_every_few_seconds() -> None:
+    """What a turn costs with a thousand workers is noted in docs/limits.md."""
+    world = PoolPlane(scheduler=PATIENT, bundle=1)
+    world.begin(*many(80, properties={"arch": "x86"}))
+    world.plane.deliver()
+    agents = [Agent(world, f"w{n:02}", 1, {"arch": "x86"}, holds=True) for n in range(60)]
+    for agent in agents:
+        agent.join()
+    world.pooling._looked_at[POOL] = world.pooling._told_at[POOL] = world.plane.clock.now
+    asked = reads_of(world)
+    for agent in agents:
+        agent.step()
+    assert asked[WORKERS] == 1
+    assert asked[QUEUE] == len(agents)
+    given = [lease for agent in agents for lease, _ in agent.has]
+    assert len(given) == len(set(given)) == 60
+    world.plane.clock.now += 6
+    Agent(world, "late", 1, {"arch": "x86"}).step()
+    assert asked[WORKERS] == 3  # one by joining
+
+
+def test_an_idle_pool_costs_a_sweep_five_read_units(world: PoolPlane) -> None:
+    """As the bill of an idle month has it (`infra.idle`)."""
+    asked = reads_of(world)
+    world.plane.sweep()
+    assert asked[WORKERS] + asked[QUEUE] == 5

@@ -17,11 +17,13 @@ from hut.backends.port import Job, parse_job_name
 from hut.backends.workers.options import WorkersOptions
 from hut.backends.workers.outcomes import job_of_report, job_of_start, jobs_of_loss
 from hut.backends.workers.queues import News
+from hut.faults import told
 from hut.pools.jobs import ControlledPool
 from hut.pools.logs import stream_of
 from hut.pools.port import Answer, Heard, Lost, PoolState, Turn, WorkerSpec
 from hut.pools.protocol import Welcome
 from hut.service.observing import Observing, Seen
+from hut.service.pool_watching import Standing, lost_workers, standing_of, tell_matches
 from hut.service.surroundings import Surroundings
 
 __all__ = ["PoolBackend", "Pooling", "UnknownPool", "UnknownWorker"]
@@ -90,6 +92,7 @@ class Pooling:
         self._new_id = new_id
         self._observing = Observing(around)
         self._looked_at: dict[str, float] = {}
+        self._told_at: dict[str, float] = {}
 
     # Workers ------------------------------------------------------------------------------------
 
@@ -125,13 +128,43 @@ class Pooling:
         answer = backend.pool.turn(worker, turn, now, lambda heard: self._record(backend, heard))
         if now - self._looked_at.get(pool, 0.0) > _LOOKED_FOR_EVERY:
             self._looked_at[pool] = now
-            self._lose(backend, backend.pool.expire(now), now)
+            self._expire(backend, now)
+        scheduler, note = backend.options.scheduler, self._around.note
+        every = scheduler.worker_match_logging_interval_s
+        if 0 < every <= now - self._told_at.get(pool, 0.0):
+            self._told_at[pool] = now
+            tell_matches(backend.pool, scheduler, note, name=pool)
         return answer
 
     def leave(self, pool: str, worker: str) -> None:
         """Let a worker go; what it still has is lost."""
         backend, now = self._pool(pool), self._around.clock()
         self._lose(backend, backend.pool.leave(worker, now), now)
+
+    def watch(self) -> Standing:
+        """Look for lost workers of all pools, tell the log what waits; return how they stand.
+
+        What is wrong with one pool keeps nothing from the others.
+        """
+        standing, now = Standing(), self._around.clock()
+        for name, backend in self._pools(False).items():
+            try:
+                self._expire(backend, now)
+                scheduler, note = backend.options.scheduler, self._around.note
+                every = scheduler.worker_match_logging_interval_s
+                found = standing_of(backend.pool, scheduler, note, name=name, every=every)
+                standing.add(found)
+            except Exception as error:  # noqa: BLE001 - whatever a client raises: the others go on
+                standing.failed += 1
+                self._around.note.warning(
+                    "a pool could not be looked at", pool=name, error=told(error)
+                )
+        return standing
+
+    def _expire(self, backend: PoolBackend, now: float) -> None:
+        lost = backend.pool.expire(now)
+        lost_workers(self._around.measure, lost)
+        self._lose(backend, lost, now)
 
     # People -------------------------------------------------------------------------------------
 

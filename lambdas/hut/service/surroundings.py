@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hut.backends.port import RemoteBackend
 from hut.metrics import Metric
@@ -13,6 +14,9 @@ from hut.model.records import RunRecord
 from hut.model.schema_faults import Check
 from hut.service.ports import Documents, Executions, Instances, Measuring, Noting, Wakes
 from hut.store.events import EventStore
+
+if TYPE_CHECKING:
+    from hut.service.pooling import PoolBackend
 
 __all__ = ["Surroundings"]
 
@@ -68,6 +72,8 @@ class Surroundings:
         Returns the id of a new array job: hexadecimal digits that no other has.
     sleep : callable
         Waits some seconds.
+    pools : callable
+        Returns the pools of workers there are, by their names.
     migrate : callable
         Brings what is stored a little nearer to the form that this release knows.
     """
@@ -88,4 +94,5 @@ class Surroundings:
     new_array: Callable[[], str] = _new_array
     sleep: Callable[[float], None] = time.sleep
     instances: Mapping[str, Callable[[], Instances]] = field(default_factory=dict)
+    pools: Callable[[], Mapping[str, PoolBackend]] = dict
     migrate: Callable[[], object] = _unmigrated

@@ -64,7 +64,7 @@ _PAGE = 1000
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep saw and did, for the metrics."""
+    """What a sweep saw and did, for the metrics; the last three are of `pool_watching.Standing`."""
 
     runs: int = 0
     active: int = 0
@@ -77,6 +77,9 @@ class Swept:
     stuck: int = 0
     queue_timeouts: int = 0
     unwanted: int = 0
+    workers: int = 0
+    waiting: int = 0
+    unserved: int = 0
 
 
 class Sweeping:
@@ -97,6 +100,7 @@ class Sweeping:
         The order is another one each time, so that no run is always the last.
         """
         swept = Swept()
+        self._watch_pools(swept)
         self._tidy(swept)
         runs = self._store.active_runs()
         random.shuffle(runs)
@@ -111,6 +115,23 @@ class Sweeping:
                 swept.failed += 1
                 self._around.note.warning("a run could not be swept", run=run_id, error=told(error))
         return swept
+
+    def _watch_pools(self, swept: Swept) -> None:
+        """Look for lost workers and for what waits for one."""
+        try:
+            pools = self._around.pools()
+            if not pools:
+                return
+            from hut.service.pooling import Pooling  # most deployments have none
+
+            standing = Pooling(self._around, lambda _: pools, self._around.new_array).watch()
+        except Exception as error:  # noqa: BLE001 - whatever a client raises: the sweep goes on
+            swept.failed += 1
+            self._around.note.warning("pools could not be looked at", error=told(error))
+        else:
+            swept.workers, swept.waiting = standing.workers, standing.waiting
+            swept.unserved = standing.unserved
+            swept.failed += standing.failed
 
     def _tidy(self, swept: Swept) -> None:
         """Have each backend end what no job needs, and end jobs that no attempt wants.

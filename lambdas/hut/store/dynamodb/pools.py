@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 from hut.model.problems import InvalidInput
 from hut.model.scheduler import OF_POOLS, Scheduler
@@ -64,6 +64,10 @@ __all__ = ["TablePool"]
 _LEASED_AT_ONCE = 40
 _LARGEST_ANSWER = 3_000_000  # characters of scripts
 _MOST_COUNTED = 10_000
+_LARGE = 50
+"""Workers, of which more are not all read with each turn."""
+_KNOWN_FOR = 5.0
+"""Seconds for which they are taken to be as they were; what is left to others is for as long."""
 
 
 class TablePool:
@@ -86,6 +90,7 @@ class TablePool:
         self.scheduler = scheduler
         self._table = table
         self._queue = PoolQueue(table, bodies, name)
+        self._known: tuple[float, Mapping[str, Member]] = (0.0, {})
 
     # The queue ----------------------------------------------------------------------------------
 
@@ -168,8 +173,7 @@ class TablePool:
         """Take what a worker says, give it what it may have."""
         is_recorded = False
         for pause in (*pauses(TRIES), None):
-            draining, members = self._members()
-            member = members.get(worker)
+            draining, member = self._member(worker)
             if member is None or member.rogue:
                 return Answer(refused=named(turn), gone=True)
             hearing = hear(member, turn, now, self._queue.holders)
@@ -186,8 +190,7 @@ class TablePool:
             if hearing.is_rogue:
                 after = replace(after, rogue=True, want=0)
             else:
-                others = {name: each for name, each in members.items() if name != worker}
-                after, answer, writes = self._answer(after, others, turn, hearing, draining, now)
+                after, answer, writes = self._answer(after, turn, hearing, draining, now)
             writes += [write for held in back for write in self._queue.requeued(held, now)]
             try:
                 self._change(member, after, writes)
@@ -280,7 +283,6 @@ class TablePool:
     def _answer(
         self,
         member: Member,
-        others: Mapping[str, Member],
         turn: Turn,
         hearing: Hearing,
         draining: bool,
@@ -289,15 +291,15 @@ class TablePool:
         """Return the worker with what it gets, what it is told, and what is to be written with it."""
         orders: list[Order] = []
         writes: list[Write] = []
-        if turn.holding is not None:
+        if turn.holding is not None:  # else it is a sign of life, which asks for nothing
             member = replace(member, want=0 if draining else turn.want)
             spoken_of = {*turn.holding, *(report.lease for report in turn.reports)}
             # The answer that told of it did not arrive.
             missing = [held for name, held in member.leases.items() if name not in spoken_of]
             orders += [order for found in self._orders(missing).values() for order in found]
-        if not draining and member.want:
-            member, new, writes = self._hand_out(member, others, now)
-            orders += new
+            if member.want:
+                member, new, writes = self._hand_out(member, now)
+                orders += new
         stopping = {*turn.stopping, *(report.lease for report in turn.reports)}
         cancel = [
             name for name, held in member.leases.items() if held.cancelling and name not in stopping
@@ -305,12 +307,14 @@ class TablePool:
         told = Answer(tuple(orders), tuple(hearing.refused), tuple(cancel), draining)
         return member, told, writes
 
-    def _hand_out(
-        self, member: Member, others: Mapping[str, Member], now: float
-    ) -> tuple[Member, list[Order], list[Write]]:
+    def _hand_out(self, member: Member, now: float) -> tuple[Member, list[Order], list[Write]]:
         """Choose what a worker may have now, leaving to others that ask what suits them better."""
         queue = self._queue.waiting(PAGE)
-        chosen = choose(self.scheduler, member, others.values(), queue, now)
+        first = next(queue, None)
+        if first is None:
+            return member, [], []
+        others = self._others(member.id, now)
+        chosen = choose(self.scheduler, member, others, chain([first], queue), now)
         jobs = self._queue.jobs([item.name for item in chosen[:_LEASED_AT_ONCE]])
         orders: list[Order] = []
         writes: list[Write] = []
@@ -341,6 +345,25 @@ class TablePool:
         }
 
     # Items --------------------------------------------------------------------------------------
+
+    def _member(self, worker: str) -> tuple[bool, Member | None]:
+        """Return whether the pool is draining, and one worker, without reading the others."""
+        its_own, of_all = worker_key(self.name, worker), pool_key(self.name)
+        found = self._table.get_many([its_own, of_all])
+        draining = of_all in found and bool(found[of_all]["draining"])
+        return draining, member_of(found[its_own]) if its_own in found else None
+
+    def _others(self, worker: str, now: float) -> list[Member]:
+        """Return the other workers; those of a large pool as they were some seconds ago.
+
+        What they have and want only says who suits a task better. That a task is leased once is kept
+        by the conditions of the lease, whatever is thought of others here.
+        """
+        at, known = self._known
+        if len(known) <= _LARGE or not at <= now < at + _KNOWN_FOR:
+            known = self._members()[1]
+            self._known = now, known
+        return [member for name, member in known.items() if name != worker]
 
     def _members(self) -> tuple[bool, dict[str, Member]]:
         """Return whether the pool is draining, and its workers by their ids."""
