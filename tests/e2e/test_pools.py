@@ -98,7 +98,7 @@ def test_three_hundred_short_tasks_on_two_workers_one_of_which_is_killed(pool: R
 
 def test_workers_run_task_programs(pool: RemoteHut, tmp_path: Path) -> None:
     hut = pool
-    register(hut, write_programs(tmp_path))
+    register(hut, write_programs(tmp_path / "task programs"))
     cases = [case for case in CASES if case.does in ("exit code", "both", "killed", "too long")]
     with worker(hut, "programs"):
         run = hut.run([*map(breaking, cases), *FLOW], exit_code=1, backend="workers")["id"]
