@@ -120,6 +120,7 @@ class ControlPlane:
         self.wakes = FakeWakes(self.clock, self.fate)
         self.notes = Notes()
         self.pools: dict[str, Any] = {}
+        self.sites: dict[str, Any] = {}
         self.measures = Measures()
         self.caps = caps or {}
         self.has_time: Callable[[], bool] = lambda: True
@@ -206,7 +207,7 @@ class ControlPlane:
         )
         run, _, _ = self.submitting.submit(
             submission,
-            Setting(backends=tuple(self.backends), definitions=self.definitions),
+            Setting(backends=tuple(self.backends), definitions=self.definitions, sites=self.sites),
             now=self.clock.now,
             new_id=new_id or f"run{next(self._numbers)}",
         )

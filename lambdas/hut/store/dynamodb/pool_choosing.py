@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from heapq import nsmallest
 
-from hut.model.scheduler import Scheduler
+from hut.model.scheduler import Allocation, Scheduler
 from hut.pools.jobs import Waits
 from hut.pools.port import Queued
 from hut.scheduling.matching import Target, assign
@@ -22,6 +23,8 @@ PAGE = 100
 
 _MOST_LOOKED_AT = 5000
 _LEFT_TO_OTHERS = 5.0  # seconds
+_MOST_OTHERS = 50
+"""Others that are thought of: of more, those whose turn it is first."""
 
 
 def choose(
@@ -41,7 +44,12 @@ def choose(
     mine = _hungry(scheduler, member)
     if mine is None:
         return []
-    targets = [mine, *filter(None, (_hungry(scheduler, other) for other in others))]
+    hungry = filter(None, (_hungry(scheduler, other) for other in others))
+    oldest = scheduler.allocation is Allocation.LEAST_RECENTLY_USED
+    next_in_line = nsmallest(
+        _MOST_OTHERS, hungry, key=lambda each: each.used_at if oldest else -each.used_at
+    )
+    targets = [mine, *next_in_line]
     waiting: dict[str, Queued] = {}
     old: set[str] = set()
     for number, waits in enumerate(queue, 1):
