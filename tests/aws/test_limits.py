@@ -11,7 +11,7 @@ import pytest
 from hut.model import limits
 from hut.model.records import Refusal
 from hut.model.states import Reason, RunState, TaskState
-from hut.service.advancing import _CLAIMED_AT_ONCE, _JOBS_AT_ONCE
+from hut.service.dispatching import _CLAIMED_AT_ONCE, _JOBS_AT_ONCE
 from hut.store.dynamodb import specifications
 from hut.store.port import ClaimRequest, RunFilter, TaskFilter
 from tests.aws.store_world import StoreWorld, tasks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from infra.settings import DEFAULT_IMAGE
-from tests.e2e.remote_hut import RemoteHut, until
+from tests.e2e.remote_hut import HOLD, RemoteHut, until
 
 
 def test_the_same_key_gives_the_same_run(hut: RemoteHut) -> None:
@@ -149,10 +149,9 @@ def test_a_plan_submits_nothing(hut: RemoteHut) -> None:
 def test_many_short_tasks_share_jobs_and_a_killed_one_loses_only_what_had_not_ended(
     hut: RemoteHut,
 ) -> None:
-    wait = "while [ ! -e go ]; do sleep 0.1; done"
     commands = {f"t{n:02}": f"echo out {n}; echo t{n:02} >> ran" for n in range(40)}
     commands["t07"] = "echo no; exit 7"
-    commands["t12"] = f"echo t12 >> ran; {wait}"  # the third task of the second job
+    commands["t12"] = f"echo t12 >> ran; {HOLD}"  # the third task of the second job
     tasks = [{"id": task, "command": command} for task, command in commands.items()]
     file = hut.write(tasks, bundle=10)
     run = hut.json("run", file, "--detach")["id"]
@@ -169,7 +168,7 @@ def test_many_short_tasks_share_jobs_and_a_killed_one_loses_only_what_had_not_en
     assert place == "2"
     batch.terminate_job(jobId=job, reason="Host EC2 (instance i-0123) terminated.")
     until(lambda: told()["t12"]["attempt"] == 2, "a second attempt")
-    (hut.home / "go").touch()
+    hut.go()
     hut("watch", run, exit_code=1)
     tasks_now = told()
     attempts = {task: tasks_now[task]["attempt"] for task in tasks_now}

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
 
 from hut.backends.port import BUNDLE, Job, JobState, parent_of, parse_job_name, place_in_bundle
 from hut.model.records import Outcome
+from hut.model.run_options import RunOptions
 from hut.model.states import Reason, TaskState
 from hut.scheduling.bundles import Limits
 from hut.service.hearing import jobs_in_log
 from tests.service.control_plane import ControlPlane
 from tests.service.fake_ports import COMPLETED, FAILED
+from tests.service.test_open_runs import add
 
 RECLAIMED = Outcome(TaskState.FAILED, Reason.HOST_TERMINATED, None, "Host EC2 terminated.")
 OUT_OF_MEMORY = Outcome(TaskState.FAILED, Reason.OUT_OF_MEMORY, 137, "killed")
@@ -112,6 +115,20 @@ def test_an_end_that_is_told_twice_or_late_ends_nothing_twice(bundling):
     bundling.backend.events.append(again)
     bundling.deliver()
     assert [task.attempt for task in bundling.tasks(run)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("meanwhile", ["ended", "comes again"])
+def test_a_start_that_is_told_late_ends_no_job(bundling, meanwhile):
+    run, job = begun(bundling, 3, retries=1)
+    bundling.backend.tell(job, 0, 0 if meanwhile == "ended" else 3)
+    name, end = bundling.backend.events[-1]
+    bundling.deliver()
+    start = replace(end, state=JobState.RUNNING, report=None, ended_at=None)
+    bundling.backend.events.append((name, start))
+    bundling.deliver()
+    assert bundling.backend.terminated == []
+    assert bundling.finish(run).state == "completed"
+    assert [task.attempt for task in bundling.tasks(run)] == [1 + (meanwhile != "ended"), 1, 1]
 
 
 def test_a_killed_bundle_loses_only_what_had_not_ended(bundling):
@@ -268,6 +285,57 @@ def test_under_a_cap_other_shapes_get_jobs_of_their_own_in_their_turn(bundling):
     assert len(bundling.backend.active()) == 2
     assert bundling.finish(run).state == "completed"
     assert bundling.store.active_on("batch") == 0
+
+
+def waiting(plane: ControlPlane, count: int, wait: float = 60.0):
+    """Return an open run whose bundles of four may wait to be full, and what was submitted of it."""
+    options = RunOptions(bundle=4, bundle_wait=wait, open=True)
+    run = plane.submit(*some(count), options=options)
+    plane.step_executions()
+    plane.deliver()
+    return run
+
+
+def sizes(plane: ControlPlane) -> list[int]:
+    return [len(b.requests) for b in plane.backend.bundled.values()]
+
+
+def test_a_bundle_of_an_open_run_waits_to_be_full_but_not_for_ever(bundling):
+    run = waiting(bundling, 6)
+    assert sizes(bundling) == [4]
+    bundling.clock.now += 59
+    bundling.sweep()
+    bundling.deliver()
+    assert sizes(bundling) == [4]
+    bundling.clock.now += 1
+    bundling.deliver()  # of the wake message alone
+    assert sizes(bundling) == [4, 2]
+    bundling.store.close_run(run.id, bundling.clock.now)
+    assert bundling.finish(run).state == "completed"
+
+
+@pytest.mark.parametrize("way", ["filled", "closed", "swept"])
+def test_what_fills_a_bundle_or_ends_its_wait_lets_it_go(bundling, way):
+    run = waiting(bundling, 2)
+    assert sizes(bundling) == []
+    bundling.clock.now += 10
+    if way == "filled":
+        add(bundling, run.id, "more1", "more2", "more3")
+    elif way == "closed":
+        bundling.store.close_run(run.id, bundling.clock.now)
+    else:
+        bundling.lose_events()
+        bundling.clock.now += 50
+        bundling.sweep()
+    bundling.deliver()
+    assert sizes(bundling) == ([4] if way == "filled" else [2])
+    if way == "filled":  # the fifth one waits from now on
+        bundling.clock.now += 59
+        bundling.deliver()
+        assert bundling.run(run).counts["pending"] == 1
+        bundling.clock.now += 1
+        bundling.deliver()
+        assert bundling.run(run).counts["pending"] == 0
 
 
 def test_sizes_follow_what_tasks_have_taken(bundling):

@@ -9,7 +9,7 @@ import pytest
 from hut.lifecycle.attempt import lost
 from hut.model.records import Outcome
 from hut.model.states import Reason, RunState, TaskState
-from hut.service.advancing import _JOBS_AT_ONCE
+from hut.service.dispatching import _JOBS_AT_ONCE
 from tests.service.control_plane import ControlPlane, Told
 from tests.service.fake_ports import COMPLETED, FAILED
 

@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hut.backends.port import parse_job_name
+from hut.backends.port import bundled_handle, parse_job_name
 from hut.model.states import ACTIVE, TaskState
 from hut.store.dynamodb.keys import PAGE, ready_partition
-from hut.store.dynamodb.log import told
+from hut.store.dynamodb.log import changes_of, told
 from hut.store.dynamodb.table import Pages
+from hut.store.dynamodb.values import load_item
 from hut.store.port import UnknownRun
 from tests.simulation.executions import MACHINE
 from tests.simulation.queues import Message
@@ -72,6 +73,15 @@ class Acknowledging:
 
     def _check_told(self, job_name: str, handle: str, index: int | None, status: str) -> None:
         """What is told of an attempt's own job is stored: that it runs, or that it has ended."""
+        name = parse_job_name(job_name)
+        assert name is not None
+        for place, _ in enumerate(self._world.bundles.keys(name)):
+            if status != "RUNNING":
+                self._check_attempt(job_name, bundled_handle(handle, place), place, status)
+        if not name.is_bundle:
+            self._check_attempt(job_name, handle, index, status)
+
+    def _check_attempt(self, job_name: str, handle: str, index: int | None, status: str) -> None:
         found, name = self._world.attempt_of(job_name, index), parse_job_name(job_name)
         assert found is not None
         assert name is not None
@@ -101,14 +111,20 @@ class Acknowledging:
     def _woken(self, message: Message) -> None:
         self.looked_at += 1
         body = json.loads(message.body)
-        told_at = message.sent_at
-        self._followed(body["run"], body["ended"], "wake message", told_at, message)
+        run = self._world.watch.runs[body["run"]]
+        told = self._told[body["run"], run.generation]
+        # It may hand on the end of an attempt that was repeated, and has ended since.
+        ended = [p for p in body["ended"] if p in run.tasks and run.tasks[p].id in told]
+        self._followed(body["run"], ended, "wake message", message.sent_at, message)
 
     def _streamed(self, record: Record) -> None:
         self.looked_at += 1
         news = told(record.image)
         assert news is not None
-        self._followed(news.run_id, news.ended, "record", record.at)
+        changes = changes_of(load_item(record.image))
+        again = {each.position for each in changes if each.state is TaskState.PENDING}
+        ended = [position for position in news.ended if position not in again]
+        self._followed(news.run_id, ended, "record", record.at)
 
     def _followed(
         self,

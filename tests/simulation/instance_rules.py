@@ -16,7 +16,7 @@ from hut.backends.ec2.tidying import IDLE_SLACK
 from hut.backends.port import parse_job_name
 from hut.model.states import ACTIVE
 from hut.store.dynamodb.hosts import TableHosts
-from hut.store.port import UnknownRun
+from hut.store.port import AttemptKey, UnknownRun
 from tests.simulation.dynamodb import Change as Written
 from tests.simulation.ec2 import BY_CALL, SimulatedInstance
 from tests.simulation.hosts import SimulatedAttempt
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 __all__ = ["InstanceWatch"]
+
+_WITHOUT_INSTANCE = ("no_capacity", "launch_failed")  # the latter if it was throttled in the end
 
 _STOPPED_WITHIN = 600.0
 """Seconds from a run's cancellation, or from the last fault, until nothing is launched for it any more."""
@@ -38,8 +40,6 @@ class InstanceWatch:
     ----------
     most : int
         The most instances that were in use at once.
-    succeeded : set of tuple
-        Run, position and attempt of what has ended with exit code 0.
     launched : Counter of str
         Instances by the attempts they were launched for.
     """
@@ -48,7 +48,6 @@ class InstanceWatch:
         self._world = world
         self._hosts = TableHosts(world.store._table, clock=lambda: world.agenda.now)
         self.most = 0
-        self.succeeded: set[tuple[str, int, int]] = set()
         self.launched: Counter[str] = Counter()
         self._stopped_at: dict[str, float] = {}
 
@@ -61,11 +60,9 @@ class InstanceWatch:
             expect(not self._is_taken_away(instance), f"{instance.id} was ended under {name}")
             return
         found = parse_job_name(name)
-        expect(
-            found is not None and found.key is not None, f"{instance.id} is of no attempt: {name}"
-        )
+        is_known = found is not None and (found.key is not None or found.is_bundle)
+        expect(is_known, f"{instance.id} is of no attempt: {name}")
         assert found is not None
-        assert found.key is not None
         executions = self._world.instances.machine.executions
         expect(name in executions, f"{instance.id} was launched for {name}, which has no execution")
         token = executions[name].given["token"]
@@ -151,7 +148,7 @@ class InstanceWatch:
         found = set()
         for execution in there.machine.executions.values():
             name = parse_job_name(execution.name)
-            if name is None or name.key is None or name.run_id != run_id:
+            if name is None or name.run_id != run_id:
                 continue
             reason = outcome_of(execution).get("reason")
             launched = [
@@ -159,14 +156,15 @@ class InstanceWatch:
             ]
             if (
                 execution.name in there.machine.stopped
-                or (reason == "no_capacity" and execution.name in there.refused)
+                or (reason in _WITHOUT_INSTANCE and execution.name in there.refused)
                 or (
                     reason == "startup_timeout"
                     and any(each.nature.online is None for each in launched)
                 )
             ):
-                known = self._world.watch.runs[run_id].tasks.get(name.key.position)
-                found |= set() if known is None else {known.id}
+                tasks = self._world.watch.runs[run_id].tasks
+                keys = [each for each in (name.key, *self._world.bundles.keys(name)) if each]
+                found |= {tasks[key.position].id for key in keys if key.position in tasks}
         return found
 
     # At the end ----------------------------------------------------------------------------------
@@ -192,13 +190,15 @@ class InstanceWatch:
         """Say whether an attempt of this name was ever claimed."""
         found = parse_job_name(name)
         assert found is not None
-        assert found.key is not None
+        keys = [each for each in (found.key, *self._world.bundles.keys(found)) if each]
+        return all(self._was_claimed(found.run_id, key) for key in keys)
+
+    def _was_claimed(self, run_id: str, key: AttemptKey) -> bool:
         try:
-            tasks = self._world.store.get_tasks(found.run_id, [found.key.position])
+            task = self._world.store.get_tasks(run_id, [key.position]).get(key.position)
         except UnknownRun:
             return False
-        task = tasks.get(found.key.position)
         if task is None:  # a generated task that was withdrawn
-            return found.run_id in self._world.watch.runs
-        is_now = task.attempt == found.key.attempt and task.state in ACTIVE
-        return is_now or task.attempt >= found.key.attempt
+            return run_id in self._world.watch.runs
+        is_now = task.attempt == key.attempt and task.state in ACTIVE
+        return is_now or task.attempt >= key.attempt

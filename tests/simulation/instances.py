@@ -106,7 +106,7 @@ class Instances:
             world.s3,
             world.logs,
             fate=world.fate_on_host,
-            changed=world.watch.job_changed,
+            changed=world.attempt_changed,
         )
         arrived = self.hosts.arrived
         self.ssm = SimulatedSSM(

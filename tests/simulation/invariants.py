@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hut.model.records import Change
-from hut.model.states import ACTIVE, TERMINAL, TaskState
+from hut.model.states import ACTIVE, TERMINAL, Reason, TaskState
 from hut.store.dynamodb.log import LOG, changes_of
 from hut.store.dynamodb.values import load_item
 from tests.simulation.batch_job import SimulatedJob
+from tests.simulation.bundles import BundledTask
 from tests.simulation.dynamodb import Change as Written
 from tests.simulation.hosts import SimulatedAttempt
 from tests.simulation.workflows import Planned
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 __all__ = ["Violation", "Watch"]
+
+
+_Job = SimulatedJob | SimulatedAttempt | BundledTask
 
 
 class Violation(AssertionError):  # noqa: N818 - says what it is
@@ -67,15 +71,18 @@ class Watch:
     runs : dict of str to _Run
         By id.
     most_on : Counter of str
-        By backend the most tasks that were active at once.
+        By backend the most tasks that had a place at once.
+    succeeded : set of tuple
+        Run, position and attempt of what has ended with exit code 0.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.runs: dict[str, _Run] = {}
         self.most_on: Counter[str] = Counter()
+        self.succeeded: set[tuple[str, int, int]] = set()
         self._on: Counter[str] = Counter()
-        self._running: dict[tuple[str, int], SimulatedJob | SimulatedAttempt] = {}
+        self._running: dict[tuple[str, int], _Job] = {}
 
     # What the table was told ---------------------------------------------------------------------
 
@@ -138,10 +145,9 @@ class Watch:
             self.expect(before is TaskState.SUBMITTED, f"{who}: runs after {before}")
         elif entry.state is TaskState.COMPLETED:
             self.expect(before in ACTIVE, f"{who}: completed after {before}")
-            if backend == "ec2":
+            if backend == "ec2" or (run.planned and run.planned.bundles):
                 key = run_id, entry.position, entry.attempt
-                succeeded = key in self._world.instance_watch.succeeded
-                self.expect(succeeded, f"{who}: completed, but its command did not succeed")
+                self.expect(key in self.succeeded, f"{who}: completed, but it did not succeed")
         elif before in TERMINAL:  # pending again
             self.expect(run.generation > 0, f"{who}: {entry.state} after {before}")
             self.expect(entry.reason is None, f"{who}: ended twice")
@@ -151,6 +157,9 @@ class Watch:
             self.expect(not was_ended, f"{who}: {entry.state} after its end")
         ends_attempt = before in ACTIVE and (entry.state in TERMINAL or entry.reason is not None)
         if ends_attempt:
+            code = self._world.bundles.ended.get((run_id, entry.position, entry.attempt))
+            told = entry.state is TaskState.COMPLETED if code == 0 else entry.reason is Reason.EXIT
+            self.expect(code is None or told, f"{who}: {entry.reason}, its log has the code {code}")
             self.expect(entry.attempt == task.attempt, f"{who}: the end of another attempt")
             task.ended.add(entry.attempt)
         task.attempt = entry.attempt
@@ -176,7 +185,9 @@ class Watch:
         most = run.planned.max_concurrent if run.planned else None
         self.expect(most is None or active <= most, f"run {run_id}: {active} active, cap {most}")
         for backend, cap in (("batch", self._world.cap), ("ec2", self._world.most_instances)):
-            on = self._on[backend]
+            # Of tasks that share a job, one has its place.
+            shares = any(each.planned and each.planned.bundles for each in self.runs.values())
+            on = self._world.store.active_on(backend) if shares and cap else self._on[backend]
             self.most_on[backend] = max(self.most_on[backend], on)
             self.expect(cap is None or on <= cap, f"{on} active on {backend}, cap {cap}")
         if run.ended:
@@ -193,7 +204,7 @@ class Watch:
 
     # What Batch's jobs do ------------------------------------------------------------------------
 
-    def job_changed(self, job: SimulatedJob | SimulatedAttempt) -> None:
+    def job_changed(self, job: _Job) -> None:
         """Look at a job whose state has changed."""
         found = self._world.task_of(job)
         if found is None:
@@ -211,8 +222,8 @@ class Watch:
                 self._world.instance_watch.ran(job)
         elif job.state in ("SUCCEEDED", "FAILED"):
             self._world.history.note("jobs", f"{where} {job.state} {job.reason or ''}")
-            if isinstance(job, SimulatedAttempt) and job.state == "SUCCEEDED":
-                self._world.instance_watch.succeeded.add((run_id, position, attempt))
+            if job.state == "SUCCEEDED":
+                self.succeeded.add((run_id, position, attempt))
             if now is job:
                 del self._running[run_id, position]
 

@@ -42,7 +42,7 @@ def without_seq() -> AbstractContextManager[Any]:
 
 def any_attempt_ends() -> AbstractContextManager[Any]:
     """An end is taken for whatever attempt the task has now."""
-    return mock.patch.object(observing, "_is_attempt", lambda task, _: task.handle is not None)
+    return mock.patch.object(observing, "is_attempt", lambda task, _: task.handle is not None)
 
 
 def submits_before_it_claims() -> AbstractContextManager[Any]:

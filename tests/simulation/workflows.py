@@ -68,6 +68,11 @@ class Planned:
         return self.document.get("max_cost")
 
     @property
+    def bundles(self) -> bool:
+        """Whether its tasks may share jobs."""
+        return "bundle" in self.document
+
+    @property
     def max_concurrent(self) -> int | None:
         """The run's own cap."""
         return self.document.get("max_concurrent")
@@ -196,12 +201,21 @@ def random_workflow(chance: Chance, name: str, *, most: int = 24, ec2: bool = Fa
         made.append(task("gathers", ["g*", "t0"], runs=3))
         tasks.append(task("makes", ["t0"], generates=made, retries=1, fails=below("late", 2)))
     _send_to_ec2(tasks if ec2 else (), below)
+    return workflow(*tasks, **_random_fields(below))
+
+
+def _random_fields(below: Callable[[str, int], int]) -> dict[str, Any]:
+    """Return what holds for a run."""
     fields: dict[str, Any] = {}
     if below("capped", 4) == 0:
         fields["max_concurrent"] = 1 + below("cap", 4)
+    if below("bundled", 4) == 0:
+        fields["bundle"] = 2 + below("bundle", 5) if below("by itself", 3) else "auto"
+        if below("slotted", 2):
+            fields["bundle_slots"] = 1 + below("slots", 3)
     if below("budget", 6) == 0:
         fields["max_cost"] = 0.0002 * (1 + below("dollars", 8))
-    return workflow(*tasks, **fields)
+    return fields
 
 
 def _send_to_ec2(tasks: Sequence[dict[str, Any]], below: Callable[[str, int], int]) -> None:

@@ -21,6 +21,7 @@ import hut.backends.calls
 import hut.measuring
 from handlers import advance, finish, observe, register, sweep, wiring
 from hut.backends.port import parse_job_name
+from hut.model.records import TaskRecord
 from hut.rest import observing as rest_observing
 from hut.store.dynamodb import DynamoStore, StoreOptions
 from tests.aws_table import Clients, new_options
@@ -28,6 +29,7 @@ from tests.simulation.acknowledging import Acknowledging
 from tests.simulation.agenda import Agenda
 from tests.simulation.batch import SimulatedBatch
 from tests.simulation.batch_job import SimulatedJob
+from tests.simulation.bundles import BundledTask, Bundles
 from tests.simulation.chance import Chance
 from tests.simulation.dynamodb import SimulatedDynamoDB
 from tests.simulation.executions import MACHINE, SimulatedStepFunctions
@@ -45,12 +47,13 @@ from tests.simulation.queues import Queue, SimulatedSQS
 from tests.simulation.s3 import SimulatedS3
 from tests.simulation.states import SimulatedStates
 from tests.simulation.streams import Stream
-from tests.simulation.workflows import behaviour_of
+from tests.simulation.workflows import Behaviour, behaviour_of
 
 __all__ = ["BEGIN", "SWEEP_SECONDS", "World", "passes", "simulated"]
 
 BEGIN = 1_800_000_000.0
 SWEEP_SECONDS = 120.0
+_LOG_LAG = 4.0  # seconds, at most, until CloudWatch Logs shows a line
 _LOGGERS = (advance.logger, finish.logger, observe.logger, register.logger, sweep.logger)
 
 
@@ -103,6 +106,7 @@ class World:
         self.active_jobs = 0
         self._specs: dict[tuple[str, int], tuple[str, str]] = {}
         self.watch = Watch(self)
+        self.bundles = Bundles(self)
         self._make_services(ec2)
         self.instance_watch = InstanceWatch(self)
         self.instances.ec2.changed.append(self.instance_watch.changed)
@@ -126,7 +130,7 @@ class World:
         self.dynamodb.committed.append(self._committed)
         self.dynamodb.index_lag = self._index_lag
         self.dynamodb.unprocessed = self._unprocessed
-        self.logs = SimulatedLogs(self._clock)
+        self.logs = SimulatedLogs(self._clock, lag=self._log_lag)
         self.logs.create_log_group(logGroupName="/hut/jobs")
         self.batch = SimulatedBatch(
             self._clock,
@@ -205,10 +209,18 @@ class World:
     def _list_lag(self, job: SimulatedJob) -> float:
         return self.chance.between(f"listed {job.name} {job.number}", 0.0, self.faults.list_lag)
 
+    def _log_lag(self, stream: str) -> float:
+        return self.chance.between(f"shown {stream}", 0.0, min(self.faults.late, _LOG_LAG))
+
     # What jobs do --------------------------------------------------------------------------------
 
-    def task_of(self, job: SimulatedJob | SimulatedAttempt) -> tuple[str, int, int, str] | None:
-        """Return run, position, attempt and id of the task a job is for; None for an array itself."""
+    def task_of(
+        self, job: SimulatedJob | SimulatedAttempt | BundledTask
+    ) -> tuple[str, int, int, str] | None:
+        """Return run, position, attempt and id of the task a job is for.
+
+        None for an array itself, and for a bundle.
+        """
         return self.attempt_of(job.name, job.index)
 
     def attempt_of(self, job_name: str, index: int | None) -> tuple[str, int, int, str] | None:
@@ -228,7 +240,13 @@ class World:
     def _job_changed(self, job: SimulatedJob) -> None:
         if job.summary is None:
             self.active_jobs += (job.state == "SUBMITTED") - job.has_ended
+        self.bundles.changed(job)
         self.watch.job_changed(job)
+
+    def attempt_changed(self, attempt: SimulatedAttempt) -> None:
+        """Look at an attempt on an instance whose state has changed."""
+        self.bundles.changed(attempt)
+        self.watch.job_changed(attempt)
 
     def _spec(self, run_id: str, position: int) -> tuple[str, str]:
         """Return a task's id and command."""
@@ -240,14 +258,15 @@ class World:
     def _fate(self, job: SimulatedJob) -> Fate:
         found = self.task_of(job)
         if found is None:
-            return Fate()
+            return self.bundles.fate(job) or Fate()
         label = f"{job.name} {job.index} {job.number} {job.tries}"
         return self._fate_of(found, label)
 
     def fate_on_host(self, job: SimulatedAttempt) -> Fate:
         """Say what becomes of an attempt on an instance; the instance's own fate is another matter."""
         found = self.task_of(job)
-        assert found is not None
+        if found is None:
+            return self.bundles.fate(job) or Fate()
         return replace(self._fate_of(found, job.handle, on_host=True), kept=None)
 
     def _fate_of(
@@ -265,11 +284,21 @@ class World:
         reclaimed = 0.0 if on_host else faults.reclaimed
         if self.chance.fault("reclaimed", f"{task_id} {attempt} {label}", reclaimed):
             return host_reclaimed(**more)
-        first = self.store.standing(run_id).generation == 0
-        if first and task.retries_used < does.fails:
+        if self._fails(run_id, task, does):
             return Fate(exit_code=3, **more)
         made = json.dumps(list(does.generates)).encode() if does.generates else None
         return Fate(generated=made, **more)
+
+    def _fails(self, run_id: str, task: TaskRecord, does: Behaviour) -> bool:
+        first = self.store.standing(run_id).generation == 0
+        return first and task.retries_used < does.fails
+
+    def fate_in_bundle(self, run_id: str, position: int, label: str) -> Fate:
+        """Say what becomes of a task that shares its job; the job's own fate is another matter."""
+        does = behaviour_of(self._spec(run_id, position)[1])
+        task = self.store.get_tasks(run_id, [position])[position]
+        runs = does.runs * self.chance.between(f"runs {label}", 0.8, 1.2)
+        return Fate(runs=runs, exit_code=3 if self._fails(run_id, task, does) else 0)
 
     # What goes wrong -----------------------------------------------------------------------------
 

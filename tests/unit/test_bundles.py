@@ -16,6 +16,7 @@ from hut.scheduling.bundles import (
     mean_seconds,
     most_claimed,
     time_limit_of,
+    whole_bundles,
 )
 
 BATCH = Limits(60, 14 * 86400)
@@ -81,3 +82,17 @@ def test_only_some_tasks_are_tried_before_anything_is_known():
     assert most_claimed(BY_ITSELF, EC2, unknown, 0) == 800
     assert most_claimed(BY_ITSELF, BATCH, Workload(10_000, None, 1.0), 500) is None
     assert most_claimed(100, BATCH, unknown, 500) is None
+
+
+@pytest.mark.parametrize(
+    ("pending", "since", "now", "expected"),
+    [
+        pytest.param(25, None, 100, 20, id="what makes full bundles goes at once"),
+        pytest.param(7, 100, 129, 0, id="the others wait"),
+        pytest.param(25, 100, 129, 20, id="as long as they may"),
+        pytest.param(25, 100, 130, 25, id="and no longer"),
+        pytest.param(0, 100, 500, 0, id="nothing waits"),
+    ],
+)
+def test_how_many_tasks_go_before_more_are_added(pending, since, now, expected):
+    assert whole_bundles(pending, 10, since, 30, now) == expected

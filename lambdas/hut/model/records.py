@@ -156,6 +156,8 @@ class RunRecord:
         Whether attempts of it may follow identical ones, or be followed; known where events drive.
     work, worked : float, int
         Seconds that so many completed tasks took together; counted where tasks share jobs.
+    part_since : float or None
+        Since when tasks wait that make no full bundle, where such tasks do.
     """
 
     id: str
@@ -183,6 +185,7 @@ class RunRecord:
     held: bool = False
     opening: bool = False
     twins: bool = False
+    part_since: float | None = None
 
     @property
     def active(self) -> int:

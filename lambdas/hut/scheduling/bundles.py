@@ -23,6 +23,7 @@ __all__ = [
     "mean_seconds",
     "most_claimed",
     "time_limit_of",
+    "whole_bundles",
 ]
 
 GRACE = 15
@@ -113,6 +114,20 @@ def most_claimed(given: int, limits: Limits, load: Workload, active: int) -> int
     if given != BY_ITSELF or load.mean is not None:
         return None
     return max(_PROBES * _FIRST * limits.slots - active, 0)
+
+
+def whole_bundles(pending: int, size: int, since: float | None, wait: float, now: float) -> int:
+    """Return how many of the tasks that wait may go: those of full bundles, or all after a while.
+
+    Parameters
+    ----------
+    since
+        When tasks began to wait that make no full bundle; None if there are none.
+    wait
+        Seconds that they may.
+    """
+    is_over = since is not None and now >= since + wait
+    return pending if is_over else pending - pending % size
 
 
 def longest_bundle(limit: float, slots: int, longest: float) -> int:

@@ -118,13 +118,13 @@ class Observing:
         for key, job in told:
             task = tasks.get(key.position)
             if task is None:
-                if job.state is not JobState.ENDED:
+                if _may_end(job):
                     unwanted[backend].append(job.handle)
                 continue
             # The attempt's job is the one that is noted; before that, the first that is told of.
             own = task.handle or chosen.setdefault(key, job.handle)
             if not is_attempt(task, key) or own != job.handle:
-                if job.state is not JobState.ENDED:
+                if _may_end(job):
                     unwanted[task.backend].append(job.handle)
                 continue
             if job.state is JobState.RUNNING:
@@ -319,6 +319,14 @@ class Observing:
 def _told_by_log(task: TaskRecord) -> bool:
     """Say whether only its log tells how a task ended."""
     return task.spec.generates_source is not None or task.spec.call is not None
+
+
+def _may_end(job: Job) -> bool:
+    """Say whether a job may be ended because no attempt wants it.
+
+    What is told of one task of a bundle may be told late, and says nothing of the others in its job.
+    """
+    return job.state is not JobState.ENDED and place_in_bundle(job.handle) is None
 
 
 def _of_too_many(outcome: Outcome, job: Job, task: TaskRecord) -> Outcome:

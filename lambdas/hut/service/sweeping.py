@@ -342,8 +342,7 @@ class Sweeping:
         job would let it run twice. What is found out of the others is kept, so the next sweep goes on.
         """
         handles: list[tuple[AttemptKey, str]] = []
-        holds: dict[AttemptKey, bool] = {}
-        claims = self._adopt_arrays(run, backend, keys, handles, holds)
+        claims = self._adopt_arrays(run, backend, keys, handles)
         names = {job_name(self._around.prefix, run.id, key): key for key in claims}
         found = backend.find(list(names), self._around.has_time) if names else {}
         seen: list[Seen] = []
@@ -356,7 +355,7 @@ class Sweeping:
             parsed = parse_job_name(name)
             assert parsed is not None  # noqa: S101 - written by job_name
             seen.extend((parsed, job) for job in jobs)
-        self._store.note_handles(run.id, handles, (), holds)
+        self._store.note_handles(run.id, handles)
         swept.claims_returned += self._store.release_claims(run.id, missing)
         if missing:
             self._around.note.warning("claims without a job", run=run.id, tasks=len(missing))
@@ -371,7 +370,6 @@ class Sweeping:
         backend: RemoteBackend,
         keys: Sequence[AttemptKey],
         handles: list[tuple[AttemptKey, str]],
-        holds: dict[AttemptKey, bool],
     ) -> list[AttemptKey]:
         """Find the arrays and bundles of claims; return the claims that are a child of none.
 
@@ -393,7 +391,6 @@ class Sweeping:
                         del rest[key]
                         if array_of[name].startswith(BUNDLE):
                             handles.append((key, bundled_handle(job.handle, index)))
-                            holds[key] = index == len(children) - 1
                         else:
                             handles.append((key, child_handle(job.handle, index)))
         for name, children in arrays.items():

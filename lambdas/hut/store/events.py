@@ -15,6 +15,8 @@ end_pending         the run is stopped; pending tasks only
 note_handles        the attempt is active under its key and has no handle yet
 give_back           as `release_claims`; the refusals are kept with it
 keep_array, _bundle the id must be new; written before its job is submitted, never changed
+keep_bundle         as `keep_array`; a place goes from claim to claim in one write, while both are
+keep_part           the first time counts, until a claim
 keep_token          one for each generation; the last one counts, but none of an earlier step
 unlist              the run was not repeated since it ended
 reopen              as `follow`
@@ -28,7 +30,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from hut.model.records import Refusal, RunRecord
@@ -38,7 +39,6 @@ from hut.store.twins import TwinStore
 
 __all__ = [
     "LONGEST_OPEN",
-    "NOTHING_HELD",
     "Bundle",
     "Destination",
     "EventStore",
@@ -51,9 +51,6 @@ LONGEST_OPEN = 360 * 86400.0
 
 Destination = tuple[str, str | None]
 """A backend and a partition of it, as tasks name it."""
-
-
-NOTHING_HELD: Mapping[AttemptKey, bool] = MappingProxyType({})
 
 
 class Bundle(NamedTuple):
@@ -153,15 +150,8 @@ class EventStore(Store, TwinStore, Protocol):
         run_id: str,
         handles: Sequence[tuple[AttemptKey, str]],
         accepted: Collection[Destination] = (),
-        holds: Mapping[AttemptKey, bool] = NOTHING_HELD,
     ) -> None:
-        """Note under which handle attempts were submitted, and forget refusals of these places.
-
-        Parameters
-        ----------
-        holds
-            Of tasks that share a job, which one has the job's place on its backend from now on.
-        """
+        """Note under which handle attempts were submitted, and forget refusals of these places."""
 
     def give_back(
         self, run_id: str, keys: Sequence[AttemptKey], refusals: Sequence[Refusal]
@@ -171,11 +161,25 @@ class EventStore(Store, TwinStore, Protocol):
     def keep_array(self, run_id: str, array: str, keys: Sequence[AttemptKey]) -> None:
         """Store which attempts are the children of an array, before it is submitted."""
 
-    def keep_bundle(self, run_id: str, array: str, bundle: Bundle) -> None:
-        """Store which attempts one job runs, before it is submitted; they are an array of the run, too."""
+    def keep_bundle(
+        self, run_id: str, array: str, bundle: Bundle, *, has_place: bool = False
+    ) -> None:
+        """Store which attempts one job runs, before it is submitted; they are an array of the run, too.
+
+        Parameters
+        ----------
+        has_place
+            Its first attempt has a place on a backend with a cap: it is the last one's from now on.
+        """
 
     def bundle(self, run_id: str, array: str) -> Bundle | None:
         """Return what `keep_bundle` stored; None if it is not known."""
+
+    def keep_part(self, run_id: str, now: float) -> float:
+        """Return since when tasks wait that make no full bundle: from now on, if none did before.
+
+        With the next claim none does any more.
+        """
 
     def array(self, run_id: str, array: str) -> Sequence[AttemptKey] | None:
         """Return the attempts that are the children of an array, in order; None if it is not known."""

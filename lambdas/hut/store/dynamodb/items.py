@@ -100,6 +100,7 @@ def run_record(meta: Item, settings: RunSettings) -> RunRecord:
         held=bool(meta.get("held")),
         opening=bool(meta.get("opening")),
         twins=meta.get("twins", False),
+        part_since=_seconds(meta.get("part")),
     )
 
 

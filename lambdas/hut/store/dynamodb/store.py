@@ -39,7 +39,7 @@ from hut.store.dynamodb.twins import Twins
 from hut.store.dynamodb.unit import NoRoom, Raced, Unit
 from hut.store.dynamodb.values import Item
 from hut.store.dynamodb.waiting import View, Waiting
-from hut.store.events import NOTHING_HELD, Bundle, Destination
+from hut.store.events import Bundle, Destination
 from hut.store.port import (
     AttemptKey,
     Claim,
@@ -254,6 +254,8 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
             return [], False, meta, view
         taken, is_full = take_ready(unit, request.backend, request.now, wanted)
         given = self._tasks.given(meta, [task["position"] for task in taken])
+        if taken:
+            meta.pop("part", None)
         claims: list[Claim] = []
         for place, task in enumerate(taken):
             number = task["attempt"] + 1
@@ -316,12 +318,8 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
         run_id: str,
         handles: Sequence[tuple[AttemptKey, str]],
         accepted: Collection[Destination] = (),
-        holds: Mapping[AttemptKey, bool] = NOTHING_HELD,
     ) -> None:
-        """Note under which handle attempts were submitted, if they are still those.
-
-        Which of those that share a job has its place changes with the handle, so it does once.
-        """
+        """Note under which handle attempts were submitted, if they are still those."""
 
         def note(chunk: Sequence[tuple[AttemptKey, str]], unit: Unit) -> None:
             tasks = unit.tasks([key.position for key, _ in chunk])
@@ -333,8 +331,6 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
                     continue
                 if "handle" not in task:
                     task["handle"] = handle
-                    if key in holds:
-                        unit.hold_place(task, holds=holds[key])
                     unit.touch(task)
 
         for chunk in by_packs(sorted(handles), lambda noted: noted[0].position):
@@ -344,11 +340,45 @@ class DynamoStore(Growth, Joining, Repeating, Twins):
         """Store which attempts are the children of an array, before it is submitted."""
         self._arrays.keep(run_id, array, keys, self._meta(run_id)["ttl"])
 
-    def keep_bundle(self, run_id: str, array: str, bundle: Bundle) -> None:
-        """Store which attempts one job runs, before it is submitted."""
+    def keep_bundle(
+        self, run_id: str, array: str, bundle: Bundle, *, has_place: bool = False
+    ) -> None:
+        """Store which attempts one job runs, before it is submitted, and which of them has its place.
+
+        The place goes with the last claim: what dies before the job is submitted, gives it back with it.
+        """
         self._arrays.keep(
             run_id, array, bundle.keys, self._meta(run_id)["ttl"], (bundle.nonce, bundle.slots)
         )
+        if not has_place or len(bundle.keys) == 1:
+            return
+        first, last = bundle.keys[0], bundle.keys[-1]
+
+        def move(unit: Unit) -> None:
+            tasks = unit.tasks([first.position, last.position])
+            some = [tasks.get(key.position) for key in (first, last)]
+            claimed = [
+                task
+                for key, task in zip((first, last), some, strict=True)
+                if task is not None and task["state"] == TaskState.SUBMITTED and _key(task) == key
+            ]
+            if len(claimed) == 2 and claimed[0].get("counted"):
+                for task, holds in zip(claimed, (False, True), strict=True):
+                    unit.hold_place(task, holds=holds)
+                    unit.touch(task)
+
+        self._work(run_id, move)
+
+    def keep_part(self, run_id: str, now: float) -> float:
+        """Return since when tasks wait that make no full bundle: from now on, if none did before."""
+
+        def keep(unit: Unit) -> float:
+            if "part" not in unit.meta:
+                unit.meta["part"] = now
+                unit.touch_run()
+            return float(unit.meta["part"])
+
+        return self._work(run_id, keep)
 
     def bundle(self, run_id: str, array: str) -> Bundle | None:
         """Return what `keep_bundle` stored; None if it is not known."""
