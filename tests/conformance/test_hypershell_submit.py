@@ -75,6 +75,18 @@ def test_failed_commands_are_written_in_the_order_in_which_they_ended(hut: Hut) 
     assert (hut.folder / "failed.txt").read_text().splitlines() == [lines[1], lines[0]]
 
 
+def test_failed_commands_are_written_while_others_run(hut: Hut) -> None:
+    """The second one ends only when it has read the first one's command there."""
+    waits = "for _ in $(seq 600); do grep -q 7 failed.txt && exit 0; sleep 0.05; done; exit 1"
+    hut("submit", "-", "-N", "2", "-f", "failed.txt", given=f"exit 7\n{waits}\n", exit_code=1)
+    assert (hut.folder / "failed.txt").read_text() == "exit 7\n"
+
+
+def test_failures_and_the_run_as_json_do_not_share_an_output(hut: Hut) -> None:
+    done = hut("submit", "-", "--print", "--json", given="true\n", exit_code=2)
+    assert "--json and --print both write to stdout; write: -f PATH" in done.stderr
+
+
 def test_retries_are_attempts_and_failures_are_told_for_each(hut: Hut) -> None:
     done = hut("submit", "-", "-r", "2", "--print", given="exit 3\n", exit_code=1)
     assert done.stdout == "exit 3\n" * 3

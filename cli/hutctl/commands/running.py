@@ -11,7 +11,16 @@ import click
 from hutctl.client import Attended, Client, Display
 from hutctl.session import Session, shared_options
 
-__all__ = ["attend_and_report", "detach_run", "exit_code", "new_display", "resume", "retry", "run"]
+__all__ = [
+    "attend_and_report",
+    "conclude",
+    "detach_run",
+    "exit_code",
+    "new_display",
+    "resume",
+    "retry",
+    "run",
+]
 
 _INTERRUPTED = 130
 _EXIT = {"completed": 0, "failed": 1, "cancelled": 3}
@@ -152,9 +161,15 @@ def retry(session: Session, run: str, *, everything: bool, detach: bool) -> int:
     return attend_and_report(session, client, run_id)
 
 
-def new_display() -> Display:
-    """Return what shows progress: drawn on a terminal, a line per change elsewhere."""
-    if sys.stderr.isatty():
+def new_display(*, live: bool = True) -> Display:
+    """Return what shows progress: drawn on a terminal, a line per change elsewhere.
+
+    Parameters
+    ----------
+    live
+        Whether it may be drawn: not where something else prints to the same terminal meanwhile.
+    """
+    if live and sys.stderr.isatty():
         from hutctl.display.live import LiveDisplay
 
         return LiveDisplay()
@@ -163,16 +178,14 @@ def new_display() -> Display:
     return LineDisplay()
 
 
-def attend_and_report(
-    session: Session, client: Client, run_id: str, *, summarised: bool = True
-) -> int:
+def attend_and_report(session: Session, client: Client, run_id: str) -> int:
     """See a run through to its end, print how it went, and return the exit code."""
     display = new_display()
     try:
         attended = client.attend(run_id, display)
     finally:
         display.close()
-    return conclude(session, client, attended, summarised=summarised)
+    return conclude(session, client, attended)
 
 
 def conclude(

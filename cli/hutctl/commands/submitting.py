@@ -147,6 +147,8 @@ def submit(ctx: click.Context, /, **options: Any) -> int:
     words: tuple[str, ...] = options.pop("words")
     is_command = ctx.meta["command"] or len(words) > 1
     _check(options, words, is_command=is_command)
+    if session.as_json and (options["print_failures"] or options["failures"] == "-"):
+        raise click.UsageError("--json and --print both write to stdout; write: -f PATH")
     _tell_what_has_no_use(session, options)
     client = session.client()
     if options["restart"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from hutctl.commands.running import attend_and_report, detach_run
+from hutctl.commands.running import attend_and_report, conclude, detach_run, new_display
 from hutctl.session import Session
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ _MARK = "task-file"
 """Tag of runs of task files; its value tells submissions of the same apart from others."""
 
 _BUNDLE_WAIT = 5.0
+
+_LOOKED_UP = 1000
+"""Failures that are asked of a control plane one by one, as they come; others come at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,9 @@ def forever(session: Session, client: Client, asked: Asked, *, reads: bool) -> i
         session.say(f"run {run_id} is open; add tasks: hutctl submit --to {run_id} FILE")
         session.say(f"  let it end: hutctl close {run_id}    stop it: hutctl cancel {run_id}")
     wait = _BUNDLE_WAIT if asked["bundlewait"] is None else asked["bundlewait"]
-    source = Source(sys.stdin.buffer, asked.reader, asked.common, asked["bundlesize"], wait)
+    # Of its own: Python aborts where a thread still waits in `sys.stdin` when the process ends.
+    pipe = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 - as long as the process
+    source = Source(pipe, asked.reader, asked.common, asked["bundlesize"], wait)
     stream = Stream(run_id, source, session.new_client, session.say)
     if asked["to"] is not None:
         stream.run()
@@ -192,18 +197,30 @@ def restart(session: Session, client: Client, options: dict[str, Any]) -> int:
 
 
 def _follow(session: Session, client: Client, run_id: str, options: dict[str, Any]) -> int:
-    """See a run to its end, and write down what failed."""
+    """See a run to its end, and write down what fails."""
     path = options["failures"]
-    wanted = options["print_failures"] or path is not None
-    with _opened(path) as failed:
-        summarised = not (wanted and failed is sys.stdout)
-        code = attend_and_report(session, client, run_id, summarised=summarised)
-        if wanted:
-            from hutctl.commands.failures import one_line
+    if not options["print_failures"] and path is None:
+        return attend_and_report(session, client, run_id)
+    from hutctl.failing import FailureLines
 
-            for failure in client.list_failures(run_id, final=not options["max_retries"]):
-                print(one_line(failure["command"]), file=failed)
-    return code
+    with _opened(path) as file:
+        printed = file is sys.stdout
+        lines = FailureLines(
+            client,
+            run_id,
+            file,
+            new_display(live=not (printed and file.isatty())),
+            retried=bool(options["max_retries"]),
+            most=None if session.target_name() in (None, "local") else _LOOKED_UP,
+        )
+        if client.find_run(run_id)["started_at"] is not None:
+            lines.catch_up()
+        try:
+            attended = client.attend(run_id, lines)
+        finally:
+            lines.close()
+        lines.catch_up()
+    return conclude(session, client, attended, summarised=not printed)
 
 
 @contextmanager
