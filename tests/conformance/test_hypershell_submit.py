@@ -87,6 +87,30 @@ def test_failures_and_the_run_as_json_do_not_share_an_output(hut: Hut) -> None:
     assert "--json and --print both write to stdout; write: -f PATH" in done.stderr
 
 
+def test_what_failed_is_a_task_file_of_the_same_tasks(hut: Hut) -> None:
+    """Cores, memory, time limit, group and tags are asked for again."""
+    lines = [
+        "exit 3 # HUT: cores:2 memory:512M timeout:90s group:1 site:eu",
+        "exit 4 # HUT: group:1",
+        "true",
+    ]
+    hut("submit", "-", given="\n".join(lines), exit_code=1)
+    asked = ("command", "cpus", "memory", "time_limit", "group")
+
+    def failed() -> list[list[object]]:
+        tasks = [task for task in hut.json("tasks", "last") if task["state"] == "failed"]
+        return [[*(task[name] for name in asked), task.get("tags", {}).get("site")] for task in tasks]
+
+    first = failed()
+    assert [entry[1:] for entry in first] == [
+        [2, "512M", "90s", "1", "eu"],
+        [1, "4096M", "366-0:00:00", "1", None],
+    ]
+    again = hut("failures", "last", "--final", "--with-tags").stdout
+    hut("submit", "-", given=again, exit_code=1)
+    assert failed() == first
+
+
 def test_retries_are_attempts_and_failures_are_told_for_each(hut: Hut) -> None:
     done = hut("submit", "-", "-r", "2", "--print", given="exit 3\n", exit_code=1)
     assert done.stdout == "exit 3\n" * 3

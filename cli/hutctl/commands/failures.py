@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from hutctl.client import Document
@@ -9,6 +11,8 @@ from hutctl.session import Session, shared_options
 
 __all__ = ["failures", "one_line"]
 
+_NO_LIMIT = (366 * 86400.0, 46 * 3600.0)  # seconds; of lines of a task file that name none
+_GROUP = re.compile(r"-?[0-9]+", re.ASCII)  # of a task file; those of workflows are any words
 _ESCAPED = {"\\": "\\\\", "'": "\\0047", "\n": "\\n", "\r": "\\r"}
 
 
@@ -63,6 +67,7 @@ def _tags(failure: Document) -> tuple[list[str], list[str]]:
         "attempt": failure["attempt"],
         "reason": failure["reason"],
         **({} if failure["exit_code"] is None else {"exit": failure["exit_code"]}),
+        **_fields(failure),
         **failure["tags"],
     }
     words: list[str] = []
@@ -76,3 +81,22 @@ def _tags(failure: Document) -> tuple[list[str], list[str]]:
         else:
             words.append(word)
     return words, unfit
+
+
+def _fields(failure: Document) -> dict[str, str]:
+    """Return what the task asked for, as tags; what every task has that asks for nothing is left out."""
+    from hut.model.quantities import parse_duration
+    from hut.model.workflow import Resources
+
+    usual, found = Resources(), dict[str, str]()
+    if _GROUP.fullmatch(failure.get("group") or ""):
+        found["group"] = failure["group"]
+    if failure.get("cpus") not in (None, usual.cpus):
+        found["cores"] = str(failure["cpus"])
+    if failure.get("memory") not in (None, f"{usual.memory}M"):
+        found["memory"] = str(failure["memory"])
+    if (limit := failure.get("time_limit")) is not None:
+        seconds = parse_duration(limit)
+        if seconds not in (usual.time_limit, *_NO_LIMIT):
+            found["timeout"] = f"{seconds:.9g}s"
+    return found

@@ -28,7 +28,12 @@ def failed_attempts(tasks: Iterable[Document], *, final: bool) -> Iterator[Docum
             for attempt in task["attempts"]
             if attempt["state"] == "failed" and attempt["reason"] != "cancelled"
         ]
-        about = {"task": task["id"], "command": task["command"], "tags": task.get("tags", {})}
+        about = {
+            "task": task["id"],
+            "command": task["command"],
+            "tags": task.get("tags", {}),
+            **{name: task.get(name) for name in ("group", "cpus", "memory", "time_limit")},
+        }
         for attempt in failed[-1:] if final else failed:
             last = task["state"] == "failed" and attempt["attempt"] == task["attempt"]
             found.append((attempt["ended_at"], {**about, **attempt, "final": last}))

@@ -108,7 +108,12 @@ def _failures(
     if not attempts:
         return []
     document = with_reports(exchange, run, task, task_document(task, attempts))
-    about = {"task": task.spec.id, "command": task.spec.command, "tags": dict(task.spec.tags)}
+    about = {
+        "task": task.spec.id,
+        "command": task.spec.command,
+        "tags": dict(task.spec.tags),
+        **{name: document.get(name) for name in ("group", "cpus", "memory", "time_limit")},
+    }
     failed = [
         {**about, **attempt, "final": False}
         for attempt in document["attempts"]

@@ -354,6 +354,10 @@ class Failure(AttemptEntry):
     task: str
     command: str
     tags: Texts
+    group: str | None
+    cpus: int
+    memory: str
+    time_limit: str
     final: bool = Field(description="It is the last of a task that is failed now.")
 
 
