@@ -99,7 +99,9 @@ def test_what_failed_is_a_task_file_of_the_same_tasks(hut: Hut) -> None:
 
     def failed() -> list[list[object]]:
         tasks = [task for task in hut.json("tasks", "last") if task["state"] == "failed"]
-        return [[*(task[name] for name in asked), task.get("tags", {}).get("site")] for task in tasks]
+        return [
+            [*(task[name] for name in asked), task.get("tags", {}).get("site")] for task in tasks
+        ]
 
     first = failed()
     assert [entry[1:] for entry in first] == [
