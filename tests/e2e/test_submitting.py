@@ -182,3 +182,65 @@ def test_many_short_tasks_share_jobs_and_a_killed_one_loses_only_what_had_not_en
     assert hut("logs", run, "t23").stdout == "out 23\n"
     assert hut("logs", run, "t07").stdout == "no\n"
     assert sorted(hut.lines("ran")) == sorted([*(t for t in commands if t != "t07"), "t12"])
+
+
+def test_a_task_file_runs_on_the_control_plane_as_on_this_machine(hut: RemoteHut) -> None:
+    """What of HyperShell's table a control plane has a part in."""
+    lines = [
+        "# HUT: site:eu",
+        "echo $TASK_ID $TASK_ATTEMPT $TASK_GROUP >> ran; sh -c 'exit 3' # HUT: site:us",
+        "[ $TASK_ATTEMPT = 2 ] && echo again >> ran",
+        "printf '%s\\n' \"$TASK_ARGS\" >> args # HUT: cores:2 memory:512M",
+        "echo after >> ran # HUT: group:1",
+    ]
+    options = ("-r", "1", "-t", "kind:x", "-f", "failed.txt", "--name", "lines")
+    hut("submit", "-", *options, given="\n".join(lines), exit_code=1)
+    [run] = hut.json("runs", "--workflow", "lines")
+    tasks = {task["command"]: task for task in hut.json("tasks", run["id"])}
+    states = [(task["state"], task["attempt"]) for task in tasks.values()]
+    assert states == [("failed", 2), ("completed", 2), ("completed", 1), ("dep_failed", 0)]
+    first = tasks[lines[1].partition(" # ")[0]]
+    assert first["tags"] == {"site": "us", "kind": "x"}
+    assert sorted(hut.lines("ran")) == sorted([f"{first['id']} 1 0", f"{first['id']} 2 0", "again"])
+    failed = (hut.folder / "failed.txt").read_text().splitlines()
+    assert sorted(failed) == sorted([first["command"]] * 2 + [lines[2]])
+    assert hut.json("tasks", run["id"], "--where", "exit_code == 3") == [first]
+    found = hut("tasks", run["id"], "--tag", "site:eu", "--format", "csv", "--limit", "1")
+    assert len(found.stdout.splitlines()) == 2
+    again = hut("failures", run["id"], "--final", "--with-tags").stdout
+    assert again.startswith(first["command"] + "  # HUT: id:")
+    assert "site:us" in again
+
+
+def test_an_open_run_takes_tasks_until_it_is_closed(hut: RemoteHut) -> None:
+    opened = hut("submit", "--forever", "--detach", "-b", "2", "--name", "open").stdout
+    run = opened.strip()
+    hut("submit", "--to", run, "-", given="echo one >> ran\necho two >> ran\n")
+    until(lambda: sorted(hut.lines("ran")) == ["one", "two"], "both ran")
+    assert hut.show(run)["state"] == "running"
+    hut("submit", "--to", run, "-", given="echo three >> ran; exit 5\n")
+    until(lambda: hut.show(run)["counts"]["failed"] == 1, "the third ran")
+    hut("close", run)
+    assert hut.ended(run)["state"] == "failed"
+    [failure] = hut.json("failures", run)
+    assert (failure["command"], failure["exit_code"]) == ("echo three >> ran; exit 5", 5)
+    quiet = hut.json("submit", "-", "--no-db", given="true\nexit 6\n", exit_code=1)
+    assert (quiet["counts"]["completed"], quiet["counts"]["failed"]) == (1, 1)
+    assert [found["exit_code"] for found in hut.json("failures", quiet["id"])] == [6]
+    refused = hut("submit", "--to", run, "-", given="true\n", exit_code=None)
+    assert refused.returncode not in (0, 1, 3)
+    assert hut.show(run)["total"] == 3
+
+
+def test_the_same_task_file_is_one_run_until_it_has_ended(hut: RemoteHut) -> None:
+    (hut.folder / "t.txt").write_text(f"echo one >> ran; {HOLD}\n")
+    first = hut("submit", "t.txt", "--detach").stdout.strip()
+    until(lambda: hut.lines("ran") == ["one"], "it runs")
+    assert hut("submit", "t.txt", "--detach").stdout.strip() == first
+    assert hut("submit", "--restart", "--detach").stdout.strip() == first
+    hut.go()
+    assert hut.ended(first)["state"] == "completed"
+    assert "nothing remains" in hut("submit", "--restart").stderr
+    assert hut.lines("ran") == ["one"]
+    assert hut.json("submit", "t.txt")["id"] != first
+    assert hut.lines("ran") == ["one", "one"]
