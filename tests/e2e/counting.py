@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ class Shape:
         How many the benchmark takes.
     runs
         How many runs of it, one after the other.
+    fields
+        Of the workflow file, beside its tasks.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Shape:
     make: Callable[[int], list[Task]]
     tasks: int
     runs: int = 1
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ def fan(number: int) -> list[Task]:
 SHAPES = (
     Shape("general", "2,000 tasks of which no two are alike", general, 2_000),
     Shape("arrays", "10,000 tasks that are alike", alike, 10_000),
+    Shape("bundles", "10,000 tasks, 100 to a job", alike, 10_000, fields={"bundle": 100}),
     Shape("fan-in", "5,000 tasks, and one after them", fan_in, 5_001),
     Shape("fan-out", "One task, and 5,000 after it", fan_out, 5_001),
     Shape("barrier", "2,000 tasks after 2,000 others", barrier, 4_000),
@@ -189,7 +193,7 @@ def count(hut: RemoteHut, shape: Shape, tasks: int | None = None) -> Bill:
         If a task did not complete, or if botocore and the test bed do not agree on what was sent.
     """
     made = shape.make(tasks or shape.tasks)
-    file = hut.write(made, f"{shape.name}.json")
+    file = hut.write(made, f"{shape.name}.json", **shape.fields)
     _wait_for_silence(hut.bed)
     hut.bed.hook("requests/reset", {})
     started = time.monotonic()
