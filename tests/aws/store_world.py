@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.model.records import RunRecord
 from hut.planning import Extension, extend_run
 from hut.store.dynamodb import DynamoStore
 from hut.store.dynamodb.values import load_item
 from hut.store.port import Claim
+from hut.submission import Setting, Submission
 from tests.aws.watched_client import WatchedClient
 from tests.aws_table import new_options
 from tests.contract.worlds import World

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.lifecycle.task import after_end
 from hut.model.states import Reason, RunState, TaskState
 from hut.scheduling.room import Caps
 from hut.store.dynamodb import DynamoStore
 from hut.store.dynamodb.store import RACES
 from hut.store.port import Claim, ClaimRequest, End, StoreError
+from hut.submission import Setting, Submission
 from tests.aws.store_world import StoreWorld, tasks
 from tests.aws.watched_client import cancelled, refusal
 from tests.contract.worlds import COMPLETED, FAILED

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.lifecycle.task import after_end
 from hut.model.states import Reason
 from hut.store.dynamodb import DynamoStore
 from hut.store.port import Claim, ClaimRequest, End, Start, Store, StoreError, TaskFilter
 from hut.store.sqlite import SqliteStore
+from hut.submission import Setting, Submission
 from tests.aws.store_world import StoreWorld
 from tests.contract.worlds import COMPLETED, FAILED, LOST
 

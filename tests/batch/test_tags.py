@@ -5,11 +5,12 @@ import pytest
 from hut.backends.batch.definitions import Kind, definition_of
 from hut.backends.batch.options import Platform
 from hut.backends.tags import job_tags
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.model.limits import MOST_RUN_TAGS
 from hut.model.problems import InvalidInput
 from hut.model.records import RunSettings
 from hut.model.workflow import TaskSpec
+from hut.submission import Setting, Submission
 from tests.batch.plain_batch import options, run_of
 
 ON_DEFINITIONS = 5  # that many may a job definition have beside them: together they are AWS's 50

@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from hut.control import Setting, Submission
 from hut.lifecycle.retry import MOST_LOSSES
 from hut.model.problems import InvalidInput
 from hut.model.records import RunRecord
@@ -22,6 +21,7 @@ from hut.store.port import (
     TaskFilter,
     UnknownRun,
 )
+from hut.submission import Setting, Submission
 from tests.contract.worlds import CANCELLED, COMPLETED, FAILED, HOST_TERMINATED, LOST, World
 
 DIAMOND = (

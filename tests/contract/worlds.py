@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.lifecycle.task import after_end
 from hut.model.records import Outcome, RunRecord, TaskRecord
 from hut.model.run_options import NO_OPTIONS, RunOptions
@@ -19,6 +19,7 @@ from hut.planning import Extension
 from hut.scheduling.room import NO_CAPS, Caps
 from hut.store.port import Claim, ClaimRequest, End, Start, Store, TaskFilter
 from hut.store.sqlite import SqliteStore
+from hut.submission import Setting, Submission
 from tests.aws_table import Clients, new_options, open_store
 from tests.simulation.dynamodb import SimulatedDynamoDB
 from tests.simulation.s3 import SimulatedS3

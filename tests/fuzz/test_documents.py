@@ -16,7 +16,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.model.configuration import Configuration
 from hut.model.configuration_reading import read_configuration
 from hut.model.documents import MalformedDocument, decode_text, read_document
@@ -26,6 +26,7 @@ from hut.planning import extend_run, plan_text
 from hut.planning.fields import TASK_FIELDS, WORKFLOW_FIELDS
 from hut.store.port import RunFilter
 from hut.store.sqlite import SqliteStore
+from hut.submission import Setting, Submission
 from tests.sized import sized
 
 ROOT = Path(__file__).parents[2]

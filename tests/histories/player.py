@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.model.records import Change, Outcome, RunRecord
 from hut.model.states import Reason, TaskState
 from hut.scheduling.room import NO_CAPS, Caps
 from hut.store.dynamodb import DynamoStore
 from hut.store.port import Claim, ClaimRequest, Start, Store, TaskFilter
+from hut.submission import Setting, Submission
 from hut.views import run_document, task_document
 from tests.histories.replay import dependencies_of, generators_of
 

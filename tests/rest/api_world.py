@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hut.backends.port import Job, JobState, LogPage, UnknownCursor
 from hut.checking import check_document
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.problems import Problem
 from hut.model.records import Attempt, Outcome, RunRecord, TaskRecord
@@ -26,6 +26,7 @@ from hut.service.configuring import Configuring
 from hut.service.ports import DocumentKind
 from hut.store.port import Claim, ClaimRequest, Start
 from hut.store.sqlite import SqliteStore
+from hut.submission import Setting, Submission
 from tests.fake_configurations import FakeConfigurations
 from tests.rest.answer_check import check_answer
 from tests.rest.pool_world import pooling_of

@@ -18,7 +18,6 @@ import pytest
 from handlers import register
 from hut.backends.port import Job, JobName, RemoteBackend
 from hut.checking import check_document
-from hut.control import Setting, Submission
 from hut.model.records import RunRecord, TaskRecord
 from hut.model.run_options import NO_OPTIONS, RunOptions
 from hut.model.schema_faults import Check
@@ -34,6 +33,7 @@ from hut.store.dynamodb import DynamoStore, log
 from hut.store.dynamodb.keys import backend_key
 from hut.store.events import NotRegistered
 from hut.store.port import TaskFilter
+from hut.submission import Setting, Submission
 from tests.aws.watched_client import WRITES, Call, WatchedClient
 from tests.aws_table import Clients, new_options
 from tests.service.fake_ports import (

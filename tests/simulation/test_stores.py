@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.lifecycle.retry import Spent
 from hut.lifecycle.task import after_end
 from hut.model.records import Outcome
@@ -38,6 +38,7 @@ from hut.store.dynamodb import blocks, dependencies
 from hut.store.dynamodb.log import told
 from hut.store.port import Claim, ClaimRequest, End, Start, StoreError, TaskFilter
 from hut.store.sqlite import SqliteStore
+from hut.submission import Setting, Submission
 from tests.aws.watched_client import WatchedClient
 from tests.aws_table import Clients, new_options, open_store
 from tests.contract.worlds import CANCELLED, COMPLETED, FAILED, LOST

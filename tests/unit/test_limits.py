@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.model import limits
 from hut.model.configuration_reading import read_configuration
 from hut.model.documents import MalformedDocument, read_document
 from hut.model.problems import InvalidInput, Problem
 from hut.model.tags import tag_problems
 from hut.planning import extend_run, plan_text
+from hut.submission import Setting, Submission
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "limits.md"
 

@@ -11,7 +11,7 @@ import pytest
 from hut.backends.advertising import advertised, targets_of
 from hut.backends.as_submitted import AsSubmitted
 from hut.backends.port import JobRequest, SubmitResult
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.explanation import Facts, explain
 from hut.lifecycle.retry import Spent
 from hut.model.problems import InvalidInput
@@ -22,6 +22,7 @@ from hut.scheduling.placing import LAST, UNPLACED, Wishes, place, plain_sites, s
 from hut.scheduling.reasons import match_status
 from hut.store.encoding import decode_settings, encode_settings
 from hut.store.port import AttemptKey, Claim
+from hut.submission import Setting, Submission
 from tests.unit.plain_records import plain_run, plain_task
 
 DECLARED = {"cpus": "minimum", "arch": "exact", "os": "priority"}

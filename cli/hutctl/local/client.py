@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from hut.checking import check_document
-from hut.control import Control, Submission, workflow_name
+from hut.control import Control
 from hut.store.port import StoreError
 from hut.store.registry import TaskRegistry
 from hut.store.sqlite import SqliteStore
+from hut.submission import Submission, workflow_name
 from hut.views import Document, plan_document, run_document
 from hutctl.client import Submitted, Unreachable, WorkflowFile
 from hutctl.configuration import find_configuration, load_configuration

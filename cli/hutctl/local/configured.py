@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hut.control import Setting
 from hut.model.problems import InvalidInput
 from hut.model.records import RunRecord
 from hut.store.registry import KnownDefinitions
 from hut.store.sqlite import SqliteStore
+from hut.submission import Setting
 from hutctl.configuration import find_configuration, load_configuration
 from hutctl.local.driving import Machine
 from hutctl.local.home import Home

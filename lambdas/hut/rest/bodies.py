@@ -22,7 +22,6 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from hut.control import Setting, Submission
 from hut.model.configuration import EnvironmentEntry
 from hut.model.configuration_parts import Count, ScalarText
 from hut.model.documents import MalformedDocument, format_of, read_document
@@ -34,6 +33,7 @@ from hut.planning.fields import show
 from hut.rest.exchange import Exchange
 from hut.rest.refusals import fault_problem, malformed
 from hut.store.registry import KnownDefinitions
+from hut.submission import Setting, Submission
 
 __all__ = [
     "AddBody",

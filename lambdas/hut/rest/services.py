@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hut.backends.port import RemoteBackend
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.lifecycle.task_program import Report
 from hut.model.audit import Act, ActFilter, Ended, Recorded
 from hut.model.records import RunRecord
@@ -19,6 +19,7 @@ from hut.planning import Plan
 from hut.service.ports import DocumentKind
 from hut.store.port import Store
 from hut.store.registry import TaskRegistry
+from hut.submission import Setting, Submission
 
 if TYPE_CHECKING:
     from hut.service.configuring import Configuring  # costs pydantic; few functions answer requests

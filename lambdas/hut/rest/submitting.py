@@ -6,7 +6,6 @@ from typing import Annotated
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from hut.control import workflow_name
 from hut.model.rfc3339 import format_time
 from hut.rest.answers import Answer, json_answer
 from hut.rest.audit import audited
@@ -15,6 +14,7 @@ from hut.rest.exchange import exchange_of
 from hut.rest.observing import count_submission
 from hut.rest.previews import plan_text, preview_script, with_remarks
 from hut.rest.routing import new_router
+from hut.submission import workflow_name
 from hut.views import plan_document, run_document
 
 __all__ = ["router"]

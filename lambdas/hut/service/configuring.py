@@ -15,7 +15,6 @@ from typing import Any
 from hut.backends.advertising import advertised
 from hut.backends.kinds import can_run
 from hut.backends.refining import Backend, backends_of, base_of, frozen
-from hut.control import Applied, Setting
 from hut.model.applied import (
     EMPTY_CONTENT,
     Content,
@@ -34,6 +33,7 @@ from hut.model.problems import InvalidInput, Problem, did_you_mean
 from hut.scheduling.placing import offered, plain_sites
 from hut.service.fitting import fit, why_not
 from hut.store.configurations import ConfigurationStore, Current, Version, VersionConflict
+from hut.submission import Applied, Setting
 
 __all__ = [
     "By",

@@ -9,13 +9,14 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from hut.control import Control, Setting, Submission
+from hut.control import Control
 from hut.model.records import RunRecord
 from hut.model.states import Reason
 from hut.planning import Plan
 from hut.service.ports import Executions
 from hut.store.events import LONGEST_OPEN, EventStore, NotRegistered
 from hut.store.port import RunExists
+from hut.submission import Setting, Submission
 
 __all__ = ["DEFAULT_TIME_LIMIT", "Submitting", "start_execution"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hut.control import Applied, Setting
 from hut.model.configuration import Configuration, WorkersBackend
 from hut.model.records import RunRecord
 from hut.model.scheduler import OF_POOLS, Scheduler
+from hut.submission import Applied, Setting
 from hutctl.local.driving import Machine
 from hutctl.local.home import Home
 from hutctl.local.pool.places import PoolFolder
