@@ -298,13 +298,23 @@ def test_failures_are_commands_one_per_line(ended: Hut) -> None:
 def test_failures_with_tags_stay_commands(ended: Hut) -> None:
     [line] = ended("failures", "last", "--final", "--with-tags").stdout.splitlines()
     command, _, tags = line.rpartition("# HUT: ")
-    assert tags.split() == ["id:bad", "attempt:1", "reason:exit", "exit:3", "kind:second", "urgent"]
+    assert tags.split() == [
+        *("id:bad", "attempt:1", "reason:exit", "exit:3"),
+        *("timeout:3600s", "kind:second", "urgent"),
+    ]
     assert shlex.split(command, posix=False)[0] == "bash"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.returncode == 3
     both = ended("failures", "last", "--with-tags").stdout.splitlines()
     assert len(both) == 2
     assert any("id:flaky attempt:1 reason:exit exit:1" in line for line in both)
+
+
+def test_tags_that_a_task_file_reads_as_fields_are_told_and_left_out(hut: Hut) -> None:
+    hut("run", hut.write([{"id": "t", "command": "false", "tags": {"cores": "all"}}]), exit_code=1)
+    told = hut("failures", "last", "--with-tags")
+    assert "cores:" not in told.stdout
+    assert "t: a task file can't hold the tags 'cores'" in told.stderr
 
 
 def test_failures_with_odd_tags_stay_one_line(hut: Hut) -> None:

@@ -91,7 +91,7 @@ def test_what_failed_is_a_task_file_of_the_same_tasks(hut: Hut) -> None:
     """Cores, memory, time limit, group and tags are asked for again."""
     lines = [
         "exit 3 # HUT: cores:2 memory:512M timeout:90s group:1 site:eu",
-        "exit 4 # HUT: group:1",
+        "exit 4 # HUT: group:1 timeout:1h",
         "true",
     ]
     hut("submit", "-", given="\n".join(lines), exit_code=1)
@@ -106,7 +106,7 @@ def test_what_failed_is_a_task_file_of_the_same_tasks(hut: Hut) -> None:
     first = failed()
     assert [entry[1:] for entry in first] == [
         [2, "512M", "90s", "1", "eu"],
-        [1, "4096M", "366-0:00:00", "1", None],
+        [1, "4096M", "1:00:00", "1", None],
     ]
     again = hut("failures", "last", "--final", "--with-tags").stdout
     hut("submit", "-", given=again, exit_code=1)

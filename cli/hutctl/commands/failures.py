@@ -60,7 +60,7 @@ def one_line(command: str) -> str:
 
 def _tags(failure: Document) -> tuple[list[str], list[str]]:
     """Return tags as a task file holds them, and those it can't hold."""
-    from hut.planning.task_files import read_tag
+    from hut.planning.task_files import FIELDS, read_tag
 
     tags = {
         "id": failure["task"],
@@ -68,10 +68,10 @@ def _tags(failure: Document) -> tuple[list[str], list[str]]:
         "reason": failure["reason"],
         **({} if failure["exit_code"] is None else {"exit": failure["exit_code"]}),
         **_fields(failure),
-        **failure["tags"],
+        **{name: value for name, value in failure["tags"].items() if name not in FIELDS},
     }
     words: list[str] = []
-    unfit: list[str] = []
+    unfit = [name for name in failure["tags"] if name in FIELDS]
     for key, value in tags.items():
         word = f"{key}:{value}" if value != "" else key
         try:
@@ -97,6 +97,6 @@ def _fields(failure: Document) -> dict[str, str]:
         found["memory"] = str(failure["memory"])
     if (limit := failure.get("time_limit")) is not None:
         seconds = parse_duration(limit)
-        if seconds not in (usual.time_limit, *_NO_LIMIT):
+        if seconds not in _NO_LIMIT:
             found["timeout"] = f"{seconds:.9g}s"
     return found
