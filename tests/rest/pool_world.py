@@ -10,11 +10,19 @@ from typing import Any
 from hut.backends.port import Job
 from hut.backends.workers.options import WorkersOptions
 from hut.model.scheduler import Kind, Scheduler
+from hut.pools.jobs import Waits
 from hut.pools.memory import MemoryPool
 from hut.service.pooling import Pooling
 from hut.service.surroundings import Surroundings
 
 SCHEDULER = Scheduler("MAIN", {"cpus": Kind.MINIMUM}, worker_timeout_s=30.0)
+
+
+class WatchedPool(MemoryPool):
+    """A pool of which nothing is to be told to the log: that is for other tests."""
+
+    def waiting(self, most: int) -> list[Waits]:  # noqa: ARG002
+        return []
 
 
 @dataclass
@@ -37,7 +45,7 @@ def pooling_of(store: Any, clock: Callable[[], float]) -> Pooling:
     """Return the use cases with one pool, ``gpu``."""
     bells = {"gpu": "https://sqs.eu-west-1.amazonaws.com/123456789012/hut-pool-gpu"}
     options = WorkersOptions("gpu", "/hut/jobs", bells, scheduler=SCHEDULER)
-    gpu = FakePool(options, MemoryPool("gpu", SCHEDULER))
+    gpu = FakePool(options, WatchedPool("gpu", SCHEDULER))
     nobody: Any = None
     around = Surroundings(
         store=store,

@@ -304,9 +304,9 @@ def test_every_route_is_tried_somewhere_in_these_tests() -> None:
     """A new route needs rows in the tables above; this number is here to be changed with them.
 
     Those of the configuration (12) have theirs in `test_configuring`, the one that adds tasks in
-    `test_open_runs`, those of pools (9) in `test_pools`.
+    `test_open_runs`, those of pools (9) in `test_pools`, those of task programs (6) in `test_programs`.
     """
-    assert len(operations()) == 21 + 12 + 1 + 9
+    assert len(operations()) == 21 + 12 + 1 + 9 + 6
 
 
 @pytest.mark.parametrize(
