@@ -1,5 +1,6 @@
 """The launcher and the script, run by real shells as a container runs them."""
 
+import contextlib
 import http.server
 import os
 import shlex
@@ -8,6 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -245,6 +248,40 @@ def test_what_ignores_its_time_limit_is_killed(tmp_path):
     container = Container(next(iter(SHELLS)), tmp_path)
     command = "trap '' TERM; while :; do sleep 600; done"
     assert container(task(command, resources=SHORT)) == 124
+
+
+@pytest.mark.skipif(
+    not os.access("/proc/sys/kernel/ns_last_pid", os.W_OK),
+    reason="needs to choose a process's number",
+)
+@EVERY_SHELL
+def test_the_timer_of_a_launcher_that_was_killed_harms_nobody_who_gets_its_number(container):
+    command = container.command(task("sleep 600", resources=SHORT))
+    launched = subprocess.Popen(command, env={"PATH": PATH, "HOME": str(container.home)})
+    children = f"/proc/{launched.pid}/task/{launched.pid}/children"
+    while len(others := Path(children).read_text().split()) < 2:  # the command, and the timer
+        time.sleep(0.01)
+    launched.kill()
+    launched.wait()
+    stranger = None
+    for _ in range(200):
+        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+            last.write(str(launched.pid - 1))
+        found = subprocess.Popen(["/bin/sleep", "60"])
+        if found.pid == launched.pid:
+            stranger = found
+            break
+        found.kill()
+        found.wait()
+    if stranger is None:
+        pytest.skip("others were given the number")
+    time.sleep(SHORT.time_limit + 1.5)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+    for pid in others:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 @EVERY_SHELL

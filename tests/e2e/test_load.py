@@ -15,5 +15,5 @@ def test_runs_at_once_end_right_whatever_happens(hut: RemoteHut) -> None:
     assert found.lost > 0
     assert found.requests_per_end < REQUESTS, found
     assert found.writes_per_end < WRITES, found
-    for name in set(FUNCTIONS) - {"api"}:
+    for name in set(FUNCTIONS) - {"api", "check"}:  # nobody asks to have a document checked
         assert 0 < found.peak_kib[name] < PEAK_KIB, found

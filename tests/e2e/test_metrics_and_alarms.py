@@ -31,6 +31,10 @@ NOT_HERE = {
     M.ATTEMPTS_LOST: "a job is lost when AWS has not known it for minutes: tests/service",
     M.CLAIMS_PACED: "more than 50 submissions a second: tests/service",
     M.JOBS_STUCK: "a job is stuck after a quarter of an hour: tests/service",
+    **dict.fromkeys(
+        (M.POOL_WORKERS, M.POOL_TASKS_WAITING, M.POOL_TASKS_UNSERVED, M.WORKERS_LOST),
+        "nothing is sent to a pool here: tests/service",
+    ),
     M.JOBS_UNWANTED: "an EC2 task nobody wants is ended after a hundred seconds: tests/service",
 }
 TRIED = 3  # times that a throttled submission is called

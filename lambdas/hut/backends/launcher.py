@@ -277,13 +277,15 @@ set +m 2>/dev/null
 """
 
 # The timer can only send signals: what it sets, the shell that waits does not see. What it starts
-# must not hold the log open.
+# must not hold the log open. Where somebody killed the shell it outlives it, and the number it would signal
+# may be a stranger's by then: so it looks, where there is a /proc, whether that still is its parent.
 _LIMIT = """\
 trap '_t=1; if [ -n "$_T" ]; then k KILL; else _T=1; k TERM; fi' USR1
 if has sleep; then
 (trap 'kill $_q; exit' TERM
-sleep {limit} & _q=$!; wait $_q; kill -USR1 $$
-sleep {grace} & _q=$!; wait $_q; kill -USR1 $$) >/dev/null 2>&1 &
+u() {{ _e=; read -r _a _b _i _e _r </proc/self/stat; [ "${{_e:-$$}}" = $$ ] && kill -USR1 $$ || exit; }}
+sleep {limit} & _q=$!; wait $_q; u
+sleep {grace} & _q=$!; wait $_q; u) >/dev/null 2>&1 &
 _w=$!
 fi
 """
