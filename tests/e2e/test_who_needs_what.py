@@ -45,6 +45,7 @@ RARE = {
         "dynamodb:DeleteItem": _OF_STOPPED,
         **dict.fromkeys(("ec2:DescribeInstances", "ec2:TerminateInstances"), _OF_STOPPED),
         "states:DescribeExecution": "the end of an execution whose event does not say how",
+        "sqs:SendMessage": "a task of a pool that no attempt wants is taken out, which is told",
         "states:SendTaskSuccess": "news of an instance",
         "states:StopExecution": "an execution that no attempt wants",
     },
@@ -55,6 +56,7 @@ RARE = {
         "states:SendTaskSuccess": "a run that has ended before its token was there",
     },
     "sweep": {
+        "dynamodb:BatchWriteItem": "takes back notes of runs that waited for room",
         "ec2:TerminateInstances": "an instance without an execution",
         "states:DescribeExecution": "an execution whose end was not told",
         "states:StopExecution": "an execution that no attempt wants",
