@@ -17,7 +17,7 @@ from hut.backends.markers import Markers, content_of, left_by, without_markers
 from hut.backends.port import LogPage, UnknownCursor
 from hut.lifecycle.task_program import Left
 
-__all__ = ["JobLogs", "log_name"]
+__all__ = ["JobLogs", "events_page", "log_name"]
 
 _MOST_EVENTS = 10_000
 _MOST_EMPTY_PAGES = 100
@@ -162,27 +162,38 @@ class JobLogs:
         self, name: str, cursor: str | None, limit: int, *, from_head: bool = True
     ) -> dict[str, Any] | None:
         """Return an answer of GetLogEvents, or None if there is no such stream (yet)."""
-        more = {} if cursor is None else {"nextToken": cursor}
         group, _, stream = name.rpartition(":")
-        try:
-            answer: dict[str, Any] = self._client.get_log_events(
-                logGroupName=group or self._group,
-                logStreamName=stream,
-                startFromHead=from_head,
-                limit=limit,
-                **more,
-            )
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code == "ResourceNotFoundException":
-                return None
-            if code == "InvalidParameterException" and cursor is not None:
-                raise UnknownCursor(
-                    "this cursor does not belong to this log, or is older than a day; "
-                    "read from the start"
-                ) from None
-            raise
-        return answer
+        return events_page(
+            self._client,
+            cursor,
+            logGroupName=group or self._group,
+            logStreamName=stream,
+            startFromHead=from_head,
+            limit=limit,
+        )
+
+
+def events_page(client: Any, cursor: str | None, **asked: Any) -> dict[str, Any] | None:
+    """Return an answer of GetLogEvents, or None if there is no such stream (yet).
+
+    Raises
+    ------
+    UnknownCursor
+    """
+    more = {} if cursor is None else {"nextToken": cursor}
+    try:
+        answer: dict[str, Any] = client.get_log_events(**asked, **more)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "ResourceNotFoundException":
+            return None
+        if code == "InvalidParameterException" and cursor is not None:
+            raise UnknownCursor(
+                "this cursor does not belong to this log, or is older than a day; "
+                "read from the start"
+            ) from None
+        raise
+    return answer
 
 
 def _begin_of(block: BlockLog, lines: list[str]) -> int | None:

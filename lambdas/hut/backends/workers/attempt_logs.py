@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from hut.backends.job_logs import events_page
 from hut.backends.markers import Markers, content_of, left_by, without_markers
-from hut.backends.port import LogPage, UnknownCursor
+from hut.backends.port import LogPage
 from hut.lifecycle.task_program import Left
 from hut.pools.logs import LogName, parse, read_event
 
@@ -114,24 +113,12 @@ class AttemptLogs:
 
     def _page(self, log: LogName, cursor: str | None, limit: int) -> dict[str, Any] | None:
         """Return an answer of GetLogEvents, or None if there is no such stream (yet)."""
-        more = {} if cursor is None else {"nextToken": cursor}
-        try:
-            answer: dict[str, Any] = self._client.get_log_events(
-                logGroupName=self._group,
-                logStreamName=log.stream,
-                startTime=max(log.since - _EARLIER, 0),
-                startFromHead=True,
-                limit=limit,
-                **more,
-            )
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code == "ResourceNotFoundException":
-                return None
-            if code == "InvalidParameterException" and cursor is not None:
-                raise UnknownCursor(
-                    "this cursor does not belong to this log, or is older than a day; "
-                    "read from the start"
-                ) from None
-            raise
-        return answer
+        return events_page(
+            self._client,
+            cursor,
+            logGroupName=self._group,
+            logStreamName=log.stream,
+            startTime=max(log.since - _EARLIER, 0),
+            startFromHead=True,
+            limit=limit,
+        )
